@@ -1,0 +1,66 @@
+"""What the commands share: `cubefast X` is `python -m cubefast.X`, and how a command ends.
+
+Exit codes: 0 done, 1 failure, 2 bad input or usage, 130 Ctrl-C. A traceback is shown with --debug only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import sys
+from collections.abc import Callable
+
+from .errors import InputError
+
+COMMANDS = {
+    "train": "train a core and leave a run's folder",
+    "ask": "ask a trained run a question",
+    "doctor": "which backend is active, and why",
+}
+
+
+def parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
+    """A command's parser, with --debug."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m cubefast.{command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return made
+
+
+def run(command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Run a command and turn its errors into a message and an exit code."""
+    try:
+        return command(arguments)
+    except KeyboardInterrupt:
+        print("\nstopped; nothing was saved", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has had enough
+        return 1
+    except Exception as error:
+        if arguments.debug:
+            raise
+        expected = isinstance(error, InputError)
+        kind = "" if expected else f"{type(error).__name__}: "
+        print(f"error: {kind}{error}", file=sys.stderr)
+        if not expected:
+            print("(--debug shows where)", file=sys.stderr)
+        return 2 if expected else 1
+
+
+def main() -> None:
+    """The `cubefast` program."""
+    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
+        wanted = sys.argv[1:2] in ([], ["-h"], ["--help"])
+        print("usage: cubefast COMMAND [...]; `cubefast COMMAND --help` tells more\n")
+        for name, meaning in COMMANDS.items():
+            print(f"  {name:<8} {meaning}")
+        if not wanted:
+            print(f"\nerror: no command {sys.argv[1]!r}", file=sys.stderr)
+        raise SystemExit(0 if wanted else 2)
+    command = sys.argv.pop(1)
+    runpy.run_module(f"cubefast.{command}", run_name="__main__")

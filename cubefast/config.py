@@ -1,0 +1,239 @@
+"""The one validated model of a training run: defaults < YAML file < key=value on the command line.
+
+Every mistake is found before anything starts, and all of them are told at once, each with its dotted path, what was
+got, what is allowed and, for a key that does not exist, the nearest one that does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .data.dialogues import BUILTIN
+from .errors import ConfigError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """What is learnt from."""
+
+    path: str = Field(BUILTIN, description="'builtin', or a JSONL file with question and answer")
+
+
+class CoreConfig(_Section):
+    """The lattice and what surrounds it; see CubicCore."""
+
+    shape: tuple[int, int, int] | None = Field(
+        None, description="cells along x, y, z; null: the most cubic box for the embedding"
+    )
+    state_size: int = Field(16, ge=1, description="numbers of state per cell")
+    hidden_size: int = Field(64, ge=1, description="hidden numbers per cell")
+    steps: int = Field(16, ge=1, description="steps of one rollout")
+    code_size: int = Field(16, ge=0, description="learnt numbers that tell a cell which one it is")
+    placement: Literal["principal", "order"] = Field(
+        "principal", description="lay the embedding by its principal axes, or as it comes"
+    )
+    io: Literal["volume", "faces"] = Field(
+        "volume",
+        description="each cell hears and answers a number, or in at the front, out at the back",
+    )
+    residual: bool = Field(True, description="add what the lattice answers to its input")
+    neighborhood: Literal["von_neumann", "moore"] = Field("von_neumann", description="6 or 26 neighbors")
+    boundary: Literal["walls", "periodic", "reflecting", "absorbing"] = Field(
+        "walls", description="what stands beyond the edge"
+    )
+    activation: Literal["tanh", "relu", "silu", "sigmoid"] = Field("tanh", description="of the hidden layer")
+    update: Literal["tanh", "residual", "residual_tanh"] = Field(
+        "residual", description="how a state takes up its change"
+    )
+    checkpoint_every: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="keep only every so many states: less memory, more time"
+    )
+
+    @field_validator("shape")
+    @classmethod
+    def _sides_are_positive(cls, shape: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+        if shape is not None and min(shape) < 1:
+            raise ValueError("every side must be at least 1")
+        return shape
+
+
+class OptimizationConfig(_Section):
+    """How it is learnt: the key ``training``."""
+
+    epochs: int = Field(40, ge=1, description="passes over the training pairs at most")
+    batch_size: int = Field(64, ge=1, description="pairs per step")
+    lr: float = Field(3e-3, gt=0, description="AdamW's learning rate at the start")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices only")
+    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    contrast: float = Field(
+        0.1, ge=0, description="weight of InfoNCE beside 1 - cosine; 0 turns it off (dialogue only)"
+    )
+    temperature: float = Field(0.05, gt=0, description="InfoNCE's")
+    noise: float = Field(0.05, ge=0, description="Gaussian noise per number of a unit embedding (autoencoder only)")
+    plateau: int = Field(3, ge=1, description="epochs without progress until the rate is halved")
+    early_stopping: Annotated[int, Field(ge=1)] | None = Field(
+        8, description="epochs without progress until training stops; null: never"
+    )
+
+
+class TrainingConfig(_Section):
+    """A whole run."""
+
+    name: str | None = Field(None, description="the run's folder; null: the mode, with a number when it is taken")
+    runs: str = Field("runs", description="the folder that runs are put in")
+    mode: Literal["dialogue", "autoencoder"] = Field(
+        "dialogue", description="question -> answer, or noisy embedding -> clean"
+    )
+    encoder: str = Field("static", description="the frozen teacher: static[:64|128|256], hashing[:DIM]")
+    cache: str | None = Field(None, description="folder of cached embeddings; null: the user's cache")
+    seed: int = Field(0, ge=0, description="of the weights, the order and the noise")
+    data: DataConfig = Field(DataConfig(), description="data=FILE is short for data.path=FILE")
+    core: CoreConfig = CoreConfig()
+    training: OptimizationConfig = OptimizationConfig()
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _path_is_short(cls, data: Any) -> Any:
+        return {"path": data} if isinstance(data, str) else data
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_name(cls, name: str | None) -> str | None:
+        if name is not None and (not name.strip() or name in (".", "..") or set(name) & set("/\\:\0")):
+            raise ValueError("must be a plain folder name")
+        return name
+
+    @model_validator(mode="after")
+    def _is_not_void(self) -> TrainingConfig:
+        if self.mode == "autoencoder" and self.training.noise == 0 and self.core.residual:
+            raise ValueError(
+                "mode=autoencoder with training.noise=0 is void: returning the input scores 1.0. Set a "
+                "noise, or core.residual=false so that the lattice must carry the embedding"
+            )
+        return self
+
+    @classmethod
+    def load(
+        cls, source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
+    ) -> TrainingConfig:
+        """A config from a YAML file, the name of one that ships with the package, a mapping, or the defaults.
+
+        Args:
+            source: None for the defaults.
+            overrides: ``key=value`` with dotted keys; values are read as YAML.
+
+        Raises ConfigError with everything that is wrong.
+        """
+        if source is None:
+            values: dict[str, Any] = {}
+        elif isinstance(source, Mapping):
+            values = _nested_copy(source)
+        else:
+            values = _read_yaml(source)
+        problems = [problem for item in overrides if (problem := _override(values, item))]
+        if problems:
+            raise ConfigError("\n".join(problems))
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError("\n".join(_in_words(each) for each in error.errors())) from None
+
+    def to_yaml(self) -> str:
+        """The whole config, every key."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def named_configs() -> list[str]:
+    """The configs that ship with the package."""
+    folder = resources.files("cubefast") / "configs"
+    return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
+
+
+def describe_keys() -> str:
+    """Every key with its default and meaning, a line each: for --help."""
+    lines = []
+    for path, default, meaning in _keys(TrainingConfig):
+        value = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
+        lines.append(f"  {path + '=' + value:<36} {meaning}")
+    return "\n".join(lines)
+
+
+def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    for name, field in section.model_fields.items():
+        path = prefix + name
+        if isinstance(field.default, BaseModel):
+            yield from _keys(type(field.default), path + ".")
+        else:
+            yield path, field.default, field.description or ""
+
+
+def _nested_copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: _nested_copy(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+
+
+def _read_yaml(source: str | Path) -> dict[str, Any]:
+    if str(source) in named_configs():
+        text = (resources.files("cubefast") / "configs" / f"{source}.yaml").read_text("utf-8")
+    else:
+        try:
+            text = Path(source).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+            raise ConfigError(
+                f"config {source}: {reason}. Give a YAML file, or one of: {', '.join(named_configs())}"
+            ) from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config {source} is not YAML: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"config {source} must be a mapping of keys; got {type(values).__name__}")
+    return values
+
+
+def _override(values: dict[str, Any], item: str) -> str:
+    """Put ``key=value`` into ``values``; what is wrong with it, or ""."""
+    key, equals, text = item.partition("=")
+    if not equals or not key:
+        return f"{item!r}: expected key=value, such as training.lr=1e-3"
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = values.get(section)
+        if section == "data" and isinstance(inner, str):
+            inner = {"path": inner}
+        values[section] = inner = inner if isinstance(inner, dict) else {}
+        values = inner
+    values[last] = value
+    return ""
+
+
+def _in_words(error: Any) -> str:
+    path = ".".join(str(part) for part in error["loc"])
+    got = error["input"]
+    if error["type"] == "extra_forbidden":
+        known = [key for key, _, _ in _keys(TrainingConfig)]
+        near = difflib.get_close_matches(path, known, n=1, cutoff=0.5) or [
+            key for key in known if key.split(".")[-1] == path.split(".")[-1]
+        ]
+        hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
+        return f"{path}: no such key; {hint}"
+    if not path:
+        return str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{path}: {message[0].lower() + message[1:]}; got {got!r}"

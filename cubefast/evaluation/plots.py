@@ -1,0 +1,40 @@
+"""Pictures of a run."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def training_curves(records: Sequence[Mapping[str, Any]], lines: Mapping[str, float]) -> bytes:
+    """A PNG: the loss on the left; on the right validation cosine per epoch, beside flat ``lines`` (the baselines).
+
+    ``records`` have epoch, loss, val_cosine and lr, one per epoch.
+    """
+    from matplotlib.figure import Figure  # a second of import, wanted only here
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [record["epoch"] for record in records]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+
+    left.plot(epochs, [record["loss"] for record in records], color="C0", marker=".")
+    left.set(title="Training loss", xlabel="epoch")
+    rate = left.twinx()
+    rate.step(epochs, [record["lr"] for record in records], where="mid", color="0.6", lw=1)
+    rate.set_ylabel("learning rate", color="0.5")
+    rate.set_yscale("log")
+    rate.tick_params(axis="y", colors="0.5")
+
+    right.plot(epochs, [record["val_cosine"] for record in records], color="C0", marker=".", label="cube")
+    for i, (name, value) in enumerate(lines.items()):
+        right.axhline(value, color=f"C{i + 1}", ls="--", lw=1.2, label=f"{name} ({value:.3f})")
+    right.set(title="Validation cosine", xlabel="epoch")
+    right.legend(fontsize="small")
+    for axes in (left, right):
+        axes.grid(alpha=0.25)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    return picture.getvalue()

@@ -1,0 +1,8 @@
+"""The lattice on its own: what other PyTorch code drops in. Imports nothing else of cubefast but the version."""
+
+from .backends import BACKENDS, doctor, use_backend
+from .functional import lattice_rollout
+from .module import Lattice3D
+from .topology import Topology
+
+__all__ = ["BACKENDS", "Lattice3D", "Topology", "doctor", "lattice_rollout", "use_backend"]

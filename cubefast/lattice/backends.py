@@ -1,0 +1,174 @@
+"""Which backend runs a rollout, and why: the choice, the override, and what the doctor tells."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from .._version import __version__
+from . import _native
+from .checks import check_choice
+
+BACKENDS = ("cpp", "numba", "torch")
+"""cpp: the C++ extension. numba: the fallback where it was not built. torch: the reference."""
+
+_chosen = os.environ.get("CUBEFAST_BACKEND") or "auto"
+
+
+def unavailable(name: str) -> str:
+    """Why a backend cannot be used on this machine and how to get it; "" when it can."""
+    if name == "cpp":
+        return _native.load()[1]
+    if name == "numba" and importlib.util.find_spec("numba") is None:
+        return "numba is not installed. Run `pip install numba`."
+    return ""
+
+
+_UNAVAILABLE = {name: unavailable(name) for name in BACKENDS}
+
+
+def unserved(tensor: torch.Tensor) -> str:
+    """Why the compiled backends cannot serve a tensor; "" when they can."""
+    if torch._C._are_functorch_transforms_active():
+        return "torch.func transforms are active"
+    if tensor.device.type != "cpu":
+        return f"the tensors are on {tensor.device}, not on the CPU"
+    if tensor.dtype not in (torch.float32, torch.float64):
+        return f"the tensors are {tensor.dtype}, not float32 or float64"
+    return ""
+
+
+def resolve(backend: str, state: torch.Tensor) -> str:
+    """The backend that will run: ``backend``, or what :func:`use_backend` chose, or the best one for ``state``.
+
+    Raises:
+        ValueError: an unknown name.
+        RuntimeError: a backend asked for by name that is not there or cannot serve ``state``.
+    """
+    name = _chosen if backend == "auto" else backend
+    check_choice("backend", name, ("auto", *BACKENDS))
+    if name == "torch":
+        return name
+    why_not = unserved(state)
+    if name == "auto":
+        if why_not:
+            return "torch"
+        return next(candidate for candidate in BACKENDS if not _UNAVAILABLE[candidate])
+    problem = _UNAVAILABLE[name] or why_not
+    if problem:
+        raise RuntimeError(
+            f'backend "{name}" cannot run: {problem}'
+            + ("" if _UNAVAILABLE[name] else '; use backend="torch", or "auto"')
+        )
+    return name
+
+
+class use_backend:
+    """Choose the backend of every rollout whose ``backend`` is "auto", from now on or for a block.
+
+    Args:
+        name: ``"cpp"``, ``"numba"``, ``"torch"``, or ``"auto"`` for the best one there.
+
+    As a function it holds until the next call; as a context manager it restores the previous choice. It holds for
+    the whole process. The environment variable CUBEFAST_BACKEND sets the first choice.
+
+    Raises:
+        ValueError: an unknown name.
+        RuntimeError: the backend is not there; the message says how to get it.
+    """
+
+    def __init__(self, name: str) -> None:
+        global _chosen
+        check_choice("backend", name, ("auto", *BACKENDS))
+        if name != "auto" and _UNAVAILABLE[name]:
+            raise RuntimeError(f'backend "{name}" cannot run: {_UNAVAILABLE[name]}')
+        self._previous = _chosen
+        _chosen = name
+
+    def __enter__(self) -> use_backend:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        global _chosen
+        _chosen = self._previous
+
+
+def active_backend() -> tuple[str, str]:
+    """The backend that a float32 rollout on the CPU takes now, and why."""
+    name = resolve("auto", torch.empty(0))
+    if _chosen != "auto":
+        return name, "chosen by use_backend or CUBEFAST_BACKEND"
+    if name == "cpp":
+        return name, "the compiled kernel is installed"
+    return name, _UNAVAILABLE["cpp"]
+
+
+def facts() -> dict[str, Any]:
+    """What decides speed and results here, as plain data: for the doctor and for environment.json."""
+    name, why = active_backend()
+    native, _ = _native.load()
+    kernel: dict[str, Any] | None = None
+    if native is not None:
+        kernel = {"isa": native.active_isa(), **native.build_info()}
+    return {
+        "cubefast": __version__,
+        "backend": name,
+        "backend_why": why,
+        "backends": {each: _UNAVAILABLE[each] or "available" for each in BACKENDS},
+        "kernel": kernel,
+        "threads": torch.get_num_threads(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "openmp_runtimes": _openmp_runtimes(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {package: _version(package) for package in ("torch", "numpy", "numba", "wordllama")},
+    }
+
+
+def doctor() -> dict[str, Any]:
+    """Print which backend is active and why, and what it stands on; return the same facts as plain data."""
+    found = facts()
+    print(f"cubefast {found['cubefast']} on Python {found['python']}, {found['platform']}")
+    print(f"  backend      {found['backend']}: {found['backend_why']}")
+    for name, status in found["backends"].items():
+        print(f"    {name:<10} {status}")
+    if found["kernel"] is not None:
+        kernel = found["kernel"]
+        print(f"  kernel       {kernel['isa']} (this CPU runs: {', '.join(kernel['isas'])})")
+        print(f"               compiler {kernel['compiler']}, OpenMP {kernel['openmp'] or 'none'}")
+    print(f"  threads      {found['threads']} of {found['cpus']} CPUs (torch.set_num_threads)")
+    print(f"  OpenMP       {', '.join(found['openmp_runtimes']) or 'no runtime found'}")
+    if len(found["openmp_runtimes"]) > 1:
+        print("               more than one runtime is loaded: threads may compete; import torch first")
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    print(f"  versions     {versions}")
+    return found
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _openmp_runtimes() -> list[str]:
+    """The OpenMP libraries loaded in this process (Linux; elsewhere an empty list)."""
+    maps = Path("/proc/self/maps")
+    if sys.platform != "linux" or not maps.exists():
+        return []
+    paths = {line.split()[-1] for line in maps.read_text().splitlines() if "omp" in line}
+    return sorted(path for path in paths if Path(path).name.startswith(("libgomp", "libomp", "libiomp")))

@@ -1,0 +1,109 @@
+"""The one documented function: T steps of a lattice of cells."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from . import backends, ops, reference
+from .checks import check_rollout
+from .topology import Topology
+
+
+def lattice_rollout(
+    state: Tensor,
+    drive: Tensor,
+    w_perceive: Tensor,
+    w_update: Tensor,
+    b_update: Tensor,
+    *,
+    topology: Topology,
+    steps: int,
+    activation: str = "tanh",
+    update: str = "residual",
+    backend: str = "auto",
+    checkpoint_every: int | None = None,
+) -> Tensor:
+    """Run a lattice of cells for ``steps`` steps, differentiably.
+
+    One step, for every cell c at once (every cell reads the old states)::
+
+        p_c  = concat(states of the neighbors of c, state of c)     a missing neighbor reads as zeros
+        h_c  = activation(w_perceive p_c + drive_c)
+        u_c  = w_update h_c + b_update
+        s'_c = tanh(u_c) | s_c + u_c | tanh(s_c + u_c)              update = "tanh" | "residual" | "residual_tanh"
+
+    B samples, N cells, S numbers of state per cell, H hidden numbers, K slots (the neighbors, then the cell itself).
+
+    Args:
+        state: [B, N, S], or [B, X, Y, Z, S] with z fastest. The result has the shape that came in.
+        drive: [B, N, H], [1, N, H] or [N, H]; all that a cell hears besides its neighbors, the same at each step.
+        w_perceive: [H, K*S], shared by all cells.
+        w_update: [S, H].
+        b_update: [S].
+        topology: who hears whom.
+        steps: T, 0 or more. The result is a new tensor also when it is 0.
+        activation: ``"tanh"``, ``"relu"``, ``"silu"`` or ``"sigmoid"``.
+        update: ``"tanh"``, ``"residual"`` or ``"residual_tanh"``.
+        backend: ``"auto"`` takes the compiled kernel (``"cpp"``), else ``"numba"``, for float32 and float64 on the
+            CPU, and ``"torch"``, the plain reference, for everything else. See :func:`cubefast.use_backend`.
+        checkpoint_every: keep only every so many states for the backward, and compute the others again: less
+            memory, a little more time. None keeps each.
+
+    Returns:
+        The state after ``steps`` steps. Gradients flow to the five tensors. Second-order gradients are refused by
+        the compiled backends; ``backend="torch"`` has them.
+
+    Raises:
+        TypeError: an argument is not a floating-point tensor, or dtypes differ.
+        ValueError: a shape, device, count or name does not fit.
+        RuntimeError: the backend asked for is not there, or cannot serve these tensors.
+    """
+    if not isinstance(topology, Topology):
+        raise TypeError(f"topology must be a cubefast.Topology; got {type(topology).__name__}")
+    shape = state.shape
+    if state.dim() == 5 and tuple(shape[1:4]) == tuple(topology.shape):
+        state = state.reshape(shape[0], topology.cells, shape[4])
+    check_rollout(
+        state,
+        drive,
+        w_perceive,
+        w_update,
+        b_update,
+        cells=topology.cells,
+        slots=topology.slots,
+        steps=steps,
+        activation=activation,
+        update=update,
+        checkpoint_every=checkpoint_every,
+    )
+    chosen = backends.resolve(backend, state)
+    if chosen == "torch":
+        result = reference.rollout(
+            state,
+            drive,
+            w_perceive,
+            w_update,
+            b_update,
+            topology,
+            steps,
+            activation,
+            update,
+            checkpoint_every,
+        )
+    else:
+        differentiable = (state, drive, w_perceive, w_update, b_update)
+        save = torch.is_grad_enabled() and any(t.requires_grad for t in differentiable)
+        result, _ = ops.rollout(
+            *differentiable,
+            topology.neighbors,
+            topology.reader_offsets,
+            topology.readers,
+            steps,
+            activation,
+            update,
+            checkpoint_every or 1,
+            save,
+            chosen,
+        )
+    return result.reshape(shape)

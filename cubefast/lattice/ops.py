@@ -1,0 +1,192 @@
+"""The kernels as torch operators: what autograd, torch.compile and torch.export see. The only user of torch.library.
+
+``cubefast::rollout`` and ``cubefast::rollout_backward`` are the same for every compiled backend. The forward returns
+the final state and the trajectory: the states of every ``checkpoint_every``-th step between the first and the last,
+[B, saved, N, S], which is all that the backward needs; the hidden layer is computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _native
+
+
+def _kernel(backend: str) -> ModuleType:
+    if backend == "cpp":
+        return _native
+    from . import _numba  # half a second of import, only where it runs
+
+    return _numba
+
+
+def _saved_states(steps: int, checkpoint_every: int, save: bool) -> int:
+    return (steps - 1) // checkpoint_every if save and steps > 0 else 0
+
+
+@torch.library.custom_op("cubefast::rollout", mutates_args=())
+def rollout(
+    state: Tensor,
+    drive: Tensor,
+    w_perceive: Tensor,
+    w_update: Tensor,
+    b_update: Tensor,
+    neighbors: Tensor,
+    reader_offsets: Tensor,
+    readers: Tensor,
+    steps: int,
+    activation: str,
+    update: str,
+    checkpoint_every: int,
+    save: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """(final state [B, N, S], trajectory [B, saved, N, S]); ``save``: whether a backward will follow."""
+    batch, cells, state_size = state.shape
+    saved = _saved_states(steps, checkpoint_every, save)
+    state = state.contiguous()
+    final = torch.empty_like(state)
+    trajectory = state.new_empty(batch, saved, cells, state_size)
+    _kernel(backend).forward(
+        state,
+        drive.contiguous(),
+        w_perceive.contiguous(),
+        w_update.contiguous(),
+        b_update.contiguous(),
+        neighbors,
+        steps,
+        activation,
+        update,
+        checkpoint_every,
+        final,
+        trajectory,
+    )
+    return final, trajectory
+
+
+@rollout.register_fake
+def _(
+    state: Tensor,
+    drive: Tensor,
+    w_perceive: Tensor,
+    w_update: Tensor,
+    b_update: Tensor,
+    neighbors: Tensor,
+    reader_offsets: Tensor,
+    readers: Tensor,
+    steps: int,
+    activation: str,
+    update: str,
+    checkpoint_every: int,
+    save: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    batch, cells, state_size = state.shape
+    saved = _saved_states(steps, checkpoint_every, save)
+    return (
+        state.new_empty(batch, cells, state_size),
+        state.new_empty(batch, saved, cells, state_size),
+    )
+
+
+@torch.library.custom_op("cubefast::rollout_backward", mutates_args=())
+def rollout_backward(
+    dfinal: Tensor,
+    state: Tensor,
+    drive: Tensor,
+    w_perceive: Tensor,
+    w_update: Tensor,
+    b_update: Tensor,
+    neighbors: Tensor,
+    reader_offsets: Tensor,
+    readers: Tensor,
+    final: Tensor,
+    trajectory: Tensor,
+    steps: int,
+    activation: str,
+    update: str,
+    checkpoint_every: int,
+    backend: str,
+    needs: Sequence[bool],
+) -> list[Tensor]:
+    """Gradients of state, drive, w_perceive, w_update, b_update; an empty tensor for one not needed."""
+    inputs = [t.contiguous() for t in (state, drive, w_perceive, w_update, b_update)]
+    gradients = [torch.empty_like(tensor) if needed else None for tensor, needed in zip(inputs, needs, strict=True)]
+    _kernel(backend).backward(
+        dfinal.contiguous(),
+        *inputs,
+        neighbors,
+        reader_offsets,
+        readers,
+        steps,
+        activation,
+        update,
+        checkpoint_every,
+        final,
+        trajectory,
+        gradients,
+    )
+    return [state.new_empty(0) if gradient is None else gradient for gradient in gradients]
+
+
+@rollout_backward.register_fake
+def _(
+    dfinal: Tensor,
+    state: Tensor,
+    drive: Tensor,
+    w_perceive: Tensor,
+    w_update: Tensor,
+    b_update: Tensor,
+    neighbors: Tensor,
+    reader_offsets: Tensor,
+    readers: Tensor,
+    final: Tensor,
+    trajectory: Tensor,
+    steps: int,
+    activation: str,
+    update: str,
+    checkpoint_every: int,
+    backend: str,
+    needs: Sequence[bool],
+) -> list[Tensor]:
+    inputs = (state, drive, w_perceive, w_update, b_update)
+    return [tensor.new_empty(tensor.shape if needed else (0,)) for tensor, needed in zip(inputs, needs, strict=True)]
+
+
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    (*tensors, steps, activation, update, checkpoint_every, save, backend) = inputs
+    final, trajectory = output
+    ctx.mark_non_differentiable(trajectory)
+    ctx.save_for_backward(*tensors, final, trajectory)
+    ctx.arguments = (steps, activation, update, checkpoint_every, backend)
+    ctx.saved_trajectory = save
+
+
+def _differentiate(ctx: Any, dfinal: Tensor, dtrajectory: Tensor) -> tuple[Tensor | None, ...]:
+    if not ctx.saved_trajectory:
+        raise RuntimeError(
+            "cubefast::rollout was called with save=False and then differentiated; call "
+            "cubefast.lattice_rollout, which decides this by itself"
+        )
+    needs = list(ctx.needs_input_grad[:5])
+    gradients = rollout_backward(dfinal, *ctx.saved_tensors, *ctx.arguments, needs)
+    asked = [g if needed else None for g, needed in zip(gradients, needs, strict=True)]
+    return (*asked, *([None] * 9))
+
+
+rollout.register_autograd(_differentiate, setup_context=_save_for_backward)
+
+
+def _refuse_second_order(ctx: Any, *grads: Any) -> None:
+    raise RuntimeError(
+        "the compiled lattice rollout has no second-order gradients. For double backward use the "
+        'reference: lattice_rollout(..., backend="torch") or cubefast.use_backend("torch")'
+    )
+
+
+rollout_backward.register_autograd(_refuse_second_order)

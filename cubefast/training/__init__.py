@@ -1,0 +1,1 @@
+"""The trainer, its losses, and the folder that a run leaves."""

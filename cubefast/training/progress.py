@@ -1,0 +1,123 @@
+"""What a person sees while it runs: a live line on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from tqdm import tqdm
+
+
+class Progress(Protocol):
+    """What the trainer tells while it trains."""
+
+    def start(self, epochs: int, batches: int) -> None:
+        """Training begins."""
+
+    def step(self, loss: float) -> None:
+        """A batch is done."""
+
+    def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
+        """An epoch is done; ``record`` as in metrics.jsonl."""
+
+    def end(self) -> None:
+        """Training is over, or has failed."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def start(self, epochs: int, batches: int) -> None:
+        """Nothing."""
+
+    def step(self, loss: float) -> None:
+        """Nothing."""
+
+    def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+class LiveLine:
+    """One line that is rewritten: epoch, loss, validation cosine, pairs/s, time left."""
+
+    def start(self, epochs: int, batches: int) -> None:
+        """Draw the line."""
+        self.epochs = epochs
+        self.shown = {"loss": "-", "val_cos": "-", "pairs_per_s": "-"}
+        self.bar = tqdm(
+            total=epochs * batches,
+            desc=f"epoch 1/{epochs}",
+            bar_format="{desc} {percentage:3.0f}%|{bar:16}|{postfix} [{elapsed} < {remaining}]",
+            file=sys.stdout,
+        )
+
+    def step(self, loss: float) -> None:
+        """Move on by one batch."""
+        self.shown["loss"] = f"{loss:.3f}"
+        self.bar.set_postfix(self.shown, refresh=False)
+        self.bar.update()
+
+    def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
+        """Show the epoch's figures."""
+        self.shown["val_cos"] = f"{record['val_cosine']:.3f}"
+        self.shown["pairs_per_s"] = f"{record['pairs_per_second']:.0f}"
+        self.bar.set_postfix(self.shown, refresh=False)
+        self.bar.set_description(f"epoch {min(record['epoch'] + 1, self.epochs)}/{self.epochs}")
+
+    def end(self) -> None:
+        """Leave the line as it stands."""
+        self.bar.close()
+
+
+class PlainLines:
+    """A line per epoch, for logs."""
+
+    def start(self, epochs: int, batches: int) -> None:
+        """Remember when it began."""
+        self.epochs = epochs
+        self.began = time.perf_counter()
+
+    def step(self, loss: float) -> None:
+        """Nothing."""
+
+    def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
+        """Print the epoch's figures."""
+        epoch = record["epoch"]
+        left = (time.perf_counter() - self.began) / epoch * (self.epochs - epoch)
+        best = " best" if best_epoch == epoch else ""
+        print(
+            f"epoch {epoch}/{self.epochs}  loss {record['loss']:.4f}  "
+            f"val cosine {record['val_cosine']:.4f}{best}  "
+            f"{record['pairs_per_second']:.0f} pairs/s  {left:.0f} s left at most",
+            flush=True,
+        )
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+def for_this_terminal() -> Progress:
+    """A live line if a person watches, else plain lines."""
+    return LiveLine() if sys.stdout.isatty() else PlainLines()
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for a job of ``total`` pieces, to be called with how many are done; off a terminal one line at the end."""
+    began = time.perf_counter()
+    if sys.stdout.isatty():
+        with tqdm(total=total, desc=what, unit="text", file=sys.stdout) as bar:
+
+            def show(done: int) -> None:
+                bar.update(done - bar.n)
+
+            yield show
+    else:
+        yield lambda done: None
+        print(f"{what}: {total} texts in {time.perf_counter() - began:.1f} s", flush=True)

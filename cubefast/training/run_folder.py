@@ -1,0 +1,99 @@
+"""The folder that a run leaves behind: runs/NAME/."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import IO, Any
+
+from ..core import CubicCore
+from ..errors import ArtifactError, InputError
+from ..files import write_atomically, write_json
+
+
+class RunFolder:
+    """config.yaml, environment.json, metrics.jsonl, curves.png, report.json, answers.jsonl and best/.
+
+    Made with :meth:`create` for a new run and :meth:`open` for a finished one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics: IO[str] | None = None
+
+    @classmethod
+    def create(cls, runs: str | Path, name: str | None, default_name: str) -> RunFolder:
+        """Make a new folder; without a name, the first free of ``default_name``, ``default_name-2``, ...
+
+        Raises InputError when the name is taken or the place cannot be written.
+        """
+        path = Path(runs) / (name or default_name)
+        number = 1
+        while True:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.mkdir()  # fails if it is there, also when two runs start at once
+                break
+            except FileExistsError:
+                if not path.parent.is_dir():
+                    raise InputError(f"{path.parent} is not a folder; set runs=FOLDER") from None
+                if name is not None:
+                    raise InputError(
+                        f"{path} is there already, and a run never overwrites another; choose another "
+                        "name=, or delete it"
+                    ) from None
+                number += 1
+                path = Path(runs) / f"{default_name}-{number}"
+            except OSError as error:
+                raise InputError(
+                    f"the run folder {path} cannot be made: {error.strerror}. Set runs=FOLDER to a place "
+                    "that can be written"
+                ) from None
+        if not os.access(path, os.W_OK):
+            raise InputError(f"the run folder {path} cannot be written; set runs=FOLDER")
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """A finished run. Raises ArtifactError where there is none."""
+        path = Path(path)
+        if not path.is_dir():
+            raise ArtifactError(f"no run at {path}; train one with `python -m cubefast.train`")
+        if not (path / "config.yaml").is_file() or not (path / "best").is_dir():
+            raise ArtifactError(
+                f"{path} is not a finished run: config.yaml or best/ is missing. `python -m cubefast.train` makes one"
+            )
+        return cls(path)
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """A file of the run, atomically."""
+        write_atomically(self.path / name, content)
+
+    def write_json(self, name: str, content: Any) -> None:
+        """The same, as JSON."""
+        write_json(self.path / name, content)
+
+    def record(self, metrics: dict[str, Any]) -> None:
+        """One line more of metrics.jsonl, on the disk when this returns."""
+        if self._metrics is None:
+            self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
+        self._metrics.write(json.dumps(metrics) + "\n")
+        self._metrics.flush()
+
+    def save_best(self, core: CubicCore) -> None:
+        """Keep this core as the best so far."""
+        core.save_pretrained(self.path / "best")
+
+    def close(self) -> None:
+        """No more metrics will come."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+    def discard_if_empty(self) -> None:
+        """Take the folder away again if no core was saved in it: a run that failed before it learnt anything."""
+        self.close()
+        if not (self.path / "best").exists():
+            shutil.rmtree(self.path, ignore_errors=True)

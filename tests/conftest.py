@@ -1,0 +1,26 @@
+"""What every test stands on."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+# No test reaches the network or the user's own cache, in this process or in one that it starts.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["CUBEFAST_CACHE"] = tempfile.mkdtemp(prefix="cubefast-test-cache-")
+os.environ.pop("CUBEFAST_BACKEND", None)
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers_every_time():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def root() -> Path:
+    """The folder that holds pyproject.toml."""
+    return ROOT

@@ -1,0 +1,149 @@
+"""Which backend runs, and what is said when one cannot."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import cubefast
+from cubefast import Topology, lattice_rollout, use_backend
+from cubefast.lattice import _native, backends
+
+from .rollouts import Problem
+
+
+def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, timeout=120
+    )
+
+
+def test_auto_takes_the_compiled_kernel_on_the_cpu():
+    assert backends.unavailable("cpp") == "", "this environment has no compiled kernel; reinstall"
+    assert backends.resolve("auto", torch.zeros(1)) == "cpp"
+    assert backends.resolve("auto", torch.zeros(1, dtype=torch.float64)) == "cpp"
+
+
+def test_auto_takes_the_reference_for_everything_else():
+    assert backends.resolve("auto", torch.zeros(1, dtype=torch.bfloat16)) == "torch"
+    assert backends.resolve("auto", torch.zeros(1, device="meta")) == "torch"
+
+
+def test_bfloat16_runs_on_the_reference():
+    problem = Problem(Topology((2, 2, 2)), dtype=torch.bfloat16)
+    assert problem.results("auto")[0].dtype == torch.bfloat16
+
+
+def test_use_backend_holds_for_a_block_or_from_now_on():
+    with use_backend("torch"):
+        assert backends.active_backend()[0] == "torch"
+        with use_backend("numba"):
+            assert backends.active_backend()[0] == "numba"
+        assert backends.active_backend()[0] == "torch"
+    use_backend("numba")
+    try:
+        assert backends.active_backend()[0] == "numba"
+    finally:
+        use_backend("auto")
+    assert backends.active_backend()[0] == "cpp"
+
+
+def test_the_environment_chooses_too():
+    code = "import cubefast.lattice.backends as b; print(b.active_backend()[0])"
+    assert run_python(code, CUBEFAST_BACKEND="numba").stdout.strip() == "numba"
+    failed = run_python(code, CUBEFAST_BACKEND="cuda")
+    assert "backend must be one of auto, cpp, numba, torch; got 'cuda'" in failed.stderr
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2"])
+def test_the_instruction_set_can_be_forced(isa):
+    native, _ = _native.load()
+    if isa not in native.build_info()["isas"]:
+        pytest.skip(f"this CPU or build has no {isa}")
+    code = "import cubefast.lattice.backends as b; print(b.facts()['kernel']['isa'])"
+    assert run_python(code, CUBEFAST_ISA=isa).stdout.strip() == isa
+
+
+def test_an_instruction_set_that_cannot_run_is_refused_in_words():
+    code = "import cubefast; cubefast.doctor()"
+    failed = run_python(code, CUBEFAST_ISA="avx99")
+    assert failed.returncode == 1
+    assert "CUBEFAST_ISA=avx99 cannot run here: this build on this CPU has baseline" in failed.stderr
+
+
+def test_every_instruction_set_gives_the_reference_result():
+    native, _ = _native.load()
+    code = (
+        "import sys, torch; sys.path.insert(0, {root!r})\n"
+        "from tests.lattice.rollouts import Problem, assert_agree\n"
+        "from cubefast import Topology\n"
+        "for size in ((5, 7), (16, 64), (13, 33)):\n"
+        "    p = Problem(Topology((3, 2, 4)), state_size=size[0], hidden_size=size[1])\n"
+        "    assert_agree(p.results('cpp'), p.results('torch'), 1e-12)\n"
+        "    q = Problem(Topology((3, 2, 4)), state_size=size[0], hidden_size=size[1], dtype=torch.float32)\n"
+        "    assert_agree(q.results('cpp'), p.results('torch'), 2e-5)\n"
+    ).format(root=str(__import__("tests.conftest").conftest.ROOT))
+    for isa in native.build_info()["isas"]:
+        done = run_python(code, CUBEFAST_ISA=isa)
+        assert done.returncode == 0, f"{isa}: {done.stderr}"
+
+
+def test_without_the_extension_auto_takes_numba_and_says_why():
+    code = (
+        "import sys; sys.modules['_cubefast_native'] = None\n"
+        "import cubefast, cubefast.lattice.backends as b; print(*b.active_backend())\n"
+        "try: cubefast.use_backend('cpp')\n"
+        "except RuntimeError as error: print(error)"
+    )
+    printed = run_python(code).stdout.splitlines()
+    assert printed[0].startswith("numba the C++ extension")
+    assert printed[1].startswith('backend "cpp" cannot run: the C++ extension')
+    assert "Run `pip install .` again in the source folder" in printed[1]
+
+
+def test_an_extension_of_another_version_is_not_used():
+    code = (
+        "import cubefast._version; cubefast._version.__version__ = '9.9.9'\n"
+        "import sys; [sys.modules.pop(m) for m in list(sys.modules) if m.startswith('cubefast.lattice')]\n"
+        "import cubefast.lattice.backends as b; print(*b.active_backend())"
+    )
+    printed = run_python(code).stdout
+    assert printed.startswith("numba the installed C++ extension is of version ")
+    assert "this Python code of version 9.9.9" in printed
+
+
+def test_a_forced_backend_that_cannot_serve_the_tensors_says_so():
+    problem = Problem(Topology((2, 2, 2)), dtype=torch.bfloat16)
+    with pytest.raises(RuntimeError, match=r'backend "cpp" cannot run: the tensors are torch.bfloat16, not float32'):
+        problem.results("cpp")
+
+
+def test_doctor_prints_what_it_returns(capsys):
+    facts = cubefast.doctor()
+    printed = capsys.readouterr().out
+    assert f"backend      {facts['backend']}" in printed
+    assert facts["kernel"]["isa"] in printed
+    assert facts["versions"]["torch"] == torch.__version__
+    assert len(facts["openmp_runtimes"]) <= 1, "the kernel must share torch's OpenMP runtime"
+
+
+def test_importing_the_lattice_alone_loads_nothing_else_of_the_package():
+    code = "import sys, cubefast.lattice; print([m for m in sys.modules if m.startswith('cubefast.')])"
+    loaded = eval(run_python(code).stdout)
+    assert {name.split(".")[1] for name in loaded} == {"_version", "lattice"}
+
+
+def test_importing_cubefast_leaves_the_heavy_packages_alone():
+    code = (
+        "import sys, torch; before = set(sys.modules); import cubefast\n"
+        "print([m for m in ('numba', 'matplotlib', 'wordllama', 'pydantic', 'tqdm', 'sqlite3') if m in set(sys.modules) - before])"
+    )
+    assert run_python(code).stdout.strip() == "[]"
+
+
+def test_unknown_backend_is_refused_in_words():
+    problem = Problem(Topology((2, 2, 2)))
+    with pytest.raises(ValueError, match="backend must be one of auto, cpp, numba, torch; got 'fast'"):
+        lattice_rollout(*problem.tensors(), topology=problem.topology, steps=1, backend="fast")

@@ -1,0 +1,60 @@
+"""Threads, forks and callers at once: the same bits, and nobody waits for ever."""
+
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from cubefast import Topology
+
+from .rollouts import Problem
+
+
+@pytest.fixture
+def threads():
+    """Sets torch's thread count, and sets it back."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("drive_form", ["batch", "shared"])
+def test_results_are_bitwise_the_same_for_any_thread_count_and_run(compiled, drive_form, threads):
+    problem = Problem(Topology((3, 3, 2)), batch=37, dtype=torch.float32, drive_form=drive_form)
+    threads(1)
+    wanted = problem.results(compiled)
+    for count in (1, 2, 3, 7, 2):
+        threads(count)
+        got = problem.results(compiled)
+        assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True)), f"{count} threads"
+
+
+def test_callers_at_once_do_not_disturb_each_other(compiled):
+    problems = [Problem(Topology((3, 3, 2)), batch=9, seed=seed) for seed in range(8)]
+    alone = [problem.results(compiled) for problem in problems]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda problem: problem.results(compiled), problems))
+    for a, b in zip(alone, together, strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _in_child(queue, backend):
+    problem = Problem(Topology((3, 3, 2)), batch=9)
+    queue.put([t.sum().item() for t in problem.results(backend)])
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python's own word of warning about threads
+def test_a_forked_child_does_not_hang(compiled):
+    problem = Problem(Topology((3, 3, 2)), batch=9)
+    wanted = [t.sum().item() for t in problem.results(compiled)]  # the parent's threads are running now
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_child, args=(queue, compiled))
+    child.start()
+    try:
+        assert queue.get(timeout=60) == wanted
+    finally:
+        child.join(10)
+        child.kill()
