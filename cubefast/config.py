@@ -72,7 +72,7 @@ class OptimizationConfig(_Section):
 
     epochs: int = Field(40, ge=1, description="passes over the training pairs at most")
     batch_size: int = Field(64, ge=1, description="pairs per step")
-    lr: float = Field(3e-3, gt=0, description="AdamW's learning rate at the start")
+    lr: float = Field(1e-3, gt=0, description="AdamW's learning rate at the start")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices only")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     contrast: float = Field(

@@ -110,14 +110,14 @@ class EmbeddingCache:
         self, index: sqlite3.Connection, encoder: TextEncoder, keys: list[bytes], into: Embeddings
     ) -> list[bool]:
         """Fill the rows of ``into`` that are cached; which ones were."""
-        encoder_id, _ = self._encoder_row(index, encoder)
+        encoder_id, named = self._encoder_row(index, encoder)
         shard = self._shard(encoder_id)
         width = 4 * encoder.dim
         found = [False] * len(keys)
-        rows = shard.stat().st_size // width if encoder_id and shard.exists() else 0
-        if rows == 0:
+        if named == 0:
             return found
-        stored = np.memmap(shard, dtype=np.float32, mode="r", shape=(rows, encoder.dim))
+        rows = shard.stat().st_size // width if shard.exists() else 0
+        stored = np.memmap(shard, np.float32, "r", shape=(rows, encoder.dim)) if rows else into[:0]
         query = "SELECT row, crc FROM vector WHERE encoder = ? AND key = ?"
         damaged = 0
         for i, key in enumerate(keys):

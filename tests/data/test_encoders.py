@@ -1,0 +1,58 @@
+import logging
+
+import numpy as np
+import pytest
+
+from cubefast import HashingEncoder, StaticEncoder, TextEncoder
+from cubefast.data.encoders import create_encoder
+from cubefast.errors import InputError
+
+TEXTS = ["How do vaccines work?", "What do vaccines do in the body?", "The capital of Peru is Lima."]
+
+
+@pytest.mark.parametrize("encoder", [HashingEncoder(64), StaticEncoder(), StaticEncoder(64)], ids=str)
+def test_encoders_give_unit_rows_and_the_same_each_time(encoder):
+    assert isinstance(encoder, TextEncoder)
+    vectors = encoder.encode(TEXTS)
+    assert vectors.shape == (3, encoder.dim)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(encoder.encode(TEXTS[1:])[0], vectors[1])
+    assert encoder.encode([]).shape == (0, encoder.dim)
+
+
+@pytest.mark.parametrize("encoder", [HashingEncoder(), StaticEncoder()], ids=["hashing", "static"])
+def test_a_paraphrase_is_closer_than_a_stranger(encoder):
+    vectors = encoder.encode(TEXTS)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+
+
+def test_fingerprints_tell_encoders_apart():
+    fingerprints = {e.fingerprint for e in (HashingEncoder(64), HashingEncoder(65), StaticEncoder(), StaticEncoder(64))}
+    assert len(fingerprints) == 4
+
+
+def test_loading_wordllama_leaves_the_users_logging_alone():
+    before = (list(logging.getLogger().handlers), logging.getLogger().level)
+    StaticEncoder().encode(["something"])
+    assert (list(logging.getLogger().handlers), logging.getLogger().level) == before
+
+
+@pytest.mark.parametrize("encoder", [HashingEncoder(), StaticEncoder()], ids=["hashing", "static"])
+def test_a_text_without_a_vector_is_named(encoder):
+    with pytest.raises(InputError, match="no vector for the text ''; remove it"):
+        encoder.encode(["fine", ""])
+
+
+def test_encoders_by_name():
+    assert create_encoder("static").dim == 256
+    assert create_encoder("static:128").dim == 128
+    assert create_encoder("hashing:32").dim == 32
+    for name, message in [
+        ("bert", "encoder must be static or hashing.*got 'bert'"),
+        ("static:x", "got 'static:x'"),
+        ("static:100", "StaticEncoder has dim 64, 128 or 256; got 100"),
+        ("hashing:2", "at least 8; got 2"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            create_encoder(name)

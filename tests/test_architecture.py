@@ -1,0 +1,87 @@
+"""The rooms of the house, and that the arrows between them point one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import cubefast
+
+PACKAGE = Path(__file__).resolve().parent.parent / "cubefast"
+
+# What each room may import of the others. A module directly in cubefast/ is a room of its own.
+ALLOWED = {
+    "_version": set(),
+    "errors": set(),
+    "files": set(),
+    "lattice": {"_version"},
+    "data": {"lattice", "errors"},
+    "core": {"lattice", "data", "errors", "files", "_version"},
+    "decoding": {"errors"},
+    "evaluation": {"data", "core", "decoding"},
+    "config": {"data", "errors"},
+    "training": {"config", "core", "data", "evaluation", "errors", "files"},
+    "pipeline": {"config", "core", "data", "decoding", "training", "errors"},
+    "cli": {"errors"},
+    "__init__": {"_version", "config", "core", "data", "decoding", "lattice", "pipeline", "training"},
+    "__main__": {"cli"},
+    "train": {"cli", "config", "core", "data", "errors", "evaluation", "lattice", "pipeline", "training"},
+    "ask": {"cli", "errors", "pipeline"},
+    "doctor": {"cli", "lattice"},
+}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """The rooms that a file imports, at its top or inside a function."""
+    here = ["cubefast", *path.relative_to(PACKAGE).parts[:-1]]
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = here[: len(here) + 1 - node.level] if node.level else []
+            full = [*base, *(node.module.split(".") if node.module else [])]
+            names = [[*full, alias.name] for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name.split(".") for alias in node.names]
+        else:
+            continue
+        rooms |= {name[1] for name in names if name[0] == "cubefast" and len(name) > 1}
+    return rooms
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_point_one_way(path):
+    room = room_of(path)
+    assert room in ALLOWED, f"{room} is a new room: say in this test what it may import"
+    beyond = imported_rooms(path) - ALLOWED[room] - {room}
+    assert not beyond, f"{path.name} imports {sorted(beyond)}, which {room} may not"
+
+
+def test_the_allowed_arrows_have_no_circle():
+    rooms = dict(ALLOWED)
+    while rooms:
+        free = [room for room, needs in rooms.items() if not needs & set(rooms)]
+        assert free, f"a circle among {sorted(rooms)}"
+        for room in free:
+            del rooms[room]
+
+
+def test_only_ops_uses_torch_library():
+    users = [p.name for p in PACKAGE.rglob("*.py") if "torch.library" in p.read_text().split('"""', 2)[-1]]
+    assert users == ["ops.py"]
+
+
+def test_no_file_holds_two_things():
+    long = {p.name: n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 420}
+    assert not long
+
+
+def test_every_public_name_is_there():
+    for name in cubefast.__all__:
+        assert getattr(cubefast, name) is not None
+    with pytest.raises(AttributeError, match="module 'cubefast' has no attribute 'Lattice4D'"):
+        cubefast.Lattice4D  # noqa: B018
+    assert set(cubefast.__all__) <= set(dir(cubefast))

@@ -1,0 +1,236 @@
+"""The commands as a user types them: a subprocess, its screen, its exit code, what it leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+from safetensors import safe_open
+
+SMALL = ["encoder=hashing:32", "core.state_size=4", "core.hidden_size=8", "core.steps=4", "training.epochs=2"]
+
+
+def command(*arguments: str, cwd, **keywords) -> subprocess.CompletedProcess[str]:
+    """`python -m cubefast.ARGUMENTS` in ``cwd``, which is not the source folder."""
+    module, *rest = arguments
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", f"cubefast.{module}", *rest],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **keywords,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder with a finished small run in runs/small, and what was printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    done = command("train", "name=small", *SMALL, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_train_prints_the_cube_beside_its_baselines(finished):
+    _, printed = finished
+    assert "backend     cpp (" in printed
+    assert "encoding with hashing-v1-32:" in printed
+    assert printed.count("epoch ") >= 2
+    for test in ("unseen paraphrase (", "unseen group ("):
+        block = printed.split(test)[1].split("\n\n")[0]
+        for model in ("cube", "identity", "mean answer", "ridge, lambda"):
+            assert f"\n  {model}" in block
+    assert "saved in runs/small. Try: python -m cubefast.ask runs/small" in printed
+
+
+def test_train_leaves_a_whole_run_folder(finished):
+    run = finished[0] / "runs" / "small"
+    assert {f.name for f in run.iterdir()} == {
+        "answers.safetensors",
+        "best",
+        "config.yaml",
+        "curves.png",
+        "environment.json",
+        "metrics.jsonl",
+        "report.json",
+    }
+    assert yaml.safe_load((run / "config.yaml").read_text())["core"]["steps"] == 4
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["backend"] == "cpp"
+    assert environment["command"][1:] == ["name=small", *SMALL]
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in records] == [1, 2]
+    assert (run / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    scores = json.loads((run / "report.json").read_text())["scores"]
+    assert {s["model"].split(",")[0] for s in scores} == {"cube", "identity", "mean answer", "ridge"}
+
+
+def test_ask_answers_from_the_bank_with_scores(finished):
+    folder, _ = finished
+    done = command("ask", "runs/small", "How do vaccines work?", "--count", "2", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    scores = [float(line.split()[0]) for line in done.stdout.splitlines() if not line.startswith(" ")]
+    assert len(scores) == 2
+    assert 1 >= scores[0] >= scores[1] >= -1
+
+
+def test_the_pipeline_is_the_same_in_python(finished):
+    from cubefast import Pipeline
+
+    pipeline = Pipeline.from_run(finished[0] / "runs" / "small")
+    one = pipeline("How do vaccines work?", 2)
+    among_others = pipeline(["How do vaccines work?", "Who was first?"], 2)[0]
+    assert [answer.text for answer in among_others] == [answer.text for answer in one]
+    assert [answer.score for answer in among_others] == pytest.approx([answer.score for answer in one], abs=1e-5)
+    printed = command("ask", "runs/small", "How do vaccines work?", cwd=finished[0]).stdout
+    assert one[0].text.split()[0] in printed.splitlines()[0]
+
+
+def test_autoencoder_mode_stands_beside_its_baselines(tmp_path):
+    done = command("train", "mode=autoencoder", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "unseen group, noise 0.05 (" in done.stdout
+    assert "noise 0.1 (not trained on) (" in done.stdout
+    assert "PCA-Wiener (told the noise)" in done.stdout
+    assert (tmp_path / "runs" / "autoencoder" / "best").is_dir()
+
+
+def test_a_users_own_file_can_be_trained_on(tmp_path):
+    rows = [
+        {"question": f"{word} number {i}?", "answer": f"The {word}s of {i} are {i * 7}."}
+        for i in range(40)
+        for word in ("apple", "pear", "plum")
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    done = command("train", "data=mine.jsonl", "training.epochs=1", *SMALL[:-1], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "reading     mine.jsonl" in done.stdout
+    assert "unseen group" in done.stdout
+    assert "unseen paraphrase" not in done.stdout, "no answer here has three questions"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "training.lrr=1"], "training.lrr: no such key; did you mean training.lr?"),
+        (["train", "mode=fast"], "mode: input should be 'dialogue' or 'autoencoder'; got 'fast'"),
+        (["train", "--config", "none.yaml"], "config none.yaml: no such file"),
+        (["train", "data=none.jsonl"], "no data file none.jsonl"),
+        (["train", "data=empty.jsonl"], "empty.jsonl has no question/answer pairs"),
+        (["train", "data=folder"], "the data file folder cannot be read"),
+        (["train", "data=one.jsonl"], "1 pairs are too few to split"),
+        (["train", "runs=empty.jsonl"], "empty.jsonl"),
+        (["train", "runs=/proc/runs"], "the run folder /proc/runs/dialogue cannot be made"),
+        (["train", "name=folder", "runs=."], "folder is there already, and a run never overwrites another"),
+        (["train", "encoder=gpt"], "encoder must be static or hashing"),
+        (["train", "cache=empty.jsonl"], "the embedding cache empty.jsonl cannot be used"),
+        (["train", "core.shape=[2,2,2]", "encoder=hashing:32"], "shape 2x2x2 has 8 cells, too few"),
+        (["ask", "runs/none", "Why?"], "no run at runs/none; train one with"),
+        (["ask", "folder", "Why?"], "folder is not a finished run"),
+    ],
+)
+def test_bad_input_is_one_clear_message_and_exit_code_2(tmp_path, arguments, message):
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "one.jsonl").write_text('{"question": "q", "answer": "a"}\n')
+    (tmp_path / "folder").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    done = command(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    left = [p for p in sorted(tmp_path.rglob("*")) if p not in before and p.name != "runs"]
+    assert left == [], "something was left behind"
+
+
+@pytest.mark.parametrize("question", ["", "  "])
+def test_a_blank_question_is_refused(finished, question):
+    done = command("ask", "runs/small", question, cwd=finished[0])
+    assert (done.returncode, done.stderr) == (2, "error: the question is blank; ask something\n")
+
+
+def test_a_count_below_one_is_refused(finished):
+    done = command("ask", "runs/small", "Why?", "--count", "0", cwd=finished[0])
+    assert (done.returncode, done.stderr) == (2, "error: --count must be at least 1; got 0\n")
+
+
+def test_answers_made_with_another_encoder_are_refused(finished, tmp_path):
+    import shutil
+
+    shutil.copytree(finished[0] / "runs" / "small", tmp_path / "run")
+    bank = tmp_path / "run" / "answers.safetensors"
+    with safe_open(bank, framework="pt") as file:
+        fingerprint = file.metadata()["fingerprint"]
+    bank.write_bytes(bank.read_bytes().replace(fingerprint.encode(), b"hashing-v0-32"))
+    done = command("ask", "run", "Why?", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "was trained with the encoder hashing-v0-32, and this machine's is hashing-v1-32" in done.stderr
+    bank.write_bytes(bank.read_bytes()[:-50])
+    done = command("ask", "run", "Why?", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cannot be read" in done.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = command("train", "--debug", "data=none.jsonl", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_ctrl_c_keeps_the_best_and_exits_130(tmp_path):
+    arguments = [*SMALL[:-1], "training.epochs=10000", "training.early_stopping=null", "name=long"]
+    job = subprocess.Popen(
+        [sys.executable, "-m", "cubefast.train", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    metrics = tmp_path / "runs" / "long" / "metrics.jsonl"
+    for _ in range(600):
+        time.sleep(0.1)
+        if metrics.exists() and metrics.read_text().count("\n") >= 2:
+            break
+    job.send_signal(signal.SIGINT)
+    printed, errors = job.communicate(timeout=120)
+    assert job.returncode == 130, errors
+    assert "interrupted: best validation cosine" in printed
+    assert "stopped by Ctrl-C; the best core so far is in runs/long/best" in errors
+    assert (tmp_path / "runs" / "long" / "best" / "model.safetensors").exists()
+
+
+def test_two_runs_at_once_take_two_folders(tmp_path):
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-m", "cubefast.train", "--config", "quick", *SMALL[:-1], "training.epochs=1"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "CUBEFAST_CACHE": str(tmp_path / "cache")},
+        )
+        for _ in range(2)
+    ]
+    assert [job.wait(300) for job in jobs] == [0, 0]
+    assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["dialogue", "dialogue-2"]
+
+
+def test_help_lists_every_key_and_the_program_lists_its_commands(tmp_path):
+    printed = command("train", "--help", cwd=tmp_path).stdout
+    assert "training.lr=0.001" in printed
+    assert "AdamW's learning rate at the start" in printed
+    program = subprocess.run([sys.executable, "-m", "cubefast", "--help"], capture_output=True, text=True, cwd=tmp_path)
+    assert program.returncode == 0, program.stderr
+    assert all(name in program.stdout for name in ("train", "ask", "doctor"))
+
+
+def test_the_program_runs_its_commands(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "cubefast", "doctor"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "backend      cpp" in done.stdout
+    done = subprocess.run([sys.executable, "-m", "cubefast", "fly"], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no command 'fly'" in done.stderr

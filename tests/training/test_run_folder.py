@@ -1,0 +1,55 @@
+import os
+import stat
+
+import pytest
+
+from cubefast.errors import ArtifactError, InputError
+from cubefast.files import write_atomically
+from cubefast.training.run_folder import RunFolder
+
+
+def test_a_run_never_overwrites_another(tmp_path):
+    assert RunFolder.create(tmp_path, None, "dialogue").path == tmp_path / "dialogue"
+    assert RunFolder.create(tmp_path, None, "dialogue").path == tmp_path / "dialogue-2"
+    assert RunFolder.create(tmp_path, None, "dialogue").path == tmp_path / "dialogue-3"
+    with pytest.raises(InputError, match=r"dialogue is there already, and a run never overwrites another"):
+        RunFolder.create(tmp_path, "dialogue", "x")
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="Set runs=FOLDER|is not a folder; set runs=FOLDER"):
+        RunFolder.create(tmp_path / "file", "r", "x")
+    with pytest.raises(InputError, match="the run folder /proc/none/r cannot be made: .*Set runs=FOLDER"):
+        RunFolder.create("/proc/none", "r", "x")
+
+
+def test_a_run_that_learnt_nothing_leaves_nothing(tmp_path):
+    run = RunFolder.create(tmp_path, "r", "x")
+    run.record({"epoch": 1})
+    run.discard_if_empty()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ArtifactError, match="no run at .*none; train one with"):
+        RunFolder.open(tmp_path / "none")
+    with pytest.raises(ArtifactError, match="is not a finished run: config.yaml or best/ is missing"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    write_atomically(path, "old")
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_have_the_permissions_that_the_user_asked_for(tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    write_atomically(tmp_path / "ours", "")
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)

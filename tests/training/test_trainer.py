@@ -1,0 +1,150 @@
+"""The trainer, on a map that is known: targets are a fixed rotation of the inputs towards their neighbors."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from cubefast import CubeTrainer, CubicCore, EmbeddingPairs
+from cubefast.errors import InputError
+from cubefast.training import trainer as trainer_module
+from cubefast.training.progress import Silent
+from cubefast.training.run_folder import RunFolder
+from cubefast.training.trainer import DivergenceError
+
+SMALL = {
+    "core": {"state_size": 4, "hidden_size": 16, "steps": 4, "code_size": 4},
+    "training": {"epochs": 4, "batch_size": 32, "lr": 1e-2},
+}
+
+
+def pairs(count: int, seed: int, dim: int = 24) -> EmbeddingPairs:
+    random = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, dim, generator=random)
+    return EmbeddingPairs.of(inputs, inputs + inputs.roll(1, dims=1))
+
+
+def config(**training) -> dict:
+    return {**SMALL, "training": {**SMALL["training"], **training}}
+
+
+def test_it_learns_what_the_identity_does_not_know():
+    train, validation = pairs(400, 0), pairs(100, 1)
+    result = CubeTrainer(config(epochs=15)).fit(train, validation)
+    identity = torch.cosine_similarity(validation.inputs, validation.targets).mean().item()
+    assert result.val_cosine > identity + 0.1
+    assert result.records[-1]["loss"] < 0.6 * result.records[0]["loss"]
+
+
+def test_the_result_holds_the_best_epoch(tmp_path):
+    run = RunFolder.create(tmp_path, "r", "x")
+    trainer = CubeTrainer(config(), run)
+    validation = pairs(100, 1)
+    result = trainer.fit(pairs(200, 0), validation)
+    run.close()
+    assert trainer.evaluate(validation).cosine == pytest.approx(result.val_cosine, abs=1e-6)
+    saved = CubicCore.from_pretrained(run.path / "best")
+    assert torch.equal(saved(validation.inputs), result.core(validation.inputs))
+    lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == result.records
+    assert max(line["val_cosine"] for line in lines) == result.val_cosine
+    assert {"epoch", "step", "loss", "val_cosine", "lr", "gradient_norm", "pairs_per_second"} <= set(lines[0])
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not():
+    def weights(seed):
+        core = CubeTrainer({**config(epochs=2), "seed": seed}).fit(pairs(100, 0), pairs(40, 1)).core
+        return torch.cat([p.flatten() for p in core.parameters()])
+
+    torch.manual_seed(1)
+    first = weights(5)
+    torch.manual_seed(2)  # the run's seed decides, not the process's
+    assert torch.equal(weights(5), first)
+    assert not torch.equal(weights(6), first)
+
+
+def test_arrays_are_enough_no_text_needed():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(50, 12)).astype(np.float64)
+    result = CubeTrainer(config(epochs=1)).fit((x, -x), (x, -x))
+    assert result.core.dim == 12
+
+
+def test_early_stopping_and_the_plateau():
+    noise = EmbeddingPairs.of(torch.randn(100, 24), torch.randn(100, 24))
+    result = CubeTrainer(config(epochs=30, early_stopping=4, plateau=1)).fit(noise, pairs(50, 2))
+    assert result.stopped == "no more progress"
+    assert len(result.records) == result.best_epoch + 4
+    assert result.records[-1]["lr"] < result.records[0]["lr"]
+
+
+def test_autoencoder_mode_learns_to_denoise():
+    random = torch.Generator().manual_seed(3)
+    basis = torch.randn(4, 24, generator=random)
+
+    def clean(count):
+        rows = torch.nn.functional.normalize(torch.randn(count, 4, generator=random) @ basis, dim=1)
+        return EmbeddingPairs.of(rows, rows)
+
+    result = CubeTrainer({**config(epochs=15, noise=0.15), "mode": "autoencoder"}).fit(clean(400), clean(100))
+    assert result.val_cosine > 1 / (1 + 24 * 0.15**2) ** 0.5 + 0.05
+
+
+def test_a_loss_that_is_no_number_stops_in_words():
+    with pytest.raises(DivergenceError, match=r"loss became nan at epoch 1, step \d.*Lower training.lr"):
+        CubeTrainer(config(lr=1e30)).fit(pairs(200, 0), pairs(50, 1))
+
+
+def test_ctrl_c_after_an_epoch_returns_what_there_is():
+    class Impatient(Silent):
+        def epoch(self, record, best_epoch):
+            if record["epoch"] == 2:
+                raise KeyboardInterrupt
+
+    result = CubeTrainer(config(epochs=9), progress=Impatient()).fit(pairs(100, 0), pairs(50, 1))
+    assert result.stopped == "interrupted"
+    assert len(result.records) == 2
+
+    class VeryImpatient(Silent):
+        def step(self, loss):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        CubeTrainer(config(), progress=VeryImpatient()).fit(pairs(100, 0), pairs(50, 1))
+
+
+def test_only_shared_matrices_are_decayed():
+    core = CubeTrainer(SMALL).build_core(24)
+    decayed, free = trainer_module._decay_matrices_only(core, 0.1)
+    names = {id(p): name for name, p in core.named_parameters()}
+    assert {names[id(p)] for p in decayed["params"]} == {"w_input", "lattice.w_perceive", "lattice.w_update"}
+    assert len(decayed["params"]) + len(free["params"]) == len(names)
+    assert free["weight_decay"] == 0
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "message"),
+    [
+        (3, 4, "expected EmbeddingPairs or .*; got int"),
+        (
+            (torch.ones(4, 5), torch.ones(4, 5)),
+            (torch.ones(4, 6), torch.ones(4, 6)),
+            "train has 5 numbers per row, val",
+        ),
+        ((torch.ones(4, 5), torch.zeros(4, 5)), (torch.ones(4, 5), torch.ones(4, 5)), "row 0 of targets is all zeros"),
+    ],
+)
+def test_pairs_that_do_not_fit_are_refused(train, validation, message):
+    with pytest.raises(InputError, match=message):
+        CubeTrainer(SMALL).fit(train, validation)
+
+
+def test_a_core_that_does_not_fit_the_data_is_refused():
+    with pytest.raises(InputError, match="core does not fit embeddings of 24 numbers: shape 2x2x2 has 8 cells"):
+        CubeTrainer({"core": {"shape": [2, 2, 2]}}).fit(pairs(20, 0), pairs(20, 1))
+
+
+def test_evaluating_before_training_is_refused():
+    with pytest.raises(RuntimeError, match="nothing is trained yet; call fit first"):
+        CubeTrainer().evaluate(pairs(20, 0))
