@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
 
 import torch
 
@@ -15,19 +14,15 @@ from .core import CubicCore
 from .data.cache import EmbeddingCache
 from .data.dialogues import BUILTIN, load_dialogues
 from .data.encoders import create_encoder
-from .data.pairs import EmbeddingPairs
-from .data.tasks import Task, build_task, texts_of
-from .evaluation.baselines import identity, mean_target, ridge, wiener
-from .evaluation.metrics import cosine
+from .data.tasks import build_task, texts_of
+from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
-from .evaluation.report import Score, noisy, score, table
+from .evaluation.report import table
 from .lattice.backends import facts
 from .pipeline import save_answers
 from .training.progress import counting, for_this_terminal
 from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer, TrainingResult, as_baseline, peak_memory_mb
-
-NOISE_LEVELS = (0.5, 1.0, 2.0)  # times the trained one: the autoencoder's tests
 
 
 def train(config: TrainingConfig) -> tuple[RunFolder, TrainingResult]:
@@ -50,12 +45,13 @@ def train(config: TrainingConfig) -> tuple[RunFolder, TrainingResult]:
             f"validation {len(task.validation)}, "
             + ", ".join(f"{name} {len(pairs)}" for name, pairs in task.tests.items())
         )
+        comparison = Comparison(task, config.mode, config.training.noise)
         trainer = CubeTrainer(config, run, for_this_terminal())
         print(f"core        {_describe(trainer.build_core(encoder.dim))}\n", flush=True)
         save_answers(run, encoder, task.answers, torch.from_numpy(task.answer_vectors))
         result = trainer.fit(task.train, task.validation)
-        run.write("curves.png", training_curves(result.records, _validation_lines(config, task)))
-        scores = list(_scores(config, task, result.core))
+        run.write("curves.png", training_curves(result.records, comparison.validation_lines()))
+        scores = comparison.scores(as_baseline(result.core))
         run.write_json("report.json", {"scores": [each.as_dict() for each in scores]})
     except BaseException:
         run.discard_if_empty()
@@ -67,7 +63,9 @@ def train(config: TrainingConfig) -> tuple[RunFolder, TrainingResult]:
     )
     print(table(scores))
     print("\n(cosine to the right answer and its rank among the answers to find; * best of its column)")
-    print(f'\nsaved in {run.path}. Try: python -m cubefast.ask {run.path} "{dialogues[0].question}"')
+    print(f"\nsaved in {run.path}")
+    if config.mode == "dialogue":
+        print(f'try: python -m cubefast.ask {run.path} "{dialogues[0].question}"')
     return run, result
 
 
@@ -87,45 +85,6 @@ def _describe(core: CubicCore) -> str:
         f"lattice {x}x{y}x{z}, {lattice.steps} steps, state {lattice.state_size}, "
         f"hidden {lattice.hidden_size}; {core.parameter_count():,} parameters"
     )
-
-
-def _validation_lines(config: TrainingConfig, task: Task) -> dict[str, float]:
-    """The baselines' cosines on validation, under the noise that the curve is drawn at."""
-    validation, train_pairs = task.validation, task.train
-    if config.mode == "autoencoder":
-        validation = _with_noise(validation, config.training.noise, seed=1)
-        train_pairs = _with_noise(train_pairs, config.training.noise, seed=2)
-    models = [identity(), mean_target(train_pairs), ridge(train_pairs, validation)]
-    return {model.name: float(cosine(model.predict(validation.inputs), validation.targets).mean()) for model in models}
-
-
-def _scores(config: TrainingConfig, task: Task, core: CubicCore) -> Iterator[Score]:
-    """The core beside its baselines, on every test."""
-    cube = as_baseline(core)
-    if config.mode == "dialogue":
-        models = [cube, identity(), mean_target(task.train), ridge(task.train, task.validation)]
-        for name, pairs in task.tests.items():
-            for model in models:
-                yield score(name, model, pairs)
-        return
-    noise = config.training.noise
-    fitted = ridge(_with_noise(task.train, noise, seed=2), _with_noise(task.validation, noise, seed=1))
-    for name, pairs in task.tests.items():
-        for level in (noise * factor for factor in NOISE_LEVELS) if noise > 0 else (0.0,):
-            title = f"{name}, noise {level:g}" + ("" if level == noise else " (not trained on)")
-            denoisers = [
-                cube,
-                identity(),
-                mean_target(task.train),
-                fitted,
-                wiener(task.train, level),
-            ]
-            for denoiser in denoisers:
-                yield score(title, denoiser, _with_noise(pairs, level, seed=3))
-
-
-def _with_noise(pairs: EmbeddingPairs, noise: float, seed: int) -> EmbeddingPairs:
-    return EmbeddingPairs(noisy(pairs.inputs, noise, seed), pairs.targets, pairs.target_ids)
 
 
 def _main(arguments: argparse.Namespace) -> int:

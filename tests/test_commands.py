@@ -45,7 +45,7 @@ def test_train_prints_the_cube_beside_its_baselines(finished):
         block = printed.split(test)[1].split("\n\n")[0]
         for model in ("cube", "identity", "mean answer", "ridge, lambda"):
             assert f"\n  {model}" in block
-    assert "saved in runs/small. Try: python -m cubefast.ask runs/small" in printed
+    assert "saved in runs/small\ntry: python -m cubefast.ask runs/small" in printed
 
 
 def test_train_leaves_a_whole_run_folder(finished):

@@ -28,10 +28,10 @@ def identity() -> Baseline:
     return Baseline("identity", 0, lambda inputs: inputs)
 
 
-def mean_target(train: EmbeddingPairs) -> Baseline:
+def mean_target(train: EmbeddingPairs, name: str = "mean answer") -> Baseline:
     """The mean of the training targets, whatever the input."""
     mean = train.targets.mean(dim=0)
-    return Baseline("mean answer", mean.numel(), mean.expand_as)
+    return Baseline(name, mean.numel(), mean.expand_as)
 
 
 def ridge(train: EmbeddingPairs, validation: EmbeddingPairs) -> Baseline:

@@ -22,8 +22,9 @@ from ..core import CubicCore
 from ..data.pairs import EmbeddingPairs
 from ..errors import InputError
 from ..evaluation.baselines import Baseline
+from ..evaluation.comparison import VALIDATION_SEED, with_noise
 from ..evaluation.metrics import cosine
-from ..evaluation.report import Score, noisy, score
+from ..evaluation.report import Score, score
 from .losses import cosine_loss, info_nce
 from .progress import Progress, Silent
 from .run_folder import RunFolder
@@ -114,9 +115,8 @@ class CubeTrainer:
             optimizer, "max", 0.5, options.plateau, PROGRESS_MARGIN, "abs", min_lr=options.lr / 64
         )
         random = torch.Generator().manual_seed(self.config.seed)
-        val_inputs = validation.inputs
         if denoise:
-            val_inputs = noisy(val_inputs, options.noise, seed=1)
+            validation = with_noise(validation, options.noise, VALIDATION_SEED)
 
         result = TrainingResult(core)
         best = _copy_of_weights(core)
@@ -150,7 +150,7 @@ class CubeTrainer:
                     losses.append(loss.detach())
                     self.progress.step(float(losses[-1]))
 
-                val_cosine = float(cosine(predict(core, val_inputs), validation.targets).mean())
+                val_cosine = float(cosine(predict(core, validation.inputs), validation.targets).mean())
                 seconds = time.perf_counter() - began
                 record = {
                     "epoch": epoch,
