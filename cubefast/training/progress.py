@@ -49,26 +49,22 @@ class LiveLine:
     def start(self, epochs: int, batches: int) -> None:
         """Draw the line."""
         self.epochs = epochs
-        self.shown = {"loss": "-", "val_cos": "-", "pairs_per_s": "-"}
+        self.now, self.figures = 1, ""
         self.bar = tqdm(
             total=epochs * batches,
-            desc=f"epoch 1/{epochs}",
-            bar_format="{desc} {percentage:3.0f}%|{bar:16}|{postfix} [{elapsed} < {remaining}]",
+            bar_format="{desc} |{bar:20}| {percentage:3.0f}%, {elapsed} gone, {remaining} left at most",
             file=sys.stdout,
         )
 
     def step(self, loss: float) -> None:
         """Move on by one batch."""
-        self.shown["loss"] = f"{loss:.3f}"
-        self.bar.set_postfix(self.shown, refresh=False)
+        self.bar.set_description_str(f"epoch {self.now}/{self.epochs}  loss {loss:.3f}{self.figures}", refresh=False)
         self.bar.update()
 
     def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
-        """Show the epoch's figures."""
-        self.shown["val_cos"] = f"{record['val_cosine']:.3f}"
-        self.shown["pairs_per_s"] = f"{record['pairs_per_second']:.0f}"
-        self.bar.set_postfix(self.shown, refresh=False)
-        self.bar.set_description(f"epoch {min(record['epoch'] + 1, self.epochs)}/{self.epochs}")
+        """Show the epoch's figures from now on."""
+        self.now = min(record["epoch"] + 1, self.epochs)
+        self.figures = f"  val cosine {record['val_cosine']:.3f}  {record['pairs_per_second']:.0f} pairs/s"
 
     def end(self) -> None:
         """Leave the line as it stands."""
