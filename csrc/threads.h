@@ -1,7 +1,14 @@
-// Runs independent pieces of work on the OpenMP threads that torch uses too.
+// Runs the pieces of a job on the OpenMP threads that torch uses too.
+//
+// Two ways, mixed as they fit: each thread a piece of its own, and, for pieces that are left over or too large to have
+// several at once, all threads together on one piece, meeting at a barrier between its phases. Nothing may throw inside:
+// the caller allocates everything before.
 #pragma once
 #include <cstdint>
-#include <new>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 namespace cubefast {
 
@@ -9,25 +16,57 @@ namespace cubefast {
 // themselves, and would wait for them for ever; module.cpp sets this there, and the child works alone.
 extern bool in_forked_child;
 
-// Calls work(piece) for every piece. Which thread runs a piece never changes a result: pieces share nothing.
-// Throws std::bad_alloc when a piece ran out of memory (an exception may not leave an OpenMP region by itself).
-template <typename Work>
-inline void for_each_piece(int64_t pieces, int threads, const Work& work) {
-  if (threads <= 1 || pieces <= 1 || in_forked_child) {
-    for (int64_t piece = 0; piece < pieces; ++piece) work(piece);
-    return;
-  }
-  bool out_of_memory = false;
-#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
-  for (int64_t piece = 0; piece < pieces; ++piece) {
-    try {
-      work(piece);
-    } catch (const std::bad_alloc&) {
-#pragma omp atomic write
-      out_of_memory = true;
+namespace {
+
+// Who works on one piece together. `worker` is the number of the thread in the whole job: its own scratch memory.
+struct Team {
+  int worker, member, members;
+
+  // Returns when all members have called it.
+  void meet() const {
+#ifdef _OPENMP
+    if (members > 1) {
+#pragma omp barrier
     }
+#endif
   }
-  if (out_of_memory) throw std::bad_alloc();
+};
+
+inline int usable_threads(int threads) {
+#ifdef _OPENMP
+  return in_forked_child || threads < 1 ? 1 : threads;
+#else
+  (void)threads;
+  return 1;
+#endif
 }
 
+// Calls work(piece, team) for every piece. With `together`, all threads share each piece.
+template <typename Work>
+void for_each_piece(int64_t pieces, int threads, bool together, bool divisible, const Work& work) {
+  const int64_t alone = threads == 1 || !divisible ? pieces : (together ? 0 : pieces / threads * threads);
+#ifdef _OPENMP
+  if (threads > 1 && alone > 1) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads(threads)
+    for (int64_t piece = 0; piece < alone; ++piece) work(piece, Team{omp_get_thread_num(), 0, 1});
+  } else {
+    for (int64_t piece = 0; piece < alone; ++piece) work(piece, Team{0, 0, 1});
+  }
+  if (alone < pieces) {
+#pragma omp parallel num_threads(threads)
+    {
+      const Team team{omp_get_thread_num(), omp_get_thread_num(), omp_get_num_threads()};
+      for (int64_t piece = alone; piece < pieces; ++piece) {
+        work(piece, team);
+        team.meet();
+      }
+    }
+  }
+#else
+  (void)together;
+  for (int64_t piece = 0; piece < alone; ++piece) work(piece, Team{0, 0, 1});
+#endif
+}
+
+}  // namespace
 }  // namespace cubefast

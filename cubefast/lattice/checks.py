@@ -86,6 +86,11 @@ def check_rollout(
             f"got {list(w_update.shape)}"
         )
     hidden_size = w_update.shape[1]
+    if cells * max(state_size, hidden_size + 16) >= 2**31:  # the kernels' offsets within a sample are 32 bits wide
+        raise ValueError(
+            f"one sample may have 2^31 numbers at most; {cells} cells with a state of {state_size} and {hidden_size} "
+            "hidden numbers are more. Use a smaller lattice"
+        )
     _check_shape("b_update", b_update, "[S]", (state_size,))
     _check_shape("w_perceive", w_perceive, f"[H, K*S], K = {slots}", (hidden_size, slots * state_size))
     if drive.dim() == 3 and drive.shape[0] not in (1, batch):

@@ -68,5 +68,10 @@ def test_a_count_or_name_that_does_not_fit(keywords, message):
     refused(ValueError, message, **keywords)
 
 
+def test_a_sample_beyond_32_bit_offsets():
+    huge = torch.zeros(1, dtype=torch.float64).expand(5, 400_000_000)
+    refused(ValueError, r"one sample may have 2\^31 numbers at most; 6 cells", {W_UPDATE: huge})
+
+
 def test_a_topology_that_is_none():
     refused(TypeError, "topology must be a cubefast.Topology; got tuple", topology=(1, 2, 3))

@@ -8,7 +8,7 @@ import torch
 
 from cubefast import Topology
 
-from .rollouts import Problem
+from .rollouts import Problem, assert_agree
 
 
 @pytest.fixture
@@ -58,3 +58,32 @@ def test_a_forked_child_does_not_hang(compiled):
     finally:
         child.join(10)
         child.kill()
+
+
+@pytest.mark.parametrize(
+    ("shape", "batch", "drive_form", "checkpoint_every"),
+    [
+        ((9, 9, 9), 1, "batch", None),  # fewer samples than threads: all of them on one lattice
+        ((9, 9, 9), 3, "batch", 2),
+        ((9, 9, 9), 2, "shared", None),
+        ((30, 40, 40), 2, "batch", 2),  # too large for the cache: all threads on each sample in turn
+        ((30, 40, 40), 2, "shared", None),
+    ],
+)
+def test_one_lattice_is_shared_by_the_threads_with_the_same_bits(shape, batch, drive_form, checkpoint_every, threads):
+    problem = Problem(
+        Topology(shape),
+        steps=3,
+        batch=batch,
+        hidden_size=32,
+        dtype=torch.float32,
+        drive_form=drive_form,
+        update="residual_tanh",
+    )
+    threads(1)
+    wanted = problem.results("cpp", checkpoint_every)
+    assert_agree(wanted, problem.results("torch"), 2e-4)
+    for count in (2, 3, 7):
+        threads(count)
+        got = problem.results("cpp", checkpoint_every)
+        assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True)), f"{count} threads"

@@ -1,0 +1,290 @@
+// The backward: each step's hidden layer again, and the gradients. Included inside the anonymous namespace of kernel.cpp.
+//
+// A step, from d = d loss / d s' to d loss / d s, in two phases with a meeting of the threads between:
+//
+//     A, for every cell:  du    = d (1 - s'^2)  (or d: residual)          ddrive     += dpre
+//                         dpre  = (w_update^T du) activation'             dw_perceive += dpre p^T
+//                                                                         dw_update   += du h^T,  db_update += du
+//     B, for every cell:  ds    = du (or 0: tanh) + sum over its readers r, in their slot k, of w_perceive[k]^T dpre_r
+//
+// Phase B gathers: nobody writes to another's cell. The sums over cells and samples have one buffer per unit, a unit
+// being a piece of the batch and a slab of the cells. The units follow from the sizes alone and are added in order, so
+// every gradient is bitwise the same for any number of threads.
+
+constexpr int64_t kBlock = 8 * kTile;  // cells whose h and dpre are kept in the cache while they are summed
+
+template <typename T>
+struct BackwardPlan : ForwardPlan<T> {
+  const Backward& g;
+  int64_t pieces, slabs, blocks;
+  int64_t perceive_size, update_size, unit_size;  // of the sums of one unit: [K*S, H padded], [S, H padded], [S padded]
+  bool wants_weights, shared_drive;
+  Packed<T> hidden_from_change;  // w_update^T: [S] -> H
+  Packed<T> state_from_hidden;   // w_perceive^T: [K slots][H] -> S
+  Readers readers;
+  Scratch<T> sums;         // [pieces, slabs, unit]
+  Scratch<T> drive_sums;   // [pieces, N, H], for a shared drive
+
+  explicit BackwardPlan(const Backward& g_)
+      : ForwardPlan<T>(g_.forward),
+        g(g_),
+        pieces(pieces_of(g_)),
+        slabs(0),
+        blocks((this->z.cells + kBlock - 1) / kBlock),
+        perceive_size(this->z.slots * this->z.state_size * this->H_padded),
+        update_size(this->z.state_size * this->H_padded),
+        unit_size(perceive_size + update_size + this->S_padded),
+        wants_weights(g_.dw_perceive != nullptr || g_.dw_update != nullptr || g_.db_update != nullptr),
+        shared_drive(this->z.drive_batch_stride == 0),
+        hidden_from_change(1, this->z.state_size, this->z.hidden_size,
+                           [&](int64_t, int64_t s, int64_t j) {
+                             return static_cast<const T*>(g_.forward.w_update)[s * this->z.hidden_size + j];
+                           }),
+        state_from_hidden(this->z.slots, this->z.hidden_size, this->z.state_size,
+                          [&](int64_t k, int64_t j, int64_t s) {
+                            const int64_t row = j * this->z.slots + k;
+                            return static_cast<const T*>(g_.forward.w_perceive)[row * this->z.state_size + s];
+                          }),
+        readers(this->z, g_.reader_offsets, g_.readers, this->H_padded),
+        sums((slabs = smaller((kUnits + pieces - 1) / pieces, blocks)) * pieces * (wants_weights ? unit_size : 0), true),
+        drive_sums(g_.ddrive != nullptr && shared_drive ? pieces * this->z.cells * this->z.hidden_size : 0, true) {}
+
+  T* sums_of(int64_t piece, int64_t slab) const { return sums.data + (piece * slabs + slab) * unit_size; }
+
+ private:
+  static constexpr int64_t kUnits = 16;  // at least so many units, if there are cells enough
+  static int64_t pieces_of(const Backward& g) {
+    const Sizes& z = g.forward.sizes;
+    int64_t pieces = smaller(z.batch, 64);
+    if (g.ddrive != nullptr && z.drive_batch_stride == 0) {
+      const int64_t affordable = (int64_t(16) << 20) / (z.cells * z.hidden_size * int64_t(sizeof(T)));
+      pieces = smaller(pieces, larger(1, smaller(affordable, 16)));
+    }
+    return larger(pieces, 1);
+  }
+};
+
+template <typename T>
+struct BackwardScratch {
+  TileScratch<T> tile;
+  Scratch<T> dhidden;            // [kTile, H padded]
+  Scratch<T> hidden;             // [kBlock, H padded]
+  Scratch<const T*> perceived;   // [K][kBlock]: the rows of a block by slot
+  Scratch<const T*> du;          // [kBlock]
+  explicit BackwardScratch(const BackwardPlan<T>& plan)
+      : tile(plan, larger(plan.perceived.most, plan.readers.most)),
+        dhidden(kTile * plan.H_padded),
+        hidden(kBlock * plan.H_padded),
+        perceived(plan.z.slots * kBlock),
+        du(kBlock) {}
+};
+
+// What the threads that work on one sample share.
+template <typename T>
+struct SampleScratch {
+  Scratch<T> dpre;      // [N, H padded]
+  Scratch<T> gradients; // two of [N, S]
+  Scratch<T> segment;   // the states between two that were kept
+  explicit SampleScratch(const BackwardPlan<T>& plan)
+      : dpre(plan.z.cells * plan.H_padded),
+        gradients(2 * plan.sample_size),
+        segment((smaller(plan.z.checkpoint_every, larger(plan.z.steps, 1)) - 1) * plan.sample_size) {}
+};
+
+// Phase A for the cells of one block. dnext [N, S] holds d and gets du; dpre [N, H padded] and the sums are written.
+template <Activation A, typename T>
+void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratch, int64_t block, const T* state,
+                         const T* state_next, const T* drive, T* dnext, T* dpre, T* ddrive, T* sums) {
+  const Sizes& z = plan.z;
+  const int64_t H = z.hidden_size, S = z.state_size, K = z.slots, H_padded = plan.H_padded;
+  const T** rows = scratch.tile.rows.data;
+  const int64_t first = block * kBlock;
+  const int64_t block_cells = smaller(kBlock, z.cells - first);
+  const int64_t first_tile = first / kTile, end_tile = (first + block_cells + kTile - 1) / kTile;
+  Scratch<const T*>& by_slot = scratch.perceived;
+  uint64_t heard_slots[4] = {};  // which of the first 256 slots any cell of the block has
+
+  for (int64_t tile = first_tile; tile < end_tile; ++tile) {
+    const int64_t reads = plan.perceived.count(tile);
+    const int32_t* slots = plan.perceived.slots(tile);
+    const int64_t cells = smaller(kTile, z.cells - tile * kTile);
+    prefetch(drive + tile * kTile * H, cells * H);
+    if (ddrive != nullptr) prefetch(ddrive + tile * kTile * H, cells * H);
+    plan.perceived.point(tile, state, plan.zeros.data, rows);
+    multiply_rows(rows, slots, reads, plan.perceive, scratch.tile.hidden.data, H_padded);
+    if (plan.wants_weights) {
+      const int64_t at = (tile - first_tile) * kTile;
+      for (int64_t k = 0; k < K; ++k)
+        for (int64_t m = 0; m < kTile; ++m) by_slot.data[k * kBlock + at + m] = plan.zeros.data;
+      for (int64_t r = 0; r < reads; ++r) {
+        for (int64_t m = 0; m < kTile; ++m) by_slot.data[slots[r] * kBlock + at + m] = rows[r * kTile + m];
+        if (slots[r] < 256) heard_slots[slots[r] / 64] |= uint64_t(1) << slots[r] % 64;
+      }
+    }
+
+    for (int64_t m = 0; m < kTile; ++m) {
+      const int64_t cell = tile * kTile + m;
+      if (m >= cells) {
+        rows[m] = plan.zeros.data;
+        continue;
+      }
+      T* du = dnext + cell * S;
+      if (z.update != Update::residual)
+        for (int64_t s = 0; s < S; ++s) du[s] *= T(1) - state_next[cell * S + s] * state_next[cell * S + s];
+      rows[m] = scratch.du.data[cell - first] = du;
+    }
+    multiply_rows(rows, kFirstSlot, 1, plan.hidden_from_change, scratch.dhidden.data, H_padded);
+
+    for (int64_t m = 0; m < cells; ++m) {
+      const int64_t cell = tile * kTile + m;
+      T* hidden = scratch.hidden.data + (cell - first) * H_padded;
+      const T* pre_row = scratch.tile.hidden.data + m * H_padded;
+      const T* dhidden = scratch.dhidden.data + m * H_padded;
+      const T* heard = drive + cell * H;
+      T* dpre_row = dpre + cell * H_padded;
+      T* dheard = ddrive + cell * H;
+      for_each_vector<T>(H, [&](int64_t j, const auto& load_here, const auto& store_here) {
+        Vector<T> h;
+        const Vector<T> slope = activate_and_differentiate<A>(load(pre_row + j) + load_here(heard + j), h);
+        const Vector<T> d = load(dhidden + j) * slope;
+        store(hidden + j, h);
+        store(dpre_row + j, d);
+        if (ddrive != nullptr) store_here(dheard + j, load_here(dheard + j) + d);
+      });
+    }
+  }
+  if (!plan.wants_weights) return;
+
+  for (int64_t k = 0; k < K; ++k)
+    if (k >= 256 || heard_slots[k / 64] >> k % 64 & 1)
+      accumulate_outer(by_slot.data + k * kBlock, S, dpre + first * H_padded, H_padded, block_cells,
+                       sums + k * S * H_padded);
+  accumulate_outer(scratch.du.data, S, scratch.hidden.data, H_padded, block_cells, sums + plan.perceive_size);
+  T* db = sums + plan.perceive_size + plan.update_size;
+  for (int64_t c = 0; c < block_cells; ++c)
+    for (int64_t s = 0; s < S; ++s) db[s] += scratch.du.data[c][s];
+}
+
+// Phase B for the tiles of one block: dstate = d loss / d s.
+template <typename T>
+void gather_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratch, int64_t block, const T* dnext,
+                  const T* dpre, T* dstate) {
+  const Sizes& z = plan.z;
+  const int64_t S = z.state_size, end_cell = smaller((block + 1) * kBlock, z.cells);
+  for (int64_t tile = block * kBlock / kTile; tile * kTile < end_cell; ++tile) {
+    plan.readers.point(tile, dpre, plan.zeros.data, scratch.tile.rows.data);
+    multiply_rows(scratch.tile.rows.data, plan.readers.slots(tile), plan.readers.count(tile), plan.state_from_hidden,
+                  scratch.tile.change.data, plan.S_padded);
+    const int64_t cells = smaller(kTile, z.cells - tile * kTile);
+    for (int64_t m = 0; m < cells; ++m) {
+      const int64_t at = (tile * kTile + m) * S;
+      for_each_vector<T>(S, [&](int64_t s, const auto& load_here, const auto& store_here) {
+        Vector<T> d = load(scratch.tile.change.data + m * plan.S_padded + s);
+        if (z.update != Update::tanh) d += load_here(dnext + at + s);
+        store_here(dstate + at + s, d);
+      });
+    }
+  }
+}
+
+// All steps of one sample, backward.
+template <Activation A, typename T>
+void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scratch, SampleScratch<T>& sample,
+                          const Team& team, int64_t piece, int64_t b) {
+  const Backward& g = plan.g;
+  const Sizes& z = plan.z;
+  const int64_t size = plan.sample_size, every = z.checkpoint_every;
+  const int64_t begin = plan.perceived.tiles * team.member / team.members;
+  const int64_t end = plan.perceived.tiles * (team.member + 1) / team.members;
+  const T* drive = plan.drive(b);
+  T* ddrive = nullptr;
+  if (g.ddrive != nullptr) {
+    const int64_t drive_size = z.cells * z.hidden_size;
+    ddrive = plan.shared_drive ? plan.drive_sums.data + piece * drive_size : static_cast<T*>(g.ddrive) + b * drive_size;
+    if (!plan.shared_drive && team.member == 0) std::memset(ddrive, 0, size_t(drive_size) * sizeof(T));
+  }
+  T* dnext = sample.gradients.data;
+  T* dstate = dnext + size;
+  if (team.member == 0) copy(dnext, static_cast<const T*>(g.dfinal) + b * size, size);
+  team.meet();
+
+  const auto state_after = [&](int64_t t) -> const T* {
+    if (t == 0) return plan.first(b);
+    if (t == z.steps) return plan.final_state(b);
+    const T* saved = plan.saved(b, t);
+    return saved != nullptr ? saved : sample.segment.data + (t % every - 1) * size;
+  };
+  for (int64_t t = z.steps - 1; t >= 0; --t) {
+    if (t == z.steps - 1 || (t + 1) % every == 0)  // the states of this segment that were not kept
+      for (int64_t i = t / every * every; i < t; ++i) {
+        T* next = sample.segment.data + (i % every) * size;
+        step_tiles<A>(plan, scratch.tile, state_after(i), drive, next, begin, end);
+        team.meet();
+      }
+
+    const auto for_own_blocks = [&](const auto& work) {
+      for (int64_t slab = team.member; slab < plan.slabs; slab += team.members)
+        for (int64_t block = plan.blocks * slab / plan.slabs; block < plan.blocks * (slab + 1) / plan.slabs; ++block)
+          work(slab, block);
+    };
+    for_own_blocks([&](int64_t slab, int64_t block) {
+      differentiate_block<A>(plan, scratch, block, state_after(t), state_after(t + 1), drive, dnext, sample.dpre.data,
+                             ddrive, plan.wants_weights ? plan.sums_of(piece, slab) : nullptr);
+    });
+    team.meet();
+    if (t == 0 && g.dstate == nullptr) break;
+    for_own_blocks([&](int64_t, int64_t block) {
+      gather_block(plan, scratch, block, dnext, sample.dpre.data, dstate);
+    });
+    team.meet();
+    T* swap = dnext;
+    dnext = dstate;
+    dstate = swap;
+  }
+  if (g.dstate != nullptr && team.member == 0) copy(static_cast<T*>(g.dstate) + b * size, dnext, size);
+}
+
+// target[i] = the sum over parts p of parts[p * stride + i], in order.
+template <typename T>
+void add_up(T* parts, int64_t count, int64_t stride, int64_t size) {
+  for (int64_t p = 1; p < count; ++p)
+    for (int64_t i = 0; i < size; ++i) parts[i] += parts[p * stride + i];
+}
+
+template <Activation A, typename T>
+void backward(const Backward& g) {
+  const BackwardPlan<T> plan(g);
+  const Sizes& z = plan.z;
+  const int threads = usable_threads(z.threads);
+  if (g.ddrive != nullptr && !plan.shared_drive)
+    expect_large(g.ddrive, z.batch * z.cells * z.hidden_size * int64_t(sizeof(T)));
+  const bool together = plan.together() || plan.pieces < smaller(z.batch, threads);
+  const bool divisible = plan.slabs >= 2 * threads || (together && plan.slabs > 1);
+  PerThread<BackwardScratch<T>> scratch(threads, plan);
+  PerThread<SampleScratch<T>> samples(together && divisible ? 1 : threads, plan);
+
+  for_each_piece(plan.pieces, threads, together, divisible, [&](int64_t piece, const Team& team) {
+    SampleScratch<T>& sample = samples[team.members > 1 || (together && divisible) ? 0 : team.worker];
+    for (int64_t b = z.batch * piece / plan.pieces; b < z.batch * (piece + 1) / plan.pieces; ++b) {
+      differentiate_sample<A>(plan, scratch[team.worker], sample, team, piece, b);
+      team.meet();
+    }
+  });
+
+  const int64_t H = z.hidden_size, S = z.state_size, KS = z.slots * S;
+  if (plan.wants_weights) {
+    add_up(plan.sums.data, plan.pieces * plan.slabs, plan.unit_size, plan.unit_size);
+    const T* perceive = plan.sums.data;
+    const T* update = perceive + plan.perceive_size;
+    if (T* dw = static_cast<T*>(g.dw_perceive))
+      for (int64_t j = 0; j < H; ++j)
+        for (int64_t i = 0; i < KS; ++i) dw[j * KS + i] = perceive[i * plan.H_padded + j];
+    if (T* dw = static_cast<T*>(g.dw_update))
+      for (int64_t s = 0; s < S; ++s) copy(dw + s * H, update + s * plan.H_padded, H);
+    if (T* db = static_cast<T*>(g.db_update)) copy(db, update + plan.update_size, S);
+  }
+  if (g.ddrive != nullptr && plan.shared_drive) {
+    add_up(plan.drive_sums.data, plan.pieces, z.cells * H, z.cells * H);
+    copy(static_cast<T*>(g.ddrive), plan.drive_sums.data, z.cells * H);
+  }
+}

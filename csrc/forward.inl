@@ -1,0 +1,147 @@
+// The forward: T steps of every sample. Included inside the anonymous namespace of kernel.cpp.
+
+constexpr int32_t kFirstSlot[1] = {0};  // the one read of a product that has a single slot
+
+// What all threads read during a forward.
+template <typename T>
+struct ForwardPlan {
+  const Forward& f;
+  const Sizes& z;
+  int64_t H_padded, S_padded, sample_size;
+  Packed<T> perceive;  // [K slots][S] -> H
+  Packed<T> update;    // [H] -> S
+  Perceived perceived;
+  Scratch<T> zeros;    // the row of a missing neighbor
+  Scratch<T> b_update; // padded
+
+  explicit ForwardPlan(const Forward& f_)
+      : f(f_),
+        z(f_.sizes),
+        H_padded(padded<T>(z.hidden_size)),
+        S_padded(padded<T>(z.state_size)),
+        sample_size(z.cells * z.state_size),
+        perceive(z.slots, z.state_size, z.hidden_size,
+                 [&](int64_t k, int64_t s, int64_t j) {
+                   return static_cast<const T*>(f_.w_perceive)[(j * z.slots + k) * z.state_size + s];
+                 }),
+        update(1, z.hidden_size, z.state_size,
+               [&](int64_t, int64_t j, int64_t s) {
+                 return static_cast<const T*>(f_.w_update)[s * z.hidden_size + j];
+               }),
+        perceived(z, f_.neighbors),
+        zeros(larger(H_padded, S_padded), true),
+        b_update(S_padded, true) {
+    copy(b_update.data, static_cast<const T*>(f_.b_update), z.state_size);
+  }
+
+  const T* drive(int64_t b) const { return static_cast<const T*>(f.drive) + b * z.drive_batch_stride; }
+  const T* first(int64_t b) const { return static_cast<const T*>(f.state) + b * sample_size; }
+  T* final_state(int64_t b) const { return static_cast<T*>(f.final_state) + b * sample_size; }
+
+  // Where the trajectory keeps the state after t steps, 0 < t < T; null if it does not.
+  T* saved(int64_t b, int64_t t) const {
+    if (f.trajectory == nullptr || t % z.checkpoint_every != 0) return nullptr;
+    return static_cast<T*>(f.trajectory) + (b * z.saved_states + t / z.checkpoint_every - 1) * sample_size;
+  }
+
+  // Samples whose memory outgrows a core's cache are worked on by all threads together.
+  bool together() const { return z.cells * H_padded * int64_t(sizeof(T)) > (int64_t(4) << 20); }
+  bool divisible(int threads) const { return perceived.tiles >= 2 * threads; }
+};
+
+// What one thread needs for itself.
+template <typename T>
+struct TileScratch {
+  Scratch<const T*> rows;  // [reads][kTile]
+  Scratch<T> hidden;       // [kTile, H padded]
+  Scratch<T> change;       // [kTile, S padded]
+  TileScratch(const ForwardPlan<T>& plan, int64_t most_reads)
+      : rows(most_reads * kTile), hidden(kTile * plan.H_padded), change(kTile * plan.S_padded) {}
+};
+
+// An array of TileScratch or the like, one for each thread, made from the same arguments.
+template <typename Each>
+struct PerThread {
+  int count = 0;
+  Scratch<Each> memory;
+  template <typename... Arguments>
+  explicit PerThread(int threads, const Arguments&... arguments) : memory(threads) {
+    try {
+      for (; count < threads; ++count) new (memory.data + count) Each(arguments...);
+    } catch (...) {
+      clear();
+      throw;
+    }
+  }
+  ~PerThread() { clear(); }
+  Each& operator[](int worker) { return memory.data[worker]; }
+
+ private:
+  void clear() {
+    while (count > 0) memory.data[--count].~Each();
+  }
+};
+
+// One step of the cells of the tiles [begin, end): next = step(state).
+template <Activation A, typename T>
+void step_tiles(const ForwardPlan<T>& plan, TileScratch<T>& scratch, const T* state, const T* drive, T* next,
+                int64_t begin, int64_t end) {
+  const Sizes& z = plan.z;
+  const int64_t H = z.hidden_size, S = z.state_size, H_padded = plan.H_padded, S_padded = plan.S_padded;
+  const T** rows = scratch.rows.data;
+  T* hidden = scratch.hidden.data;
+  T* change = scratch.change.data;
+  for (int64_t tile = begin; tile < end; ++tile) {
+    const int64_t cells = smaller(kTile, z.cells - tile * kTile);
+    prefetch(drive + tile * kTile * H, cells * H);  // it is needed after the product, and comes from far
+    plan.perceived.point(tile, state, plan.zeros.data, rows);
+    multiply_rows(rows, plan.perceived.slots(tile), plan.perceived.count(tile), plan.perceive, hidden, H_padded);
+
+    for (int64_t m = 0; m < cells; ++m) {
+      const T* heard = drive + (tile * kTile + m) * H;
+      T* row = hidden + m * H_padded;
+      for_each_vector<T>(H, [&](int64_t j, const auto& load_here, const auto&) {
+        store(row + j, activate<A>(load(row + j) + load_here(heard + j)));
+      });
+    }
+    for (int m = 0; m < kTile; ++m) rows[m] = hidden + m * H_padded;
+    multiply_rows(rows, kFirstSlot, 1, plan.update, change, S_padded);
+
+    for (int64_t m = 0; m < cells; ++m) {
+      const int64_t at = (tile * kTile + m) * S;
+      for_each_vector<T>(S, [&](int64_t s, const auto& load_here, const auto& store_here) {
+        Vector<T> u = load(change + m * S_padded + s) + load(plan.b_update.data + s);
+        if (z.update != Update::tanh) u += load_here(state + at + s);
+        if (z.update != Update::residual) u = tanh_(u);
+        store_here(next + at + s, u);
+      });
+    }
+  }
+}
+
+template <Activation A, typename T>
+void forward(const Forward& f) {
+  const ForwardPlan<T> plan(f);
+  const Sizes& z = f.sizes;
+  const int threads = usable_threads(z.threads);
+  if (f.trajectory != nullptr)
+    expect_large(f.trajectory, z.batch * z.saved_states * plan.sample_size * int64_t(sizeof(T)));
+  const bool keeps_all = f.trajectory != nullptr && z.checkpoint_every == 1;
+  PerThread<TileScratch<T>> scratch(threads, plan, plan.perceived.most);
+  PerThread<Scratch<T>> states(threads, keeps_all || z.steps < 2 ? 0 : 2 * plan.sample_size);
+
+  for_each_piece(z.batch, threads, plan.together(), plan.divisible(threads), [&](int64_t b, const Team& team) {
+    const int64_t begin = plan.perceived.tiles * team.member / team.members;
+    const int64_t end = plan.perceived.tiles * (team.member + 1) / team.members;
+    T* spare = states[team.members > 1 ? 0 : team.worker].data;
+    const T* state = plan.first(b);
+    if (z.steps == 0 && team.member == 0) copy(plan.final_state(b), state, plan.sample_size);
+    for (int64_t t = 1; t <= z.steps; ++t) {
+      T* next = t == z.steps ? plan.final_state(b) : plan.saved(b, t);
+      if (next == nullptr) next = spare + t % 2 * plan.sample_size;
+      step_tiles<A>(plan, scratch[team.worker], state, plan.drive(b), next, begin, end);
+      team.meet();
+      state = next;
+    }
+  });
+}
