@@ -9,6 +9,8 @@ from . import backends, ops, reference
 from .checks import check_rollout
 from .topology import Topology
 
+_HALF = (torch.float16, torch.bfloat16)
+
 
 def lattice_rollout(
     state: Tensor,
@@ -52,7 +54,7 @@ def lattice_rollout(
 
     Returns:
         The state after ``steps`` steps. Gradients flow to the five tensors. Second-order gradients are refused by
-        the compiled backends; ``backend="torch"`` has them.
+        the compiled backends; ``backend="torch"`` has them. Under autocast, half precision becomes float32.
 
     Raises:
         TypeError: an argument is not a floating-point tensor, or dtypes differ.
@@ -61,6 +63,20 @@ def lattice_rollout(
     """
     if not isinstance(topology, Topology):
         raise TypeError(f"topology must be a cubefast.Topology; got {type(topology).__name__}")
+    device = state.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        # Rounding errors grow over the steps, so autocast takes half precision away here, as it does for losses.
+        wide = [t.float() if t.dtype in _HALF else t for t in (state, drive, w_perceive, w_update, b_update)]
+        with torch.autocast(device, enabled=False):
+            return lattice_rollout(
+                *wide,
+                topology=topology,
+                steps=steps,
+                activation=activation,
+                update=update,
+                backend=backend,
+                checkpoint_every=checkpoint_every,
+            )
     shape = state.shape
     if state.dim() == 5 and tuple(shape[1:4]) == tuple(topology.shape):
         state = state.reshape(shape[0], topology.cells, shape[4])

@@ -29,8 +29,25 @@ def _saved_states(steps: int, checkpoint_every: int, save: bool) -> int:
     return (steps - 1) // checkpoint_every if save and steps > 0 else 0
 
 
-@torch.library.custom_op("cubefast::rollout", mutates_args=())
-def rollout(
+# Defined by schema and not by @custom_op, whose wrappers cost more than a small rollout does.
+_LATTICE = (
+    "Tensor state, Tensor drive, Tensor w_perceive, Tensor w_update, Tensor b_update, "
+    "Tensor neighbors, Tensor reader_offsets, Tensor readers, "
+)
+_RULE = "int steps, str activation, str update, int checkpoint_every, "
+torch.library.define(
+    "cubefast::rollout", f"({_LATTICE}{_RULE}bool save, str backend) -> (Tensor final, Tensor trajectory)"
+)
+torch.library.define(
+    "cubefast::rollout_backward",
+    f"(Tensor dfinal, {_LATTICE}Tensor final, Tensor trajectory, {_RULE}str backend, bool[] needs) -> Tensor[]",
+)
+rollout = torch.ops.cubefast.rollout.default
+rollout_backward = torch.ops.cubefast.rollout_backward.default
+
+
+@torch.library.impl("cubefast::rollout", "CPU")
+def _rollout(
     state: Tensor,
     drive: Tensor,
     w_perceive: Tensor,
@@ -69,8 +86,7 @@ def rollout(
     return final, trajectory
 
 
-@rollout.register_fake
-def _(
+def _shape_of_rollout(
     state: Tensor,
     drive: Tensor,
     w_perceive: Tensor,
@@ -94,8 +110,8 @@ def _(
     )
 
 
-@torch.library.custom_op("cubefast::rollout_backward", mutates_args=())
-def rollout_backward(
+@torch.library.impl("cubefast::rollout_backward", "CPU")
+def _rollout_backward(
     dfinal: Tensor,
     state: Tensor,
     drive: Tensor,
@@ -134,8 +150,7 @@ def rollout_backward(
     return [state.new_empty(0) if gradient is None else gradient for gradient in gradients]
 
 
-@rollout_backward.register_fake
-def _(
+def _shape_of_backward(
     dfinal: Tensor,
     state: Tensor,
     drive: Tensor,
@@ -179,7 +194,9 @@ def _differentiate(ctx: Any, dfinal: Tensor, dtrajectory: Tensor) -> tuple[Tenso
     return (*asked, *([None] * 9))
 
 
-rollout.register_autograd(_differentiate, setup_context=_save_for_backward)
+torch.library.register_fake("cubefast::rollout", _shape_of_rollout)
+torch.library.register_fake("cubefast::rollout_backward", _shape_of_backward)
+torch.library.register_autograd("cubefast::rollout", _differentiate, setup_context=_save_for_backward)
 
 
 def _refuse_second_order(ctx: Any, *grads: Any) -> None:
@@ -189,4 +206,4 @@ def _refuse_second_order(ctx: Any, *grads: Any) -> None:
     )
 
 
-rollout_backward.register_autograd(_refuse_second_order)
+torch.library.register_autograd("cubefast::rollout_backward", _refuse_second_order)

@@ -65,15 +65,6 @@ def test_the_operators_pass_torchs_own_checks(compiled):
     )
 
 
-def test_functorch_transforms_run_on_the_reference():
-    problem = Problem(Topology((2, 1, 2)))
-    tensors = [t.detach() for t in problem.tensors()]
-    wanted = torch.autograd.grad(problem.run([t.requires_grad_() for t in tensors], "torch").sum(), tensors)
-    tensors = [t.detach() for t in tensors]
-    got = torch.func.grad(lambda state: problem.run([state, *tensors[1:]], "auto").sum())(tensors[0])
-    assert torch.allclose(got, wanted[0])
-
-
 def test_a_compiled_graph_has_the_rollout_whole(compiled):
     problem = Problem(Topology((2, 1, 2)), dtype=torch.float32)
     topology = problem.topology

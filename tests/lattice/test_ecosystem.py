@@ -1,0 +1,115 @@
+"""The rollout inside what PyTorch users build around it."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from cubefast import Lattice3D, Topology, lattice_rollout
+
+from .rollouts import Problem
+
+
+class Model(nn.Module):
+    """A user's model with a lattice in the middle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside = nn.Linear(3, 8 * 32)
+        self.lattice = Lattice3D((2, 2, 2), state_size=4, hidden_size=32, steps=3)
+        self.outside = nn.Linear(8 * 4, 2)
+
+    def forward(self, x):
+        drive = self.inside(x).reshape(-1, 8, 32)
+        state = torch.zeros(len(x), 8, 4)
+        return self.outside(self.lattice(state, drive).flatten(1))
+
+
+def gradients(model, x):
+    model.zero_grad()
+    model(x).square().sum().backward()
+    return [p.grad.clone() for p in model.parameters()]
+
+
+def test_torch_compile_takes_the_whole_model_forward_and_backward():
+    model, x = Model(), torch.randn(5, 3)
+    wanted = gradients(model, x)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    assert torch.allclose(compiled(x), model(x))
+    for got, want in zip(gradients(compiled, x), wanted, strict=True):
+        assert torch.allclose(got, want, atol=1e-6)
+
+
+def test_torch_export_keeps_the_rollout_as_one_operator(tmp_path):
+    model, x = Model().eval(), torch.randn(5, 3)
+    program = torch.export.export(model, (x,))
+    assert "cubefast.rollout" in str(program.graph)
+    assert torch.allclose(program.module()(x), model(x))
+    torch.export.save(program, tmp_path / "model.pt2")
+    assert torch.allclose(torch.export.load(tmp_path / "model.pt2").module()(x), model(x))
+
+
+def test_activation_checkpointing_gives_the_same_gradients():
+    model, x = Model(), torch.randn(5, 3)
+    wanted = gradients(model, x)
+    model.zero_grad()
+    checkpoint(model, x, use_reentrant=False).square().sum().backward()
+    assert all(torch.equal(p.grad, want) for p, want in zip(model.parameters(), wanted, strict=True))
+
+
+def test_distributed_data_parallel_gives_the_same_gradients(tmp_path):
+    model, x = Model(), torch.randn(5, 3)
+    wanted = gradients(model, x)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    try:
+        parallel = nn.parallel.DistributedDataParallel(model)
+        for got, want in zip(gradients(parallel, x), wanted, strict=True):
+            assert torch.allclose(got, want, atol=1e-6)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_autocast_runs_the_rollout_in_float32():
+    model, x = Model(), torch.randn(5, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        drive = model.inside(x).reshape(-1, 8, 32)
+        assert drive.dtype == torch.bfloat16
+        state = model.lattice(torch.zeros(5, 8, 4), drive)
+    assert state.dtype == torch.float32
+    assert torch.equal(state, model.lattice(torch.zeros(5, 8, 4), drive.float()))
+    state.sum().backward()
+    assert model.inside.weight.grad.dtype == torch.float32
+
+
+def test_meta_and_fake_tensors_have_the_shape_without_the_work():
+    problem = Problem(Topology((2, 2, 2)), dtype=torch.float32)
+    on_meta = [t.detach().to("meta") for t in problem.tensors()]
+    assert problem.run(on_meta, "auto").shape == (3, 8, 5)
+    with torch._subclasses.FakeTensorMode() as mode:
+        fakes = [mode.from_tensor(t.detach(), static_shapes=True) for t in problem.tensors()]
+        final, trajectory = torch.ops.cubefast.rollout(
+            *fakes,
+            *(mode.from_tensor(t) for t in (problem.topology.neighbors, *[torch.zeros(1, dtype=torch.int32)] * 2)),
+            5, "tanh", "residual", 2, True, "cpp",
+        )  # fmt: skip
+    assert (final.shape, trajectory.shape) == ((3, 8, 5), (3, 2, 8, 5))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch about itself, inside jvp
+@pytest.mark.parametrize("transform", ["grad", "vmap", "jvp"])
+def test_function_transforms_run_on_the_reference(transform):
+    problem = Problem(Topology((2, 1, 2)))
+    state, *rest = (t.detach() for t in problem.tensors())
+
+    def run(state):
+        return lattice_rollout(state, *rest, topology=problem.topology, steps=2)
+
+    if transform == "grad":
+        assert torch.func.grad(lambda s: run(s).sum())(state).shape == state.shape
+    elif transform == "vmap":
+        several = torch.stack([state, 2 * state])
+        assert torch.allclose(torch.func.vmap(run)(several)[1], run(2 * state))
+    else:
+        value, tangent = torch.func.jvp(run, (state,), (torch.ones_like(state),))
+        assert torch.allclose(value, run(state))
+        assert tangent.shape == state.shape
