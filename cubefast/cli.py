@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a core and leave a run's folder",
     "ask": "ask a trained run a question",
     "doctor": "which backend is active, and why",
+    "bench": "the kernel beside its peers, on this machine",
 }
 
 

@@ -22,12 +22,14 @@ ALLOWED = {
     "config": {"data", "errors"},
     "training": {"config", "core", "data", "evaluation", "errors", "files"},
     "pipeline": {"config", "core", "data", "decoding", "training", "errors"},
+    "speed": {"lattice"},
     "cli": {"errors"},
     "__init__": {"_version", "config", "core", "data", "decoding", "lattice", "pipeline", "training"},
     "__main__": {"cli"},
     "train": {"cli", "config", "core", "data", "errors", "evaluation", "lattice", "pipeline", "training"},
     "ask": {"cli", "errors", "pipeline"},
     "doctor": {"cli", "lattice"},
+    "bench": {"cli", "errors", "files", "lattice", "speed"},
 }
 
 

@@ -1,0 +1,178 @@
+"""The kernel's targets: what is promised, what was measured, met or not. All are ratios of one run, or memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from .measure import SGEMM, SGEMM_FLOPS, Timing, interleaved, peak_memory_mb, time_peers
+from .peers import OURS, PEERS
+from .workloads import LARGE, ONE_SAMPLE, ORIGINAL, TINY, W1, Workload
+
+KERNEL, EAGER = "cubefast", "eager torch"
+
+
+@dataclass(frozen=True)
+class Target:
+    """``measured`` should be at least (or at most) ``limit``."""
+
+    what: str
+    measured: float
+    limit: float
+    at_least: bool
+    unit: str = "x"
+
+    @property
+    def met(self) -> bool:
+        """Whether it is."""
+        return self.measured >= self.limit if self.at_least else self.measured <= self.limit
+
+
+def rate(workload: Workload, timing: Timing, backward: bool) -> float:
+    """Useful GFLOP/s."""
+    return workload.forward_flops * (3 if backward else 1) / timing.seconds / 1e9
+
+
+def peer_targets(times: Mapping[str, Timing], workload: Workload, backward: bool) -> list[Target]:
+    """What the table of peers on W1 should show."""
+    ours = times[KERNEL].seconds
+    others = {name: t.seconds for name, t in times.items() if name not in (*OURS, EAGER, SGEMM)}
+    against_sgemm = rate(workload, times[KERNEL], backward) / (SGEMM_FLOPS / times[SGEMM].seconds / 1e9)
+    what = f"{workload.name} forward+backward" if backward else f"{workload.name} forward"
+    targets = [
+        Target(f"{what}, rate beside sgemm", against_sgemm, 0.85 if backward else 1.05, True),
+        Target(f"{what}, speed beside eager torch", times[EAGER].seconds / ours, 6 if backward else 8, True),
+    ]
+    if others:
+        best = min(others, key=lambda name: others[name])
+        limit = 2.4 if backward else 2.6
+        targets.append(Target(f"{what}, speed beside the best other ({best})", others[best] / ours, limit, True))
+    if backward and "cubefast numba" in times:
+        numba = times["cubefast numba"].seconds
+        targets.append(Target("numba backend, speed beside eager torch", times[EAGER].seconds / numba, 1, True))
+        targets.append(Target("numba backend, time beside the C++ one's", numba / ours, 4, False))
+    return targets
+
+
+def shape_targets(rounds: int, say: Callable[[str], Any]) -> list[Target]:
+    """Other sizes beside W1: one sample, a large lattice, one thread and all of them, the original cell."""
+    threads = torch.get_num_threads()
+    kernel = PEERS[KERNEL]
+
+    def call(workload: Workload, backward: bool, count: int = threads) -> Callable[[], object]:
+        tensors = workload.tensors()
+        run = kernel.forward_backward(workload) if backward else kernel.forward(workload)
+
+        def timed() -> object:
+            torch.set_num_threads(count)
+            try:
+                return run(tensors)
+            finally:
+                torch.set_num_threads(threads)
+
+        return timed
+
+    say("one sample, and 64x64x64 with one and two threads, beside W1")
+    times = interleaved(
+        {
+            "W1 forward": call(W1, False),
+            "one": call(ONE_SAMPLE, False),
+            "W1": call(W1, True),
+            "large": call(LARGE, True),
+            "large, 1 thread": call(LARGE, True, 1),
+        },
+        rounds,
+    )
+    original = time_peers(ORIGINAL, [KERNEL, EAGER], rounds, True, say)
+    share = times["W1 forward"].seconds / W1.batch
+    per_cell_step = {"W1": W1.cell_steps, "large": LARGE.cell_steps}
+    of_large, of_w1 = (times[name].seconds / per_cell_step[name] for name in ("large", "W1"))
+    return [
+        Target("one sample of W1 forward, time beside its share", times["one"].seconds / share, 1.5, False),
+        Target("64x64x64, time per cell and step beside W1's", of_large / of_w1, 1.25, False),
+        Target(
+            f"64x64x64, speed of {threads} threads beside one",
+            times["large, 1 thread"].seconds / times["large"].seconds,
+            1.7,
+            True,
+        ),
+        Target(
+            "original cell forward+backward, speed beside eager torch",
+            original[EAGER].seconds / original[KERNEL].seconds,
+            6,
+            True,
+        ),
+        Target("one call at 2x2x2, one step", overhead_us(), 60, False, "us"),
+    ]
+
+
+def overhead_us(calls: int = 2000, repeats: int = 7) -> float:
+    """Microseconds of the smallest rollout through the public function, the best of several averages."""
+    forward, tensors = PEERS[KERNEL].forward(TINY), TINY.tensors()
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        for _ in range(calls):
+            forward(tensors)
+        best = min(best, (time.perf_counter() - began) / calls)
+    return best * 1e6
+
+
+def memory_targets(memory: Mapping[str, float]) -> list[Target]:
+    """Peak memory above the inputs, forward and backward."""
+    return [
+        Target("W1 peak memory above the inputs", memory[KERNEL], 130, False, "MB"),
+        Target(
+            "W1 with checkpoint_every=6, peak memory",
+            peak_memory_mb(KERNEL, "W1, checkpoint_every=6"),
+            50,
+            False,
+            "MB",
+        ),
+        Target("64x64x64 peak memory", peak_memory_mb(KERNEL, LARGE.name), 600, False, "MB"),
+    ]
+
+
+def sgemm_rate(times: Mapping[str, Timing]) -> float:
+    """GFLOP/s of the matrix product that was timed beside the peers."""
+    return SGEMM_FLOPS / times[SGEMM].seconds / 1e9
+
+
+def scaling(say: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """Nanoseconds per cell and step, forward+backward, along each size by itself: a cliff would show here."""
+    base = Workload("scaling", shape=(16, 16, 16), batch=4, steps=8)
+    sizes: list[tuple[str, Workload]] = []
+    for side in (8, 16, 32, 64, 96):
+        # Larger lattices run fewer samples and keep every fourth state, so that the row stays in memory.
+        batch = max(1, min(64, 64**3 // side**3 // 4))
+        sizes.append(
+            (
+                f"{side}x{side}x{side}, batch {batch}",
+                replace(base, shape=(side, side, side), batch=batch, checkpoint_every=4),
+            )
+        )
+    sizes += [(f"16x16x16, batch {b}", replace(base, batch=b)) for b in (1, 2, 3, 16, 64, 256)]
+    sizes += [(f"state {s}", replace(base, state_size=s)) for s in (4, 8, 16, 24, 32, 64)]
+    sizes += [(f"hidden {h}", replace(base, hidden_size=h)) for h in (16, 32, 64, 100, 128, 256)]
+    rows = []
+    threads = torch.get_num_threads()
+    for name, workload in sizes:
+        row: dict[str, Any] = {"size": name, "useful MFLOP per cell and step": 0.0}
+        tensors = workload.tensors()
+        run = PEERS[KERNEL].forward_backward(workload)
+        per_cell_step = 3 * workload.forward_flops / workload.cell_steps
+        row["useful MFLOP per cell and step"] = per_cell_step / 1e6
+        for count in sorted({1, threads}):
+            say(f"scaling: {name}, {count} threads")
+            torch.set_num_threads(count)
+            timing = interleaved({"run": lambda run=run, tensors=tensors: run(tensors)}, 3)["run"]  # type: ignore[misc]
+            nanoseconds = timing.seconds / workload.cell_steps * 1e9
+            row[f"ns, {count} threads"] = nanoseconds
+            row[f"GFLOP/s, {count} threads"] = per_cell_step / nanoseconds
+        torch.set_num_threads(threads)
+        rows.append(row)
+    return rows
