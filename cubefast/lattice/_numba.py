@@ -1,133 +1,158 @@
 """The rollout compiled by numba: the fallback where the C++ extension was not built.
 
-The loops are those of csrc/kernel.cpp, read that first. numba compiles one serial function that serves a range of
-samples and lets go of the GIL; plain Python threads run the ranges. (numba's own thread pools cannot be shared by
-two callers, or by a forked child.) The ranges depend on the sizes only, so gradients do not depend on the threads.
+The mathematics are those of csrc/kernel.cpp, read that first. Here too a step takes a tile of cells at a time: what
+its cells perceive is copied side by side, and everything else is matrix products of the tile with the weights, all by
+one function, :func:`add_product`. It works on blocks of whole vectors, so the columns of what it adds to are padded
+to a multiple of 16 and the rows to a multiple of 6; what stands in the padding is never looked at.
+
+numba compiles one serial function that serves a range of samples and lets go of the GIL; plain Python threads run the
+ranges. (numba's own thread pools cannot be shared by two callers, or by a forked child.) The ranges depend on the
+sizes only, so gradients do not depend on the threads.
 """
 
+# mypy: disable-error-code="no-untyped-call, call-arg, import-untyped"
+# (What numba compiles has no types, and the decorators' own are not those of what is called.)
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numba import njit
 
+from ._numba_math import COLUMNS, ROWS, TANH, activate, activate_and_differentiate, add_product, compiled
 from .checks import ACTIVATIONS, UPDATES
 
-_FASTMATH = {"contract", "reassoc"}  # never those that assume there is no NaN or Inf
-_TANH, _RELU, _SILU, _SIGMOID = range(4)
+_DIRECT, _RESIDUAL, _RESIDUAL_TANH = range(3)
 _PIECES = 16  # at most so many ranges of samples, each with its own sums of the weight gradients
+_TILE = 8 * ROWS  # cells
 
 
-@njit(nogil=True, cache=True, fastmath=_FASTMATH)
-def _activate(hidden, activation):
-    for j in range(len(hidden)):
-        x = hidden[j]
-        if activation == _TANH:
-            hidden[j] = math.tanh(x)
-        elif activation == _RELU:
-            hidden[j] = x * 0 if x < 0 else x
-        elif activation == _SILU:
-            hidden[j] = x / (1 + math.exp(-x))
-        else:
-            hidden[j] = 1 / (1 + math.exp(-x))
-
-
-@njit(nogil=True, cache=True, fastmath=_FASTMATH)
-def _multiply_by_derivative(dpre, pre, hidden, activation):
-    one = hidden.dtype.type(1)
-    for j in range(len(dpre)):
-        x, y = pre[j], hidden[j]
-        if activation == _TANH:
-            dpre[j] *= one - y * y
-        elif activation == _RELU:
-            if x <= 0:
-                dpre[j] = 0
-        elif activation == _SILU:
-            s = one / (one + math.exp(-x))
-            dpre[j] *= s + y * (one - s)
-        else:
-            dpre[j] *= y * (one - y)
-
-
-@njit(nogil=True, cache=True, fastmath=_FASTMATH)
-def _perceive(pre, state, drive, neighbors, cell, w_perceive_t):
-    state_size = state.shape[1]
-    slots = neighbors.shape[1] + 1
-    pre[:] = drive[cell]
-    for k in range(slots):
-        source = cell if k == slots - 1 else neighbors[cell, k]
-        if source < 0:
-            continue
-        for s in range(state_size):
-            value = state[source, s]
-            column = w_perceive_t[k * state_size + s]
-            for j in range(len(pre)):
-                pre[j] += value * column[j]
-
-
-@njit(nogil=True, cache=True, fastmath=_FASTMATH)
-def _step(state, after, drive, neighbors, w_perceive_t, w_update_t, b_update, activation, update, hidden):
-    cells, state_size = state.shape
-    change = np.empty_like(b_update)
-    for cell in range(cells):
-        _perceive(hidden, state, drive, neighbors, cell, w_perceive_t)
-        _activate(hidden, activation)
-        change[:] = b_update
-        for j in range(len(hidden)):
+@compiled
+def _perceive(first, cells, state, drive, neighbors, w_perceive_t, perceived, hidden):
+    """Fill ``perceived`` and ``hidden``, before its activation, for the tile of ``cells`` cells from ``first`` on."""
+    state_size, degree = state.shape[1], neighbors.shape[1]
+    zero = state.dtype.type(0)
+    for m in range(cells):
+        cell = first + m
+        for j in range(drive.shape[1]):
+            hidden[m, j] = drive[cell, j]
+        for k in range(degree + 1):
+            source = cell if k == degree else neighbors[cell, k]
             for s in range(state_size):
-                change[s] += hidden[j] * w_update_t[j, s]
-        for s in range(state_size):
-            if update == 0:
-                after[cell, s] = math.tanh(change[s])
-            elif update == 1:
-                after[cell, s] = state[cell, s] + change[s]
-            else:
-                after[cell, s] = math.tanh(state[cell, s] + change[s])
+                perceived[m, k * state_size + s] = state[source, s] if source >= 0 else zero
+    add_product(perceived, w_perceive_t, hidden, cells)
 
 
-@njit(nogil=True, cache=True, fastmath=_FASTMATH)
+@compiled
+def _step(state, after, drive, neighbors, w_perceive_t, w_update_t, b_update, activation, update, tiles):
+    perceived, hidden, change = tiles
+    for first in range(0, len(state), _TILE):
+        cells = min(_TILE, len(state) - first)
+        _perceive(first, cells, state, drive, neighbors, w_perceive_t, perceived, hidden)
+        activate(hidden[:cells].reshape(-1), activation)
+        for m in range(cells):
+            for s in range(state.shape[1]):
+                change[m, s] = b_update[s]
+        add_product(hidden, w_update_t, change, cells)
+        if update != _DIRECT:  # after the product: adding its many small terms to the state would round each of them
+            for m in range(cells):
+                for s in range(state.shape[1]):
+                    change[m, s] += state[first + m, s]
+        if update != _RESIDUAL:
+            activate(change[:cells].reshape(-1), TANH)
+        for m in range(cells):
+            for s in range(state.shape[1]):
+                after[first + m, s] = change[m, s]
+
+
+@compiled
+def _tiles(w_perceive_t, w_update_t):
+    """What a tile perceives (one row for each of its cells), its hidden layer, and its update."""
+    dtype = w_update_t.dtype
+    perceived = np.zeros((_TILE, _padded(len(w_perceive_t), ROWS)), dtype)
+    return perceived, np.zeros((_TILE, w_perceive_t.shape[1]), dtype), np.zeros((_TILE, w_update_t.shape[1]), dtype)
+
+
+@compiled
+def _padded(count, multiple):
+    return (count + multiple - 1) // multiple * multiple
+
+
+@compiled
 def _forward_range(
     begin, end, state, drive, neighbors, w_perceive_t, w_update_t, b_update,
     steps, activation, update, every, save, final, trajectory,
 ):  # fmt: skip
-    hidden = np.empty(w_update_t.shape[0], state.dtype)
-    now = np.empty_like(state[0])
-    after = np.empty_like(state[0])
+    tiles = _tiles(w_perceive_t, w_update_t)
+    now, after = np.empty_like(state[0]), np.empty_like(state[0])
     for b in range(begin, end):
         heard = drive[b if drive.shape[0] > 1 else 0]
         now[:] = state[b]
         for t in range(steps):
             if save and t > 0 and t % every == 0:
                 trajectory[b, t // every - 1] = now
-            _step(
-                now, after, heard, neighbors, w_perceive_t, w_update_t, b_update,
-                activation, update, hidden,
-            )  # fmt: skip
+            _step(now, after, heard, neighbors, w_perceive_t, w_update_t, b_update, activation, update, tiles)
             now, after = after, now
         final[b] = now
 
 
-@njit(nogil=True, cache=True, fastmath=_FASTMATH)
-def _backward_range(
-    begin, end, dfinal, state, drive, neighbors, reader_offsets, readers,
-    w_perceive, w_perceive_t, w_update, w_update_t, b_update,
-    steps, activation, update, every, final, trajectory, needs,
-    dstate, ddrive, dw_perceive_t, dw_update_t, db_update,
+@compiled
+def _step_backward(
+    state, after, drive, neighbors, w_perceive, w_perceive_t, w_update, activation, update, tiles,
+    needs, du, ds, ddrive, dw_perceive_t, dw_update, db_update,
 ):  # fmt: skip
-    cells, state_size = state[0].shape
-    hidden_size = w_update.shape[1]
-    slots = neighbors.shape[1] + 1
-    pre = np.empty(hidden_size, state.dtype)
-    hidden = np.empty(hidden_size, state.dtype)
-    dpre = np.empty((cells, hidden_size), state.dtype)
-    states = np.empty((min(every, steps) + 1, cells, state_size), state.dtype)
-    du = np.empty((cells, state_size), state.dtype)
-    ds = np.empty((cells, state_size), state.dtype)
+    """From ``du``, the gradient of ``after``, make ``ds``, that of ``state``, and add to the sums of the others."""
+    perceived, hidden, dpre, dperceived, change = tiles
+    state_size, degree = state.shape[1], neighbors.shape[1]
     one = state.dtype.type(1)
+    ds[:] = 0
+    for first in range(0, len(state), _TILE):
+        cells = min(_TILE, len(state) - first)
+        _perceive(first, cells, state, drive, neighbors, w_perceive_t, perceived, hidden)
+        for m in range(cells):
+            for s in range(state_size):
+                value = du[first + m, s]
+                if update != _RESIDUAL:
+                    value *= one - after[first + m, s] * after[first + m, s]
+                if update != _DIRECT:
+                    ds[first + m, s] += value
+                db_update[s] += value
+                change[m, s] = value
+        dpre[:] = 0
+        add_product(change, w_update, dpre, cells)
+        activate_and_differentiate(hidden[:cells].reshape(-1), dpre[:cells].reshape(-1), activation)
+        if needs[1]:
+            for m in range(cells):
+                for j in range(ddrive.shape[1]):
+                    ddrive[first + m, j] += dpre[m, j]
+        if needs[2]:
+            add_product(perceived.T, dpre[:cells], dw_perceive_t, len(dw_perceive_t))
+        if needs[3]:
+            add_product(change.T, hidden[:cells], dw_update, len(dw_update))
+        dperceived[:] = 0
+        add_product(dpre, w_perceive, dperceived, cells)
+        for m in range(cells):
+            for k in range(degree + 1):
+                source = first + m if k == degree else neighbors[first + m, k]
+                if source >= 0:
+                    for s in range(state_size):
+                        ds[source, s] += dperceived[m, k * state_size + s]
+
+
+@compiled
+def _backward_range(
+    begin, end, dfinal, state, drive, neighbors, w_perceive, w_perceive_t, w_update, w_update_t, b_update,
+    steps, activation, update, every, final, trajectory, needs,
+    dstate, ddrive, dw_perceive_t, dw_update, db_update,
+):  # fmt: skip
+    tiles = _tiles(w_perceive_t, w_update_t)
+    perceived, hidden, _ = tiles
+    dperceived = np.zeros((_TILE, w_perceive.shape[1]), state.dtype)
+    change = np.zeros((_TILE, _padded(state.shape[2], ROWS)), state.dtype)
+    tiles_backward = (perceived, hidden, np.zeros_like(hidden), dperceived, change)
+    states = np.empty((min(every, steps) + 1, state.shape[1], state.shape[2]), state.dtype)
+    du, ds = np.empty_like(state[0]), np.empty_like(state[0])
     for b in range(begin, end):
         heard = drive[b if drive.shape[0] > 1 else 0]
         dheard = ddrive[b if ddrive.shape[0] > 1 else 0]
@@ -138,61 +163,15 @@ def _backward_range(
                 states[0] = state[b] if first == 0 else trajectory[b, first // every - 1]
                 for i in range(first, t):
                     _step(
-                        states[i - first], states[i - first + 1], heard, neighbors, w_perceive_t,
-                        w_update_t, b_update, activation, update, hidden,
+                        states[i - first], states[i - first + 1], heard, neighbors, w_perceive_t, w_update_t, b_update,
+                        activation, update, tiles,
                     )  # fmt: skip
                 states[t - first + 1] = final[b] if t + 1 == steps else trajectory[b, (t + 1) // every - 1]
-            now = states[t - first]
-            after = states[t - first + 1]
-
-            for cell in range(cells):
-                if update != 1:
-                    for s in range(state_size):
-                        du[cell, s] *= one - after[cell, s] * after[cell, s]
-                _perceive(pre, now, heard, neighbors, cell, w_perceive_t)
-                hidden[:] = pre
-                _activate(hidden, activation)
-                row = dpre[cell]
-                row[:] = 0
-                for s in range(state_size):
-                    for j in range(hidden_size):
-                        row[j] += du[cell, s] * w_update[s, j]
-                _multiply_by_derivative(row, pre, hidden, activation)
-                if needs[1]:
-                    for j in range(hidden_size):
-                        dheard[cell, j] += row[j]
-                if needs[2]:
-                    for k in range(slots):
-                        source = cell if k == slots - 1 else neighbors[cell, k]
-                        if source < 0:
-                            continue
-                        for s in range(state_size):
-                            value = now[source, s]
-                            column = dw_perceive_t[k * state_size + s]
-                            for j in range(hidden_size):
-                                column[j] += value * row[j]
-                if needs[3]:
-                    for j in range(hidden_size):
-                        for s in range(state_size):
-                            dw_update_t[j, s] += hidden[j] * du[cell, s]
-                if needs[4]:
-                    for s in range(state_size):
-                        db_update[s] += du[cell, s]
-
-            for cell in range(cells):
-                for s in range(state_size):
-                    ds[cell, s] = 0 if update == 0 else du[cell, s]
-                # The cell itself first, then whoever reads it.
-                for i in range(reader_offsets[cell] - 1, reader_offsets[cell + 1]):
-                    if i < reader_offsets[cell]:
-                        reader, slot = cell, slots - 1
-                    else:
-                        reader = readers[i] // (slots - 1)
-                        slot = readers[i] % (slots - 1)
-                    for j in range(hidden_size):
-                        value = dpre[reader, j]
-                        for s in range(state_size):
-                            ds[cell, s] += value * w_perceive[j, slot * state_size + s]
+            _step_backward(
+                states[t - first], states[t - first + 1], heard, neighbors, w_perceive, w_perceive_t, w_update,
+                activation, update, tiles_backward,
+                needs, du, ds, dheard, dw_perceive_t, dw_update, db_update,
+            )  # fmt: skip
             du, ds = ds, du
         if needs[0]:
             dstate[b] = du
@@ -217,6 +196,11 @@ def _three_dimensional(drive: torch.Tensor) -> np.ndarray:
     return drive.detach().reshape(-1, *drive.shape[-2:]).numpy()
 
 
+def _with_padding(matrix: torch.Tensor) -> np.ndarray:
+    """A copy whose columns are padded by zeros to whole blocks."""
+    return torch.nn.functional.pad(matrix, (0, -matrix.shape[1] % COLUMNS)).contiguous().numpy()
+
+
 def forward(
     state: torch.Tensor,
     drive: torch.Tensor,
@@ -233,20 +217,11 @@ def forward(
 ) -> None:
     """Write ``final`` [B, N, S] and ``trajectory`` [B, saved states, N, S]; all tensors are contiguous."""
     arguments = (
-        state.numpy(),
-        _three_dimensional(drive),
-        neighbors.numpy(),
-        w_perceive.t().contiguous().numpy(),
-        w_update.t().contiguous().numpy(),
-        b_update.numpy(),
-        steps,
-        ACTIVATIONS.index(activation),
-        UPDATES.index(update),
-        checkpoint_every,
-        trajectory.numel() > 0,
-        final.numpy(),
-        trajectory.numpy(),
-    )
+        state.numpy(), _three_dimensional(drive), neighbors.numpy(),
+        _with_padding(w_perceive.t()), _with_padding(w_update.t()), b_update.numpy(),
+        steps, ACTIVATIONS.index(activation), UPDATES.index(update), checkpoint_every,
+        trajectory.numel() > 0, final.numpy(), trajectory.numpy(),
+    )  # fmt: skip
     ranges = _ranges(len(state))
     _run(lambda piece: _forward_range(*ranges[piece], *arguments), len(ranges))
 
@@ -269,23 +244,27 @@ def backward(
     trajectory: torch.Tensor,
     gradients: list[torch.Tensor | None],
 ) -> None:
-    """Write the five ``gradients`` (None: not asked for), in the order of the forward's arguments."""
+    """Write the five ``gradients`` (None: not asked for), in the order of the forward's arguments.
+
+    ``reader_offsets`` and ``readers`` are for kernels whose threads share a sample; here one thread has all its cells.
+    """
     needs = np.array([gradient is not None for gradient in gradients])
     dstate, ddrive, dw_perceive, dw_update, db_update = gradients
     dtype = state.numpy().dtype
-    w_perceive_t = w_perceive.t().contiguous().numpy()
-    w_update_t = w_update.t().contiguous().numpy()
     ranges = _ranges(len(state))
     pieces = len(ranges)
     shared_drive = ddrive is not None and (drive.dim() == 2 or drive.shape[0] != len(state))
+    state_size, hidden_size = w_update.shape
+    perceived_size = w_perceive.shape[1]
 
-    def sums(like: tuple[int, ...], needed: object) -> np.ndarray:
-        return np.zeros((pieces, *like) if needed is not None else (pieces, *(0 for _ in like)), dtype)
+    def sums(needed: bool, rows: int, columns: int) -> np.ndarray:
+        shape = (_padded(rows, ROWS), _padded(columns, COLUMNS)) if needed else (0, 0)
+        return np.zeros((pieces, *shape), dtype)
 
-    sums_perceive = sums(w_perceive_t.shape, dw_perceive)
-    sums_update = sums(w_update_t.shape, dw_update)
-    sums_bias = sums(tuple(b_update.shape), db_update)
-    sums_drive = sums((1, *drive.shape[-2:]), ddrive if shared_drive else None)
+    sums_perceive = sums(dw_perceive is not None, perceived_size, hidden_size)
+    sums_update = sums(dw_update is not None, state_size, hidden_size)
+    sums_bias = np.zeros((pieces, state_size), dtype)
+    sums_drive = np.zeros((pieces, 1, *drive.shape[-2:]) if shared_drive else (0, 0, 0, 0), dtype)
     whole_ddrive = np.zeros((1, 0, 0), dtype)
     if ddrive is not None and not shared_drive:
         ddrive.zero_()
@@ -293,42 +272,24 @@ def backward(
     whole_dstate = np.zeros((0, 0, 0), dtype) if dstate is None else dstate.numpy()
 
     arguments = (
-        dfinal.numpy(),
-        state.numpy(),
-        _three_dimensional(drive),
-        neighbors.numpy(),
-        reader_offsets.numpy(),
-        readers.numpy(),
-        w_perceive.numpy(),
-        w_perceive_t,
-        w_update.numpy(),
-        w_update_t,
-        b_update.numpy(),
-        steps,
-        ACTIVATIONS.index(activation),
-        UPDATES.index(update),
-        checkpoint_every,
-        final.numpy(),
-        trajectory.numpy(),
-        needs,
-        whole_dstate,
-    )
+        dfinal.numpy(), state.numpy(), _three_dimensional(drive), neighbors.numpy(),
+        _with_padding(w_perceive), _with_padding(w_perceive.t()),
+        _with_padding(w_update), _with_padding(w_update.t()), b_update.numpy(),
+        steps, ACTIVATIONS.index(activation), UPDATES.index(update), checkpoint_every,
+        final.numpy(), trajectory.numpy(), needs, whole_dstate,
+    )  # fmt: skip
 
     def work(piece: int) -> None:
+        to_ddrive = sums_drive[piece] if shared_drive else whole_ddrive
         _backward_range(
-            *ranges[piece],
-            *arguments,
-            sums_drive[piece] if shared_drive else whole_ddrive,
-            sums_perceive[piece],
-            sums_update[piece],
-            sums_bias[piece],
+            *ranges[piece], *arguments, to_ddrive, sums_perceive[piece], sums_update[piece], sums_bias[piece]
         )
 
     _run(work, pieces)
     if dw_perceive is not None:
-        dw_perceive.copy_(torch.from_numpy(sums_perceive.sum(axis=0)).t())
+        dw_perceive.copy_(torch.from_numpy(sums_perceive.sum(axis=0)[:perceived_size, :hidden_size]).t())
     if dw_update is not None:
-        dw_update.copy_(torch.from_numpy(sums_update.sum(axis=0)).t())
+        dw_update.copy_(torch.from_numpy(sums_update.sum(axis=0)[:state_size, :hidden_size]))
     if db_update is not None:
         db_update.copy_(torch.from_numpy(sums_bias.sum(axis=0)))
     if ddrive is not None and shared_drive:
