@@ -60,10 +60,7 @@ PYBIND11_MODULE(_cubefast_native, m) {
                        int64_t saved_states, int activation, int update, int threads) {
              return Sizes{batch,  cells, state_size, hidden_size, slots, steps, drive_batch_stride, checkpoint_every,
                           saved_states, static_cast<Activation>(activation), static_cast<Update>(update), threads};
-           }),
-           py::kw_only(), py::arg("batch"), py::arg("cells"), py::arg("state_size"), py::arg("hidden_size"),
-           py::arg("slots"), py::arg("steps"), py::arg("drive_batch_stride"), py::arg("checkpoint_every"),
-           py::arg("saved_states"), py::arg("activation"), py::arg("update"), py::arg("threads"));
+           }));
 
   m.def(
       "forward",

@@ -51,19 +51,19 @@ def _sizes(
     batch, cells, state_size = state.shape
     hidden_size = drive.shape[-1]
     shared_drive = drive.dim() == 2 or drive.shape[0] != batch
-    return _native().Sizes(
-        batch=batch,
-        cells=cells,
-        state_size=state_size,
-        hidden_size=hidden_size,
-        slots=neighbors.shape[1] + 1,
-        steps=steps,
-        drive_batch_stride=0 if shared_drive else cells * hidden_size,
-        checkpoint_every=checkpoint_every,
-        saved_states=trajectory.shape[1],
-        activation=ACTIVATIONS.index(activation),
-        update=UPDATES.index(update),
-        threads=torch.get_num_threads(),
+    return _native().Sizes(  # in the order of csrc/params.h; by name would cost 3 us more
+        batch,
+        cells,
+        state_size,
+        hidden_size,
+        neighbors.shape[1] + 1,
+        steps,
+        0 if shared_drive else cells * hidden_size,
+        checkpoint_every,
+        trajectory.shape[1],
+        ACTIVATIONS.index(activation),
+        UPDATES.index(update),
+        torch.get_num_threads(),
     )
 
 

@@ -78,7 +78,8 @@ def lattice_rollout(
                 checkpoint_every=checkpoint_every,
             )
     shape = state.shape
-    if state.dim() == 5 and tuple(shape[1:4]) == tuple(topology.shape):
+    flat = state.dim() != 5
+    if not flat and tuple(shape[1:4]) == tuple(topology.shape):
         state = state.reshape(shape[0], topology.cells, shape[4])
     check_rollout(
         state,
@@ -110,16 +111,8 @@ def lattice_rollout(
     else:
         differentiable = (state, drive, w_perceive, w_update, b_update)
         save = torch.is_grad_enabled() and any(t.requires_grad for t in differentiable)
-        result, _ = ops.rollout(
-            *differentiable,
-            topology.neighbors,
-            topology.reader_offsets,
-            topology.readers,
-            steps,
-            activation,
-            update,
-            checkpoint_every or 1,
-            save,
-            chosen,
+        result = ops.run(
+            (*differentiable, topology.neighbors, topology.reader_offsets, topology.readers),
+            (steps, activation, update, checkpoint_every or 1, save, chosen),
         )
-    return result.reshape(shape)
+    return result if flat else result.reshape(shape)

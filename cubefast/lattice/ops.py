@@ -177,17 +177,20 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     (*tensors, steps, activation, update, checkpoint_every, save, backend) = inputs
     final, trajectory = output
     ctx.mark_non_differentiable(trajectory)
+    ctx.set_materialize_grads(False)  # or autograd makes zeros of the size of the trajectory, to be ignored
     ctx.save_for_backward(*tensors, final, trajectory)
     ctx.arguments = (steps, activation, update, checkpoint_every, backend)
     ctx.saved_trajectory = save
 
 
-def _differentiate(ctx: Any, dfinal: Tensor, dtrajectory: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, dfinal: Tensor | None, dtrajectory: None) -> tuple[Tensor | None, ...]:
     if not ctx.saved_trajectory:
         raise RuntimeError(
             "cubefast::rollout was called with save=False and then differentiated; call "
             "cubefast.lattice_rollout, which decides this by itself"
         )
+    if dfinal is None:
+        return (None,) * 14
     needs = list(ctx.needs_input_grad[:5])
     gradients = rollout_backward(dfinal, *ctx.saved_tensors, *ctx.arguments, needs)
     asked = [g if needed else None for g, needed in zip(gradients, needs, strict=True)]
@@ -207,3 +210,17 @@ def _refuse_second_order(ctx: Any, *grads: Any) -> None:
 
 
 torch.library.register_autograd("cubefast::rollout_backward", _refuse_second_order)
+
+
+def run(tensors: tuple[Tensor, ...], options: tuple[Any, ...]) -> Tensor:
+    """The final state of ``cubefast::rollout(*tensors, *options)``.
+
+    Where no gradient will be asked for (``save`` is false) the call goes past autograd, which saves 10 us.
+    """
+    save = options[-2]
+    if save or torch.compiler.is_compiling():
+        final: Tensor = rollout(*tensors, *options)[0]
+        return final
+    with torch._C._AutoDispatchBelowAutograd():
+        final = rollout(*tensors, *options)[0]
+    return final
