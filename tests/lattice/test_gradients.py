@@ -56,12 +56,31 @@ def test_without_gradients_nothing_is_kept(compiled):
     assert problem.run([t.detach() for t in tensors], compiled).grad_fn is None
 
 
-def test_the_operators_pass_torchs_own_checks(compiled):
+def _awkward(form, tensors):
+    """The same numbers in another layout: transposed, every other row of something larger, or one row repeated."""
+    if form == "transposed":
+        return [t.detach().mT.contiguous().mT.requires_grad_() if t.dim() > 1 else t for t in tensors]
+    if form == "sliced":
+        return [t.detach().repeat_interleave(2, 0)[::2].requires_grad_() for t in tensors]
+    if form == "expanded":
+        return [t.detach()[:1].expand(t.shape).requires_grad_() for t in tensors]
+    return tensors
+
+
+@pytest.mark.parametrize("form", ["plain", "transposed", "sliced", "expanded"])
+def test_the_operators_pass_torchs_own_checks(compiled, form):
     problem = Problem(Topology((2, 1, 2)), steps=2, batch=2, state_size=2, hidden_size=3)
     t = problem.topology
     tables = (t.neighbors, t.reader_offsets, t.readers)
+    tensors = _awkward(form, problem.tensors())
+    rule = (2, "tanh", "residual", 1)
+    torch.library.opcheck(torch.ops.cubefast.rollout.default, (*tensors, *tables, *rule, True, compiled))
+    with torch.no_grad():
+        final, trajectory = torch.ops.cubefast.rollout(*tensors, *tables, *rule, True, compiled)
+    dfinal = torch.ones(1, 1, 1, dtype=torch.float64).expand(final.shape)
     torch.library.opcheck(
-        torch.ops.cubefast.rollout.default, (*problem.tensors(), *tables, 2, "tanh", "residual", 1, True, compiled)
+        torch.ops.cubefast.rollout_backward.default,
+        (dfinal, *(x.detach() for x in tensors), *tables, final, trajectory, *rule, compiled, [True] * 5),
     )
 
 
