@@ -116,6 +116,16 @@ def test_nan_and_inf_pass_through(compiled):
     assert got[2].isfinite().all()
 
 
+def test_float64_tanh_is_exact_to_a_few_units_in_the_last_place():
+    problem = Problem(Topology.from_table(torch.empty(40001, 0, dtype=torch.int32).numpy()), steps=1, batch=1)
+    size = torch.logspace(-300, 2, 20000, dtype=torch.float64)
+    drive = torch.cat([size, -size, torch.tensor([0.0], dtype=torch.float64)])[:, None]
+    one = torch.ones(1, 1, dtype=torch.float64)
+    got = problem.run([torch.zeros(1, 40001, 1, dtype=torch.float64), drive, 0 * one, one, 0 * one[0]], "cpp").flatten()
+    exact = torch.tanh(drive.flatten())
+    assert ((got - exact).abs() <= 4 * torch.finfo(torch.float64).eps * exact.abs()).all()
+
+
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_float32_activations_hold_their_stated_error(activation):
     """One cell, no neighbors, identity weights: the output is activation(drive)."""
