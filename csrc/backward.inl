@@ -70,12 +70,14 @@ struct BackwardScratch {
   Scratch<T> dhidden;            // [kTile, H padded]
   Scratch<T> hidden;             // [kBlock, H padded]
   Scratch<const T*> perceived;   // [K][kBlock]: the rows of a block by slot
+  Scratch<bool> heard;           // [K]: whether any cell of the block has the slot
   Scratch<const T*> du;          // [kBlock]
   explicit BackwardScratch(const BackwardPlan<T>& plan)
       : tile(plan, larger(plan.perceived.most, plan.readers.most)),
         dhidden(kTile * plan.H_padded),
         hidden(kBlock * plan.H_padded),
         perceived(plan.z.slots * kBlock),
+        heard(plan.z.slots),
         du(kBlock) {}
 };
 
@@ -102,7 +104,7 @@ void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratc
   const int64_t block_cells = smaller(kBlock, z.cells - first);
   const int64_t first_tile = first / kTile, end_tile = (first + block_cells + kTile - 1) / kTile;
   Scratch<const T*>& by_slot = scratch.perceived;
-  uint64_t heard_slots[4] = {};  // which of the first 256 slots any cell of the block has
+  for (int64_t k = 0; k < K; ++k) scratch.heard.data[k] = false;
 
   for (int64_t tile = first_tile; tile < end_tile; ++tile) {
     const int64_t reads = plan.perceived.count(tile);
@@ -118,7 +120,7 @@ void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratc
         for (int64_t m = 0; m < kTile; ++m) by_slot.data[k * kBlock + at + m] = plan.zeros.data;
       for (int64_t r = 0; r < reads; ++r) {
         for (int64_t m = 0; m < kTile; ++m) by_slot.data[slots[r] * kBlock + at + m] = rows[r * kTile + m];
-        if (slots[r] < 256) heard_slots[slots[r] / 64] |= uint64_t(1) << slots[r] % 64;
+        scratch.heard.data[slots[r]] = true;
       }
     }
 
@@ -156,7 +158,7 @@ void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratc
   if (!plan.wants_weights) return;
 
   for (int64_t k = 0; k < K; ++k)
-    if (k >= 256 || heard_slots[k / 64] >> k % 64 & 1)
+    if (scratch.heard.data[k])
       accumulate_outer(by_slot.data + k * kBlock, S, dpre + first * H_padded, H_padded, block_cells,
                        sums + k * S * H_padded);
   accumulate_outer(scratch.du.data, S, scratch.hidden.data, H_padded, block_cells, sums + plan.perceive_size);
@@ -244,7 +246,7 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
   if (g.dstate != nullptr && team.member == 0) copy(static_cast<T*>(g.dstate) + b * size, dnext, size);
 }
 
-// target[i] = the sum over parts p of parts[p * stride + i], in order.
+// parts[i] = the sum over parts p of parts[p * stride + i], in order.
 template <typename T>
 void add_up(T* parts, int64_t count, int64_t stride, int64_t size) {
   for (int64_t p = 1; p < count; ++p)

@@ -56,10 +56,6 @@ class EmbeddingPairs:
         """D."""
         return self.inputs.shape[1]
 
-    def take(self, rows: list[int]) -> EmbeddingPairs:
-        """The pairs of some rows."""
-        return EmbeddingPairs(self.inputs[rows], self.targets[rows], self.target_ids[rows])
-
 
 def _checked(name: str, values: Tensor | NDArray[np.floating]) -> Tensor:
     tensor = torch.as_tensor(values).detach().to("cpu", torch.float32)
