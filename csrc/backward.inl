@@ -1,17 +1,50 @@
 // The backward: each step's hidden layer again, and the gradients. Included inside the anonymous namespace of kernel.cpp.
 //
-// A step, from d = d loss / d s' to d loss / d s, in two phases with a meeting of the threads between:
+// A step, from d = d loss / d s' to d loss / d s, in two phases:
 //
 //     A, for every cell:  du    = d (1 - s'^2)  (or d: residual)          ddrive     += dpre
 //                         dpre  = (w_update^T du) activation'             dw_perceive += dpre p^T
 //                                                                         dw_update   += du h^T,  db_update += du
 //     B, for every cell:  ds    = du (or 0: tanh) + sum over its readers r, in their slot k, of w_perceive[k]^T dpre_r
 //
-// Phase B gathers: nobody writes to another's cell. The sums over cells and samples have one buffer per unit, a unit
+// Phase B gathers: nobody writes to another's cell. It follows A block by block, as soon as all readers of a block have
+// been through A, so that their dpre is still in the cache; what other threads' cells read waits for a meeting.
+//
+// The sums over cells and samples have one buffer per unit, a unit
 // being a piece of the batch and a slab of the cells. The units follow from the sizes alone and are added in order, so
 // every gradient is bitwise the same for any number of threads.
 
 constexpr int64_t kBlock = 8 * kTile;  // cells whose h and dpre are kept in the cache while they are summed
+
+// For each block of cells, the first and the last block in which it is read.
+struct ReaderBlocks {
+  Scratch<int64_t> first, last;  // [blocks]
+  Scratch<int64_t> begin;        // [blocks + 1]
+  Scratch<int64_t> by_last;      // [blocks]: those whose last is i stand at begin[i] .. begin[i + 1]
+
+  ReaderBlocks(const Sizes& z, const int32_t* reader_offsets, const int32_t* readers, int64_t blocks)
+      : first(blocks), last(blocks), begin(blocks + 1, true), by_last(blocks) {
+    for (int64_t block = 0; block < blocks; ++block) {
+      first.data[block] = last.data[block] = block;  // every cell reads itself
+      const int64_t end_cell = smaller((block + 1) * kBlock, z.cells);
+      for (int64_t i = reader_offsets[block * kBlock]; i < reader_offsets[end_cell]; ++i) {
+        const int64_t reader = readers[i] / (z.slots - 1) / kBlock;
+        first.data[block] = smaller(first.data[block], reader);
+        last.data[block] = larger(last.data[block], reader);
+      }
+      ++begin.data[last.data[block] + 1];
+    }
+    for (int64_t i = 0; i < blocks; ++i) begin.data[i + 1] += begin.data[i];
+    Scratch<int64_t> place(blocks);
+    copy(place.data, begin.data, blocks);
+    for (int64_t block = 0; block < blocks; ++block) by_last.data[place.data[last.data[block]]++] = block;
+  }
+
+  template <typename Work>
+  void for_each_with_last(int64_t i, const Work& work) const {
+    for (int64_t at = begin.data[i]; at < begin.data[i + 1]; ++at) work(by_last.data[at]);
+  }
+};
 
 template <typename T>
 struct BackwardPlan : ForwardPlan<T> {
@@ -22,6 +55,7 @@ struct BackwardPlan : ForwardPlan<T> {
   Packed<T> hidden_from_change;  // w_update^T: [S] -> H
   Packed<T> state_from_hidden;   // w_perceive^T: [K slots][H] -> S
   Readers readers;
+  ReaderBlocks reader_blocks;
   Scratch<T> sums;         // [pieces, slabs, unit]
   Scratch<T> drive_sums;   // [pieces, N, H], for a shared drive
 
@@ -46,9 +80,11 @@ struct BackwardPlan : ForwardPlan<T> {
                             return static_cast<const T*>(g_.forward.w_perceive)[row * this->z.state_size + s];
                           }),
         readers(this->z, g_.reader_offsets, g_.readers, this->H_padded),
+        reader_blocks(this->z, g_.reader_offsets, g_.readers, blocks),
         sums((slabs = smaller((kUnits + pieces - 1) / pieces, blocks)) * pieces * (wants_weights ? unit_size : 0), true),
         drive_sums(g_.ddrive != nullptr && shared_drive ? pieces * this->z.cells * this->z.hidden_size : 0, true) {}
 
+  int64_t first_block(int64_t slab) const { return blocks * slab / slabs; }
   T* sums_of(int64_t piece, int64_t slab) const { return sums.data + (piece * slabs + slab) * unit_size; }
 
  private:
@@ -198,6 +234,9 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
   const int64_t size = plan.sample_size, every = z.checkpoint_every;
   const int64_t begin = plan.perceived.tiles * team.member / team.members;
   const int64_t end = plan.perceived.tiles * (team.member + 1) / team.members;
+  const int64_t first_slab = plan.slabs * team.member / team.members;
+  const int64_t end_slab = plan.slabs * (team.member + 1) / team.members;
+  const int64_t first_block = plan.first_block(first_slab), end_block = plan.first_block(end_slab);
   const T* drive = plan.drive(b);
   T* ddrive = nullptr;
   if (g.ddrive != nullptr) {
@@ -224,21 +263,27 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
         team.meet();
       }
 
-    const auto for_own_blocks = [&](const auto& work) {
-      for (int64_t slab = team.member; slab < plan.slabs; slab += team.members)
-        for (int64_t block = plan.blocks * slab / plan.slabs; block < plan.blocks * (slab + 1) / plan.slabs; ++block)
-          work(slab, block);
-    };
-    for_own_blocks([&](int64_t slab, int64_t block) {
-      differentiate_block<A>(plan, scratch, block, state_after(t), state_after(t + 1), drive, dnext, sample.dpre.data,
-                             ddrive, plan.wants_weights ? plan.sums_of(piece, slab) : nullptr);
-    });
-    team.meet();
-    if (t == 0 && g.dstate == nullptr) break;
-    for_own_blocks([&](int64_t, int64_t block) {
+    const bool gathers = t > 0 || g.dstate != nullptr;
+    const ReaderBlocks& read_by = plan.reader_blocks;
+    const auto gather = [&](int64_t block) {
       gather_block(plan, scratch, block, dnext, sample.dpre.data, dstate);
-    });
+    };
+    for (int64_t slab = first_slab; slab < end_slab; ++slab)
+      for (int64_t block = plan.first_block(slab); block < plan.first_block(slab + 1); ++block) {
+        differentiate_block<A>(plan, scratch, block, state_after(t), state_after(t + 1), drive, dnext, sample.dpre.data,
+                               ddrive, plan.wants_weights ? plan.sums_of(piece, slab) : nullptr);
+        if (gathers)
+          read_by.for_each_with_last(block, [&](int64_t ready) {
+            if (ready >= first_block && read_by.first.data[ready] >= first_block) gather(ready);
+          });
+      }
     team.meet();
+    if (!gathers) break;
+    if (team.members > 1) {
+      for (int64_t block = first_block; block < end_block; ++block)
+        if (read_by.first.data[block] < first_block || read_by.last.data[block] >= end_block) gather(block);
+      team.meet();
+    }
     T* swap = dnext;
     dnext = dstate;
     dstate = swap;

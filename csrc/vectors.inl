@@ -29,22 +29,53 @@ inline Vector<T> load(const T* from) {
   return v;
 }
 
+// Two numbers, repeated to fill a vector; for F = 1 the number itself, which multiplies a vector as it is.
+template <int F>
+inline auto spread(const float* from) {
+  if constexpr (F == 1) {
+    return *from;
+  } else {
+    typedef uint64_t Pairs __attribute__((vector_size(kVectorBytes)));
+    uint64_t pair;
+    __builtin_memcpy(&pair, from, sizeof(pair));
+    return (Vector<float>)(Pairs{} + pair);
+  }
+}
+template <int F>
+inline double spread(const double* from) {
+  return *from;
+}
+
 template <typename T>
 inline void store(T* to, Vector<T> v) {
   __builtin_memcpy(to, &v, sizeof(v));
 }
 
-// The first `count` numbers; the rest of the vector is zero. For the ends of rows.
+// The first `count` numbers, less than a vector of them; the rest of the vector is zero. For the ends of rows.
 template <typename T>
 inline Vector<T> load_some(const T* from, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    return (Vector<T>)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
+  else
+    return (Vector<T>)_mm512_maskz_loadu_pd(__mmask8((1u << count) - 1), from);
+#else
   Vector<T> v{};
   for (int64_t i = 0; i < count; ++i) v[i] = from[i];
   return v;
+#endif
 }
 
 template <typename T>
 inline void store_some(T* to, Vector<T> v, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4)
+    _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), (__m512)v);
+  else
+    _mm512_mask_storeu_pd(to, __mmask8((1u << count) - 1), (__m512d)v);
+#else
   for (int64_t i = 0; i < count; ++i) to[i] = v[i];
+#endif
 }
 
 // Calls work(first, load, store) for a row of `count` numbers, vector by vector, with the load and store that fit there:
