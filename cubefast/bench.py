@@ -14,6 +14,7 @@ from .lattice.backends import facts
 from .speed.measure import SGEMM, peak_memory_mb, time_peers
 from .speed.peers import OURS, PEERS
 from .speed.plots import bars
+from .speed.sweeps import time_sizes, time_variants
 from .speed.targets import (
     EAGER,
     KERNEL,
@@ -21,7 +22,6 @@ from .speed.targets import (
     memory_targets,
     peer_targets,
     rate,
-    scaling,
     sgemm_rate,
     shape_targets,
 )
@@ -99,8 +99,13 @@ def _main(arguments: argparse.Namespace) -> int:
                 f"(target {sign} {target.limit:g})  {target.what}"
             )
         result["targets"] = [{**vars(target), "met": target.met} for target in targets]
+    if arguments.variants:
+        result["variants"] = time_variants(arguments.rounds, _say)
+        print("\nforward+backward of each named option, batch 16, useful GFLOP/s")
+        for line in result["variants"]:
+            print(f"  {line['variant']:<28}" + "".join(f"  {name} {line[name]:>5.0f}" for name in (KERNEL, EAGER)))
     if arguments.scaling:
-        result["scaling"] = scaling(_say)
+        result["scaling"] = time_sizes(_say)
         print("\nforward+backward, time per cell and step")
         columns = [key for key in result["scaling"][0] if key.startswith(("ns", "GFLOP"))]
         print(f"  {'':<28}" + "".join(f"{column:>20}" for column in columns))
@@ -120,6 +125,7 @@ if __name__ == "__main__":
     made.add_argument("--rounds", type=int, default=7, help="timed calls of each, in turns (7)")
     made.add_argument("--quick", action="store_true", help="a small workload and two peers, to see that it runs")
     made.add_argument("--scaling", action="store_true", help="also time per cell along every size")
+    made.add_argument("--variants", action="store_true", help="also every activation, update, boundary, ... by itself")
     made.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
     made.add_argument("--plot", type=Path, metavar="FILE.png", help="draw throughput and memory")
     raise SystemExit(cli.run(_main, made.parse_args()))

@@ -31,10 +31,9 @@ class WrongAnswer(RuntimeError):
 
 @dataclass(frozen=True)
 class Timing:
-    """Median seconds of one call, of ``rounds`` calls."""
+    """Median seconds of one call."""
 
     seconds: float
-    rounds: int
 
 
 def check(peer: Peer, workload: Workload, tensors: list[Tensor]) -> None:
@@ -81,7 +80,7 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[
             began = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - began)
-    return {name: Timing(statistics.median(each), rounds) for name, each in seconds.items()}
+    return {name: Timing(statistics.median(each)) for name, each in seconds.items()}
 
 
 def peak_memory_mb(peer: str, workload: str) -> float:

@@ -59,6 +59,7 @@ def _rollout(workload: Workload, backend: str) -> Run:
             b_update,
             topology=topology,
             steps=workload.steps,
+            activation=workload.activation,
             update=workload.update,
             checkpoint_every=workload.checkpoint_every,
             backend=backend,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -142,39 +142,3 @@ def memory_targets(memory: Mapping[str, float]) -> list[Target]:
 def sgemm_rate(times: Mapping[str, Timing]) -> float:
     """GFLOP/s of the matrix product that was timed beside the peers."""
     return SGEMM_FLOPS / times[SGEMM].seconds / 1e9
-
-
-def scaling(say: Callable[[str], Any]) -> list[dict[str, Any]]:
-    """Nanoseconds per cell and step, forward+backward, along each size by itself: a cliff would show here."""
-    base = Workload("scaling", shape=(16, 16, 16), batch=4, steps=8)
-    sizes: list[tuple[str, Workload]] = []
-    for side in (8, 16, 32, 64, 96):
-        # Larger lattices run fewer samples and keep every fourth state, so that the row stays in memory.
-        batch = max(1, min(64, 64**3 // side**3 // 4))
-        sizes.append(
-            (
-                f"{side}x{side}x{side}, batch {batch}",
-                replace(base, shape=(side, side, side), batch=batch, checkpoint_every=4),
-            )
-        )
-    sizes += [(f"16x16x16, batch {b}", replace(base, batch=b)) for b in (1, 2, 3, 16, 64, 256)]
-    sizes += [(f"state {s}", replace(base, state_size=s)) for s in (4, 8, 16, 24, 32, 64)]
-    sizes += [(f"hidden {h}", replace(base, hidden_size=h)) for h in (16, 32, 64, 100, 128, 256)]
-    rows = []
-    threads = torch.get_num_threads()
-    for name, workload in sizes:
-        row: dict[str, Any] = {"size": name, "useful MFLOP per cell and step": 0.0}
-        tensors = workload.tensors()
-        run = PEERS[KERNEL].forward_backward(workload)
-        per_cell_step = 3 * workload.forward_flops / workload.cell_steps
-        row["useful MFLOP per cell and step"] = per_cell_step / 1e6
-        for count in sorted({1, threads}):
-            say(f"scaling: {name}, {count} threads")
-            torch.set_num_threads(count)
-            timing = interleaved({"run": lambda run=run, tensors=tensors: run(tensors)}, 3)["run"]  # type: ignore[misc]
-            nanoseconds = timing.seconds / workload.cell_steps * 1e9
-            row[f"ns, {count} threads"] = nanoseconds
-            row[f"GFLOP/s, {count} threads"] = per_cell_step / nanoseconds
-        torch.set_num_threads(threads)
-        rows.append(row)
-    return rows

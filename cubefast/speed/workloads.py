@@ -24,13 +24,17 @@ class Workload:
     hidden_size: int = 64
     steps: int = 32
     inputs: int = 0
+    activation: str = "tanh"
     update: str = "residual"
+    neighborhood: str = "von_neumann"
+    boundary: str = "walls"
+    dtype: torch.dtype = torch.float32
     checkpoint_every: int | None = None
 
     @property
     def topology(self) -> Topology:
-        """Von Neumann with walls."""
-        return Topology(self.shape)
+        """Its lattice."""
+        return Topology(self.shape, neighborhood=self.neighborhood, boundary=self.boundary)
 
     @property
     def cell_steps(self) -> int:
@@ -51,7 +55,7 @@ class Workload:
         cells, width = self.topology.cells, self.topology.slots * self.state_size
 
         def draw(*shape: int, scale: float = 1.0) -> Tensor:
-            return (scale * torch.randn(shape, generator=random)).requires_grad_()
+            return (scale * torch.randn(shape, generator=random)).to(self.dtype).requires_grad_()
 
         heard = [draw(self.batch, cells, self.hidden_size)]
         if self.inputs:

@@ -6,8 +6,11 @@ import sys
 
 import pytest
 
+from cubefast.lattice.checks import ACTIVATIONS, UPDATES
+from cubefast.lattice.topology import BOUNDARIES, NEIGHBORHOODS
 from cubefast.speed.measure import WrongAnswer, check, interleaved, peak_memory_mb
 from cubefast.speed.peers import PEERS, Peer
+from cubefast.speed.sweeps import variants
 from cubefast.speed.targets import Target
 from cubefast.speed.workloads import SMALL, W1, Workload
 
@@ -32,6 +35,19 @@ def test_a_peer_with_a_wrong_answer_is_not_timed():
 def test_useful_operations_are_counted_as_the_readme_says():
     assert W1.cell_steps == 64 * 768 * 32
     assert W1.forward_flops == 64 * 768 * 32 * (2 * 7 * 16 * 64 + 2 * 64 * 16)
+
+
+def test_every_named_option_is_a_variant_that_computes_what_the_reference_does():
+    found = variants(LITTLE)
+    names = [workload.name for workload in found]
+    assert set(names) >= {*ACTIVATIONS, *UPDATES, *BOUNDARIES, *NEIGHBORHOODS, "float64"} - {
+        LITTLE.activation,
+        LITTLE.update,
+        LITTLE.boundary,
+        LITTLE.neighborhood,
+    }
+    for workload in found:
+        check(PEERS["cubefast"], workload, workload.tensors())
 
 
 def test_calls_take_turns():

@@ -1,0 +1,94 @@
+"""The kernel along every size and every named option: a cliff, or an option that is slow, would show here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..lattice.checks import ACTIVATIONS, UPDATES
+from ..lattice.topology import BOUNDARIES, NEIGHBORHOODS
+from .measure import check, interleaved
+from .peers import PEERS
+from .targets import EAGER, KERNEL, rate
+from .workloads import W1, Workload
+
+
+def variants(base: Workload = W1) -> list[Workload]:
+    """``base``, and it with each other activation, update rule, neighborhood, boundary and dtype in its place."""
+    options: list[tuple[str, tuple[Any, ...]]] = [
+        ("activation", ACTIVATIONS),
+        ("update", UPDATES),
+        ("boundary", BOUNDARIES),
+        ("neighborhood", NEIGHBORHOODS),
+        ("dtype", (torch.float32, torch.float64)),
+    ]
+    found = [replace(base, name="as it is")]
+    for key, values in options:
+        found += [
+            replace(base, name=str(value).removeprefix("torch."), **{key: value})
+            for value in values
+            if value != getattr(base, key)
+        ]
+    return found
+
+
+def time_variants(rounds: int, say: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """Useful GFLOP/s forward+backward of each variant of W1 with 16 samples, the kernel's and eager torch's."""
+    found = variants(replace(W1, batch=16))
+    calls = {}
+    for workload in found:
+        say(f"checking {workload.name}")
+        for name in (KERNEL, EAGER):
+            tensors = workload.tensors()
+            if name == KERNEL:
+                check(PEERS[name], workload, tensors)
+            run = PEERS[name].forward_backward(workload)
+            calls[f"{name}: {workload.name}"] = lambda run=run, tensors=tensors: run(tensors)
+    say(f"timing, {rounds} rounds in turns")
+    times = interleaved(calls, rounds)
+    return [
+        {
+            "variant": workload.name,
+            **{name: rate(workload, times[f"{name}: {workload.name}"], True) for name in (KERNEL, EAGER)},
+        }
+        for workload in found
+    ]
+
+
+def time_sizes(say: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """Nanoseconds per cell and step, forward+backward, along each size by itself: a cliff would show here."""
+    base = Workload("scaling", shape=(16, 16, 16), batch=4, steps=8)
+    sizes: list[tuple[str, Workload]] = []
+    for side in (8, 16, 32, 64, 96):
+        # Larger lattices run fewer samples and keep every fourth state, so that the row stays in memory.
+        batch = max(1, min(64, 64**3 // side**3 // 4))
+        sizes.append(
+            (
+                f"{side}x{side}x{side}, batch {batch}",
+                replace(base, shape=(side, side, side), batch=batch, checkpoint_every=4),
+            )
+        )
+    sizes += [(f"16x16x16, batch {b}", replace(base, batch=b)) for b in (1, 2, 3, 16, 64, 256)]
+    sizes += [(f"state {s}", replace(base, state_size=s)) for s in (4, 8, 16, 24, 32, 64)]
+    sizes += [(f"hidden {h}", replace(base, hidden_size=h)) for h in (16, 32, 64, 100, 128, 256)]
+    rows = []
+    threads = torch.get_num_threads()
+    for name, workload in sizes:
+        row: dict[str, Any] = {"size": name, "useful MFLOP per cell and step": 0.0}
+        tensors = workload.tensors()
+        run = PEERS[KERNEL].forward_backward(workload)
+        per_cell_step = 3 * workload.forward_flops / workload.cell_steps
+        row["useful MFLOP per cell and step"] = per_cell_step / 1e6
+        for count in sorted({1, threads}):
+            say(f"scaling: {name}, {count} threads")
+            torch.set_num_threads(count)
+            timing = interleaved({"run": lambda run=run, tensors=tensors: run(tensors)}, 3)["run"]  # type: ignore[misc]
+            nanoseconds = timing.seconds / workload.cell_steps * 1e9
+            row[f"ns, {count} threads"] = nanoseconds
+            row[f"GFLOP/s, {count} threads"] = per_cell_step / nanoseconds
+        torch.set_num_threads(threads)
+        rows.append(row)
+    return rows
