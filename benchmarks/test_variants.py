@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cubefast.speed.measure import check
 from cubefast.speed.peers import PEERS
-from cubefast.speed.sweeps import variants
+from cubefast.speed.sweeps import check_variant, variants
 from cubefast.speed.workloads import SMALL, W1
 
 
@@ -15,7 +14,7 @@ def test_variant(benchmark, request, place):
     quick = request.config.getoption("benchmark_disable")
     workload = variants(SMALL if quick else replace(W1, batch=16))[place]
     tensors = workload.tensors()
-    check(PEERS["cubefast"], workload, tensors)
+    check_variant(workload)
     benchmark.group = "variants, forward+backward"
     benchmark.pedantic(PEERS["cubefast"].forward_backward(workload), (tensors,), rounds=7, warmup_rounds=1)
     if not quick:

@@ -110,7 +110,7 @@ struct BackwardScratch {
   Scratch<const T*> du;          // [kBlock]
   explicit BackwardScratch(const BackwardPlan<T>& plan)
       : tile(plan, larger(plan.perceived.most, plan.readers.most)),
-        dhidden(kTile * plan.H_padded),
+        dhidden(kTile * plan.H_padded, true),
         hidden(kBlock * plan.H_padded),
         perceived(plan.z.slots * kBlock),
         heard(plan.z.slots),

@@ -49,14 +49,15 @@ struct ForwardPlan {
   bool divisible(int threads) const { return perceived.tiles >= 2 * threads; }
 };
 
-// What one thread needs for itself.
+// What one thread needs for itself. Zeroed, for lanes beyond a row's end are computed with the rest and must stay
+// harmless: whatever was in the memory could be a denormal number, which makes each instruction cost a hundred.
 template <typename T>
 struct TileScratch {
   Scratch<const T*> rows;  // [reads][kTile]
   Scratch<T> hidden;       // [kTile, H padded]
   Scratch<T> change;       // [kTile, S padded]
   TileScratch(const ForwardPlan<T>& plan, int64_t most_reads)
-      : rows(most_reads * kTile), hidden(kTile * plan.H_padded), change(kTile * plan.S_padded) {}
+      : rows(most_reads * kTile), hidden(kTile * plan.H_padded, true), change(kTile * plan.S_padded, true) {}
 };
 
 // An array of TileScratch or the like, one for each thread, made from the same arguments.

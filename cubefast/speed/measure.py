@@ -66,10 +66,11 @@ SGEMM_FLOPS = 4 * 2 * 2048**3
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Timing]:
-    """Each call once to warm up, then in turns; the median of each.
+    """Each call in turns, after one to warm up; the median of each.
 
     Before each turn there is a pause: threads of the one before (JAX's) go on spinning for a while, and would take time
-    from whoever comes next.
+    from whoever comes next. A first call after it is not timed: cores fall asleep, and to wake them costs milliseconds
+    that a caller who trains in a loop never pays.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
@@ -77,6 +78,7 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[
     for _ in range(rounds):
         for name, call in calls.items():
             time.sleep(PAUSE)
+            call()
             began = time.perf_counter()
             call()
             seconds[name].append(time.perf_counter() - began)

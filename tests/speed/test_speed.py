@@ -10,7 +10,7 @@ from cubefast.lattice.checks import ACTIVATIONS, UPDATES
 from cubefast.lattice.topology import BOUNDARIES, NEIGHBORHOODS
 from cubefast.speed.measure import WrongAnswer, check, interleaved, peak_memory_mb
 from cubefast.speed.peers import PEERS, Peer
-from cubefast.speed.sweeps import variants
+from cubefast.speed.sweeps import check_variant, variants
 from cubefast.speed.targets import Target
 from cubefast.speed.workloads import SMALL, W1, Workload
 
@@ -47,13 +47,13 @@ def test_every_named_option_is_a_variant_that_computes_what_the_reference_does()
         LITTLE.neighborhood,
     }
     for workload in found:
-        check(PEERS["cubefast"], workload, workload.tensors())
+        check_variant(workload)
 
 
 def test_calls_take_turns():
     order = []
     interleaved({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=3)
-    assert order == ["a", "b"] * 4  # once to warm up
+    assert order == ["a", "b"] + ["a", "a", "b", "b"] * 3  # once to warm up, and once more in each turn
 
 
 def test_a_target_knows_its_direction():
