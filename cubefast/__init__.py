@@ -18,44 +18,76 @@ if TYPE_CHECKING:
     from .config import TrainingConfig
     from .core import CubicCore
     from .data.cache import EmbeddingCache
-    from .data.encoders import HashingEncoder, StaticEncoder, TextEncoder
-    from .data.pairs import EmbeddingPairs
+    from .data.config import DatasetConfig
+    from .data.create import (
+        create_conversation_dataset,
+        create_dialogue_dataset,
+        create_file_dataset,
+        create_text_dataset,
+    )
+    from .data.datasets import AutoencoderDataset, DialogueDataset
+    from .data.encoders import ConcatEncoder, HashingEncoder, StaticEncoder, TextEncoder
+    from .data.loader import EmbeddingLoader
+    from .data.pairs import EmbeddingPairs, PairDataset
     from .data.reshaper import EmbeddingReshaper
+    from .data.transformer import SentenceTransformerEncoder
     from .decoding import RetrievalDecoder
     from .pipeline import Pipeline
     from .training.trainer import CubeTrainer, TrainingResult
 
 _HOME = {
+    "AutoencoderDataset": ".data.datasets",
+    "ConcatEncoder": ".data.encoders",
     "CubeTrainer": ".training.trainer",
     "CubicCore": ".core",
+    "DatasetConfig": ".data.config",
+    "DialogueDataset": ".data.datasets",
     "EmbeddingCache": ".data.cache",
+    "EmbeddingLoader": ".data.loader",
     "EmbeddingPairs": ".data.pairs",
     "EmbeddingReshaper": ".data.reshaper",
     "HashingEncoder": ".data.encoders",
+    "PairDataset": ".data.pairs",
     "Pipeline": ".pipeline",
     "RetrievalDecoder": ".decoding",
+    "SentenceTransformerEncoder": ".data.transformer",
     "StaticEncoder": ".data.encoders",
     "TextEncoder": ".data.encoders",
     "TrainingConfig": ".config",
     "TrainingResult": ".training.trainer",
+    "create_conversation_dataset": ".data.create",
+    "create_dialogue_dataset": ".data.create",
+    "create_file_dataset": ".data.create",
+    "create_text_dataset": ".data.create",
 }
 
 __all__ = [
+    "AutoencoderDataset",
+    "ConcatEncoder",
     "CubeTrainer",
     "CubicCore",
+    "DatasetConfig",
+    "DialogueDataset",
     "EmbeddingCache",
+    "EmbeddingLoader",
     "EmbeddingPairs",
     "EmbeddingReshaper",
     "HashingEncoder",
     "Lattice3D",
+    "PairDataset",
     "Pipeline",
     "RetrievalDecoder",
+    "SentenceTransformerEncoder",
     "StaticEncoder",
     "TextEncoder",
     "Topology",
     "TrainingConfig",
     "TrainingResult",
     "__version__",
+    "create_conversation_dataset",
+    "create_dialogue_dataset",
+    "create_file_dataset",
+    "create_text_dataset",
     "doctor",
     "lattice_rollout",
     "use_backend",

@@ -14,6 +14,7 @@ from .errors import InputError
 
 COMMANDS = {
     "train": "train a core and leave a run's folder",
+    "data": "what a data set is made of, and what the quality filter drops",
     "ask": "ask a trained run a question",
     "doctor": "which backend is active, and why",
     "bench": "the kernel beside its peers, on this machine",

@@ -1,35 +1,20 @@
-"""The one validated model of a training run: defaults < YAML file < key=value on the command line.
-
-Every mistake is found before anything starts, and all of them are told at once, each with its dotted path, what was
-got, what is allowed and, for a key that does not exist, the nearest one that does.
-"""
+"""The one validated model of a training run: defaults < YAML file < key=value on the command line."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from .data.dialogues import BUILTIN
-from .errors import ConfigError
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from .data.config import DatasetConfig
+from .settings import Section, override, parse_mapping, read_mapping, validated
 
 
-class DataConfig(_Section):
-    """What is learnt from."""
-
-    path: str = Field(BUILTIN, description="'builtin', or a JSONL file with question and answer")
-
-
-class CoreConfig(_Section):
+class CoreConfig(Section):
     """The lattice and what surrounds it; see CubicCore."""
 
     shape: tuple[int, int, int] | None = Field(
@@ -67,7 +52,7 @@ class CoreConfig(_Section):
         return shape
 
 
-class OptimizationConfig(_Section):
+class OptimizationConfig(Section):
     """How it is learnt: the key ``training``."""
 
     epochs: int = Field(40, ge=1, description="passes over the training pairs at most")
@@ -79,14 +64,13 @@ class OptimizationConfig(_Section):
         0.1, ge=0, description="weight of InfoNCE beside 1 - cosine; 0 turns it off (dialogue only)"
     )
     temperature: float = Field(0.05, gt=0, description="InfoNCE's")
-    noise: float = Field(0.05, ge=0, description="Gaussian noise per number of a unit embedding (autoencoder only)")
     plateau: int = Field(3, ge=1, description="epochs without progress until the rate is halved")
     early_stopping: Annotated[int, Field(ge=1)] | None = Field(
         8, description="epochs without progress until training stops; null: never"
     )
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """A whole run."""
 
     name: str | None = Field(None, description="the run's folder; null: the mode, with a number when it is taken")
@@ -97,14 +81,9 @@ class TrainingConfig(_Section):
     encoder: str = Field("static", description="the frozen teacher: static[:64|128|256], hashing[:DIM]")
     cache: str | None = Field(None, description="folder of cached embeddings; null: the user's cache")
     seed: int = Field(0, ge=0, description="of the weights, the order and the noise")
-    data: DataConfig = Field(DataConfig(), description="data=FILE is short for data.path=FILE")
+    data: DatasetConfig = Field(DatasetConfig(), description="data=FILE is short for data.path=FILE")
     core: CoreConfig = CoreConfig()
     training: OptimizationConfig = OptimizationConfig()
-
-    @field_validator("data", mode="before")
-    @classmethod
-    def _path_is_short(cls, data: Any) -> Any:
-        return {"path": data} if isinstance(data, str) else data
 
     @field_validator("name")
     @classmethod
@@ -115,9 +94,9 @@ class TrainingConfig(_Section):
 
     @model_validator(mode="after")
     def _is_not_void(self) -> TrainingConfig:
-        if self.mode == "autoencoder" and self.training.noise == 0 and self.core.residual:
+        if self.mode == "autoencoder" and max(self.data.noise.levels) == 0 and self.core.residual:
             raise ValueError(
-                "mode=autoencoder with training.noise=0 is void: returning the input scores 1.0. Set a "
+                "mode=autoencoder with data.noise.levels=[0] is void: returning the input scores 1.0. Set a "
                 "noise, or core.residual=false so that the lattice must carry the embedding"
             )
         return self
@@ -140,13 +119,10 @@ class TrainingConfig(_Section):
             values = _nested_copy(source)
         else:
             values = _read_yaml(source)
-        problems = [problem for item in overrides if (problem := _override(values, item))]
-        if problems:
-            raise ConfigError("\n".join(problems))
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError("\n".join(_in_words(each) for each in error.errors())) from None
+        _spell_out(values)
+        override(values, overrides)
+        _spell_out(values)
+        return validated(cls, values)
 
     def to_yaml(self) -> str:
         """The whole config, every key."""
@@ -159,24 +135,6 @@ def named_configs() -> list[str]:
     return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
-def describe_keys() -> str:
-    """Every key with its default and meaning, a line each: for --help."""
-    lines = []
-    for path, default, meaning in _keys(TrainingConfig):
-        value = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
-        lines.append(f"  {path + '=' + value:<36} {meaning}")
-    return "\n".join(lines)
-
-
-def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    for name, field in section.model_fields.items():
-        path = prefix + name
-        if isinstance(field.default, BaseModel):
-            yield from _keys(type(field.default), path + ".")
-        else:
-            yield path, field.default, field.description or ""
-
-
 def _nested_copy(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _nested_copy(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
@@ -184,56 +142,11 @@ def _nested_copy(values: Mapping[str, Any]) -> dict[str, Any]:
 def _read_yaml(source: str | Path) -> dict[str, Any]:
     if str(source) in named_configs():
         text = (resources.files("cubefast") / "configs" / f"{source}.yaml").read_text("utf-8")
-    else:
-        try:
-            text = Path(source).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-            raise ConfigError(
-                f"config {source}: {reason}. Give a YAML file, or one of: {', '.join(named_configs())}"
-            ) from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config {source} is not YAML: {error}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"config {source} must be a mapping of keys; got {type(values).__name__}")
-    return values
+        return parse_mapping(text, source)
+    return read_mapping(source, f", or one of: {', '.join(named_configs())}")
 
 
-def _override(values: dict[str, Any], item: str) -> str:
-    """Put ``key=value`` into ``values``; what is wrong with it, or ""."""
-    key, equals, text = item.partition("=")
-    if not equals or not key:
-        return f"{item!r}: expected key=value, such as training.lr=1e-3"
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    *sections, last = key.split(".")
-    for section in sections:
-        inner = values.get(section)
-        if section == "data" and isinstance(inner, str):
-            inner = {"path": inner}
-        values[section] = inner = inner if isinstance(inner, dict) else {}
-        values = inner
-    values[last] = value
-    return ""
-
-
-def _in_words(error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"])
-    got = error["input"]
-    if error["type"] == "extra_forbidden":
-        known = [key for key, _, _ in _keys(TrainingConfig)]
-        near = difflib.get_close_matches(path, known, n=1, cutoff=0.5) or [
-            key for key in known if key.split(".")[-1] == path.split(".")[-1]
-        ]
-        hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
-        return f"{path}: no such key; {hint}"
-    if not path:
-        return str(error["msg"]).removeprefix("Value error, ")
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return f"{path}: {message[0].lower() + message[1:]}; got {got!r}"
+def _spell_out(values: dict[str, Any]) -> None:
+    """data: FILE -> data: {path: FILE}, so that data.columns.question=... can follow it."""
+    if isinstance(values.get("data"), str):
+        values["data"] = {"path": values["data"]}

@@ -6,20 +6,19 @@ import argparse
 import sys
 import time
 
-import torch
-
 from . import cli
-from .config import TrainingConfig, describe_keys, named_configs
+from .config import TrainingConfig, named_configs
 from .core import CubicCore
 from .data.cache import EmbeddingCache
-from .data.dialogues import BUILTIN, load_dialogues
-from .data.encoders import create_encoder
-from .data.tasks import build_task, texts_of
+from .data.config import BUILTIN
+from .data.create import open_dataset
+from .data.datasets import DialogueDataset
 from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
 from .evaluation.report import table
 from .lattice.backends import facts
 from .pipeline import save_answers
+from .settings import describe_keys
 from .training.progress import counting, for_this_terminal
 from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer, TrainingResult, as_baseline, peak_memory_mb
@@ -29,27 +28,28 @@ def train(config: TrainingConfig) -> tuple[RunFolder, TrainingResult]:
     """Load, encode, train, score, and leave the run's folder."""
     began = time.perf_counter()
     environment = {"command": sys.argv, **facts()}
-    dialogues = load_dialogues(config.data.path)
-    encoder = create_encoder(config.encoder)
     cache = EmbeddingCache(config.cache)
     run = RunFolder.create(config.runs, config.name, config.mode)
     try:
         run.write("config.yaml", config.to_yaml())
         run.write_json("environment.json", environment)
         _announce(config, run, environment)
-        total = len(texts_of(dialogues))
-        with counting(f"encoding with {encoder.fingerprint}", total) as done:
-            task = build_task(dialogues, config.mode, encoder, cache, done)
-        print(
-            f"data        {len(dialogues)} pairs, {len(task.answers)} answers; train {len(task.train)}, "
-            f"validation {len(task.validation)}, "
-            + ", ".join(f"{name} {len(pairs)}" for name, pairs in task.tests.items())
+        dataset = open_dataset(
+            config.data, config.mode, encoder=config.encoder, cache=cache, seed=config.seed, progress=counting
         )
-        comparison = Comparison(task, config.mode, config.training.noise)
+        parts = dataset.split(config.mode, config.seed) if isinstance(dataset, DialogueDataset) else dataset.split()
+        print(
+            f"data        {len(dataset)} pairs, {len(parts.answers)} answers; train {len(parts.train)}, "
+            f"validation {len(parts.validation)}, "
+            + ", ".join(f"{name} {len(pairs)}" for name, pairs in parts.tests.items())
+        )
+        run.write_json("data.json", dataset.stats().as_dict())
+        comparison = Comparison(parts, config.mode, config.data.noise)
         trainer = CubeTrainer(config, run, for_this_terminal())
-        print(f"core        {_describe(trainer.build_core(encoder.dim))}\n", flush=True)
-        save_answers(run, encoder, task.answers, torch.from_numpy(task.answer_vectors))
-        result = trainer.fit(task.train, task.validation)
+        print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
+        if parts.answers:
+            save_answers(run, dataset.fingerprint, parts)
+        result = trainer.fit(parts.train, parts.validation)
         run.write("curves.png", training_curves(result.records, comparison.validation_lines()))
         scores = comparison.scores(as_baseline(result.core))
         run.write_json("report.json", {"scores": [each.as_dict() for each in scores]})
@@ -64,8 +64,8 @@ def train(config: TrainingConfig) -> tuple[RunFolder, TrainingResult]:
     print(table(scores))
     print("\n(cosine to the right answer and its rank among the answers to find; * best of its column)")
     print(f"\nsaved in {run.path}")
-    if config.mode == "dialogue":
-        print(f'try: python -m cubefast.ask {run.path} "{dialogues[0].question}"')
+    if isinstance(dataset, DialogueDataset) and config.mode == "dialogue" and config.data.vectors is None:
+        print(f'try: python -m cubefast.ask {run.path} "{dataset.dialogues[0].question}"')
     return run, result
 
 
@@ -100,7 +100,7 @@ if __name__ == "__main__":
     made = cli.parser(
         "train",
         "Train a lattice of cells to turn one embedding into another, and score it beside its baselines.",
-        f"keys and their defaults:\n{describe_keys()}",
+        f"keys and their defaults:\n{describe_keys(TrainingConfig)}",
     )
     made.add_argument(
         "--config",

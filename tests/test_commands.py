@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import yaml
 from safetensors import safe_open
@@ -55,6 +56,7 @@ def test_train_leaves_a_whole_run_folder(finished):
         "best",
         "config.yaml",
         "curves.png",
+        "data.json",
         "environment.json",
         "metrics.jsonl",
         "report.json",
@@ -112,6 +114,43 @@ def test_a_users_own_file_can_be_trained_on(tmp_path):
     assert "reading     mine.jsonl" in done.stdout
     assert "unseen group" in done.stdout
     assert "unseen paraphrase" not in done.stdout, "no answer here has three questions"
+
+
+def test_data_prints_what_a_set_is_made_of_and_what_is_dropped(tmp_path):
+    rows = [{"question": f"Question {i}?", "answer": f"Answer {i}.", "domain": "d"} for i in range(60)]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(r) + "\n" for r in [*rows, rows[0]]))
+    arguments = ["q.jsonl", "quality.max_per_domain=50", "--encoder", "hashing:32", "--json", "d.json"]
+    done = command("data", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "pairs                  50 of 32 numbers" in done.stdout
+    assert "cos(question, answer)" in done.stdout
+    assert "split                  train " in done.stdout
+    found = json.loads((tmp_path / "d.json").read_text())
+    assert found["statistics"]["pairs"] == 50
+    assert sum(found["statistics"]["rejected"].values()) == 11
+    assert [f.name for f in tmp_path.iterdir() if f.name not in ("q.jsonl", "d.json")] == []
+
+
+def test_ready_embeddings_are_trained_on_and_cannot_be_asked(tmp_path):
+    random = np.random.default_rng(0)
+    rows = [{"question": f"Question {i}?", "answer": f"Answer {i}."} for i in range(80)]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    np.savez(tmp_path / "v.npz", question=random.normal(size=(80, 16)), answer=random.normal(size=(80, 16)))
+    done = command("train", "data=q.jsonl", "data.vectors=v.npz", "name=v", *SMALL[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "try: python -m cubefast.ask" not in done.stdout
+    asked = command("ask", "runs/v", "Why?", cwd=tmp_path)
+    assert asked.returncode == 2
+    assert "was trained on ready embeddings (v.npz), so there is no encoder to ask with" in asked.stderr
+
+
+def test_a_centred_run_answers_as_it_was_trained(tmp_path):
+    done = command("train", "data.centre=true", "name=c", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    asked = command("ask", "runs/c", "How do vaccines protect us?", "--count", "1", cwd=tmp_path)
+    assert asked.returncode == 0, asked.stderr
+    with safe_open(tmp_path / "runs" / "c" / "answers.safetensors", framework="pt") as file:
+        assert file.get_tensor("mean").shape == (32,)
 
 
 @pytest.mark.parametrize(

@@ -1,72 +1,75 @@
-"""Embeddings kept on the disk, so that no text is encoded twice.
-
-An SQLite index says which row of which file holds a text's vector; the vectors lie in append-only float32 files, one
-per encoder. A vector is flushed to its file before the index names it, inside one SQLite transaction, which is also
-the lock between processes: a job killed at any moment leaves bytes that nobody names, and the next writer overwrites
-them. Each vector's CRC is in the index; one that does not match is encoded again.
-"""
+"""Embeddings kept on the disk, so that no text is encoded twice. How they lie there: :mod:`cubefast.data.shards`."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import sqlite3
-import warnings
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from ..errors import InputError
+from .cache_session import Session
 from .encoders import Embeddings, TextEncoder
+from .shards import (
+    CachedEmbeddings,
+    CacheStatistics,
+    EncoderContents,
+    IndexDamagedError,
+    Keys,
+    ShardFolder,
+)
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS encoder (id INTEGER PRIMARY KEY, fingerprint TEXT UNIQUE, dim INTEGER, rows INTEGER);
-CREATE TABLE IF NOT EXISTS vector (encoder INTEGER, key BLOB, row INTEGER, crc INTEGER, PRIMARY KEY (encoder, key))
-    WITHOUT ROWID;
-"""
+__all__ = ["CacheStatistics", "CachedEmbeddings", "EmbeddingCache", "EncoderContents", "default_folder"]
 
-
-@dataclass
-class CacheStatistics:
-    """What one :class:`EmbeddingCache` object has seen."""
-
-    hits: int = 0
-    misses: int = 0
-    damaged: int = 0
+T = TypeVar("T")
+Progress = Callable[[int], None]
+_SHARD_BYTES = 256 * 2**20  # a few hundred open files hold 100 GB
+_ATTEMPTS = 5  # at what another process may undo
 
 
 class EmbeddingCache:
-    """A folder of cached embeddings.
+    """A folder of cached embeddings: an SQLite index and memory-mapped files of vectors.
+
+    A text is known by its SHA-256, its encoder by fingerprint and dim. Processes may share the folder and be killed at
+    any moment: what is committed is kept, and whole. What is damaged is said with a warning and encoded again.
+
+    A disk that is full, or a folder that cannot be written, raises InputError rather than going on uncached: a long
+    job would have nothing to show for it if stopped. What was encoded before that is kept, and a folder that cannot
+    be written still serves what it holds.
 
     Args:
         folder: made if it is not there. None: ``$CUBEFAST_CACHE``, else ``$XDG_CACHE_HOME/cubefast``, else
             ``~/.cache/cubefast``.
+        limit_bytes: of vectors on the disk, of all encoders; the index and quarantine are not counted. Where more is
+            written, the shards of which no vector was asked for the longest time are deleted, whole shards at a time.
+            What one call needs stays while it runs, even if that is more. None: no limit.
+        shard_bytes: of one file of vectors, at most. None: 256 MiB, or an eighth of the limit if that is less. Each
+            file that a call needs stays open as long as its result, which counts against ``ulimit -n``.
 
-    Raises InputError when the folder cannot be written or holds something else.
+    Attributes:
+        folder: where it is.
+        statistics: what this object has seen.
+
+    Raises InputError when the folder cannot be used or was written by a newer cubefast.
     """
 
-    def __init__(self, folder: str | Path | None = None) -> None:
+    def __init__(
+        self, folder: str | Path | None = None, *, limit_bytes: int | None = None, shard_bytes: int | None = None
+    ) -> None:
+        if limit_bytes is not None and limit_bytes < 1:
+            raise InputError(f"limit_bytes of an embedding cache must be at least 1, or None; got {limit_bytes}")
+        if shard_bytes is None:
+            shard_bytes = _SHARD_BYTES if limit_bytes is None else min(_SHARD_BYTES, max(1, limit_bytes // 8))
+        if shard_bytes < 1:
+            raise InputError(f"shard_bytes of an embedding cache must be at least 1; got {shard_bytes}")
         self.folder = Path(folder) if folder is not None else default_folder()
         self.statistics = CacheStatistics()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with self._connect() as index:
-                index.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise InputError(
-                f"the embedding cache {self.folder} cannot be used: {error}. Set cache=FOLDER, or "
-                "CUBEFAST_CACHE, to a folder that can be written; a damaged one can be deleted"
-            ) from None
-
-    @contextmanager
-    def _connect(self) -> Iterator[sqlite3.Connection]:
-        with closing(sqlite3.connect(self.folder / "index.sqlite", timeout=60)) as index:
-            index.isolation_level = None  # transactions are begun and ended by hand, below
-            yield index
+        self._home = ShardFolder(self.folder, limit_bytes, shard_bytes)
 
     def encode(
         self,
@@ -74,93 +77,116 @@ class EmbeddingCache:
         texts: Sequence[str],
         *,
         batch_size: int = 256,
-        progress: Callable[[int], None] = lambda done: None,
+        progress: Progress = lambda done: None,
     ) -> Embeddings:
-        """The embeddings of ``texts``, float32 [n, dim]: from the cache, the rest from ``encoder``.
+        """The embeddings of ``texts``, float32 [n, dim]: :meth:`rows`, brought into memory."""
+        return self._rows(encoder, texts, batch_size, progress).gather(np.arange(len(texts)))
 
-        What is encoded is committed batch by batch, so a stopped job goes on where it was. ``progress`` is called
-        with how many texts are done.
+    def rows(
+        self,
+        encoder: TextEncoder,
+        texts: Sequence[str],
+        *,
+        batch_size: int = 256,
+        progress: Progress = lambda done: None,
+    ) -> CachedEmbeddings:
+        """The embeddings of ``texts``, left on the disk: from the cache, the rest from ``encoder``.
+
+        What is encoded is committed batch by batch, so a stopped job goes on where it was; a text that comes twice is
+        encoded once. ``progress`` is called with how many texts are done. In memory are some 200 bytes per text, and
+        one batch of vectors.
+
+        Raises InputError for output of the encoder that is not finite or not [n, dim], and when the disk fails.
         """
-        keys = [hashlib.sha256(text.encode()).digest() for text in texts]
-        vectors = np.empty((len(texts), encoder.dim), dtype=np.float32)
-        with self._connect() as index:
-            found = self._look_up(index, encoder, keys, vectors)
-            missing = [i for i, hit in enumerate(found) if not hit]
-            self.statistics.hits += len(texts) - len(missing)
-            self.statistics.misses += len(missing)
-            progress(len(texts) - len(missing))
+        return self._rows(encoder, texts, batch_size, progress)
+
+    def contents(self) -> list[EncoderContents]:
+        """What the folder holds, by encoder: its fingerprint and dim, its vectors and their bytes."""
+        return self._undamaged(self._home.contents)
+
+    def _rows(
+        self, encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: Progress
+    ) -> CachedEmbeddings:
+        if encoder.dim < 1 or batch_size < 1:
+            raise InputError(f"an encoder's dim and batch_size must be at least 1; got {encoder.dim} and {batch_size}")
+
+        def fill() -> CachedEmbeddings:
+            with closing(Session(self._home, encoder.fingerprint, encoder.dim, self.statistics)) as session:
+                return self._fill(session, encoder, texts, batch_size, progress)
+
+        return self._undamaged(fill)
+
+    def _undamaged(self, work: Callable[[], T]) -> T:
+        """The result of ``work``, begun again where the index turns out to be damaged."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return work()
+            except IndexDamagedError as damage:
+                self._home.quarantine(damage)
+        raise self._home.refusal("its index was damaged again and again")
+
+    def _fill(
+        self, session: Session, encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: Progress
+    ) -> CachedEmbeddings:
+        """Find the texts; encode, store and find those that are missing."""
+        # Different texts only, in the order of their keys (the index is in that order too).
+        keys, first, place, times = np.unique(_keys(texts), return_index=True, return_inverse=True, return_counts=True)
+        shard, row = session.find(keys)
+        done = int(times[shard >= 0].sum())
+        self.statistics.hits += done
+        progress(done)
+        for _ in range(_ATTEMPTS):
+            missing = np.flatnonzero(shard < 0)
+            if len(missing) == 0:
+                return session.embeddings(shard[place], row[place])
+            if not self._home.writable:
+                raise self._home.refusal(f"{len(missing)} texts are not in it, and it cannot be written")
+            missing = missing[np.argsort(first[missing])]
             for begin in range(0, len(missing), batch_size):
-                chunk = missing[begin : begin + batch_size]
-                fresh = np.ascontiguousarray(encoder.encode([texts[i] for i in chunk]), np.float32)
-                vectors[chunk] = fresh
-                self._append(index, encoder, [keys[i] for i in chunk], fresh)
-                progress(len(texts) - len(missing) + begin + len(chunk))
+                batch = missing[begin : begin + batch_size]
+                fresh = self._encode(encoder, [texts[i] for i in first[batch]])
+                shard[batch], row[batch] = session.store(keys[batch], fresh)
+                others = batch[shard[batch] < 0]  # stored by another process since we looked
+                shard[others], row[others] = session.find(keys[others])
+                self.statistics.misses += len(batch)
+                self.statistics.hits += int(times[batch].sum()) - len(batch)
+                done += int(times[batch][shard[batch] >= 0].sum())
+                progress(done)
+        raise self._home.refusal("other processes evict vectors as soon as they are stored; raise limit_bytes")
+
+    def _encode(self, encoder: TextEncoder, texts: list[str]) -> Embeddings:
+        """What the encoder gives, float32 [n, dim], all of it finite."""
+        began = time.perf_counter()
+        given = encoder.encode(texts)
+        self.statistics.encoding_seconds += time.perf_counter() - began
+        try:
+            with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, which is seen below
+                vectors = np.ascontiguousarray(given, np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"the encoder {encoder.fingerprint} gave no array of numbers: {error}") from None
+        if vectors.shape != (len(texts), encoder.dim):
+            raise InputError(
+                f"the encoder {encoder.fingerprint} gave an array {list(vectors.shape)} for {len(texts)} texts from "
+                f"{texts[0][:60]!r} on; expected [{len(texts)}, {encoder.dim}]: mend it or its dim"
+            )
+        finite = np.isfinite(vectors).all(axis=1)
+        if not finite.all():
+            text = texts[int(finite.argmin())]
+            raise InputError(
+                f"the encoder {encoder.fingerprint} gave NaN or infinity for the text {text[:60]!r}; remove the text, "
+                "or mend the encoder"
+            )
         return vectors
 
-    def _encoder_row(self, index: sqlite3.Connection, encoder: TextEncoder) -> tuple[int, int]:
-        """(id, rows) of an encoder in the index; (0, 0) when it is not there."""
-        query = "SELECT id, rows FROM encoder WHERE fingerprint = ? AND dim = ?"
-        row = index.execute(query, (encoder.fingerprint, encoder.dim)).fetchone()
-        return (row[0], row[1]) if row else (0, 0)
 
-    def _shard(self, encoder_id: int) -> Path:
-        return self.folder / f"vectors-{encoder_id:04d}.f32"
-
-    def _look_up(
-        self, index: sqlite3.Connection, encoder: TextEncoder, keys: list[bytes], into: Embeddings
-    ) -> list[bool]:
-        """Fill the rows of ``into`` that are cached; which ones were."""
-        encoder_id, named = self._encoder_row(index, encoder)
-        shard = self._shard(encoder_id)
-        width = 4 * encoder.dim
-        found = [False] * len(keys)
-        if named == 0:
-            return found
-        rows = shard.stat().st_size // width if shard.exists() else 0
-        stored = np.memmap(shard, np.float32, "r", shape=(rows, encoder.dim)) if rows else into[:0]
-        query = "SELECT row, crc FROM vector WHERE encoder = ? AND key = ?"
-        damaged = 0
-        for i, key in enumerate(keys):
-            entry = index.execute(query, (encoder_id, key)).fetchone()
-            if entry is None:
-                continue
-            row, crc = entry
-            if row < rows and zlib.crc32(stored[row].tobytes()) == crc:
-                into[i] = stored[row]
-                found[i] = True
-            else:
-                damaged += 1
-        if damaged:
-            self.statistics.damaged += damaged
-            warnings.warn(
-                f"{damaged} cached embeddings in {shard} were damaged; they are encoded again",
-                stacklevel=3,
-            )
-        return found
-
-    def _append(self, index: sqlite3.Connection, encoder: TextEncoder, keys: list[bytes], fresh: Embeddings) -> None:
-        index.execute("BEGIN IMMEDIATE")
-        try:
-            index.execute(
-                "INSERT OR IGNORE INTO encoder (fingerprint, dim, rows) VALUES (?, ?, 0)",
-                (encoder.fingerprint, encoder.dim),
-            )
-            encoder_id, rows = self._encoder_row(index, encoder)
-            shard = self._shard(encoder_id)
-            with shard.open("r+b" if shard.exists() else "w+b") as file:
-                file.seek(rows * 4 * encoder.dim)
-                file.write(fresh.tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-            index.executemany(
-                "INSERT OR REPLACE INTO vector VALUES (?, ?, ?, ?)",
-                [(encoder_id, key, rows + i, zlib.crc32(fresh[i].tobytes())) for i, key in enumerate(keys)],
-            )
-            index.execute("UPDATE encoder SET rows = ? WHERE id = ?", (rows + len(keys), encoder_id))
-            index.execute("COMMIT")
-        except BaseException:
-            index.execute("ROLLBACK")
-            raise
+def _keys(texts: Sequence[str]) -> Keys:
+    """SHA-256 of each text."""
+    digests = bytearray()
+    for text in texts:
+        if not isinstance(text, str):
+            raise InputError(f"texts to encode must be str; got {text!r:.60} ({type(text).__name__})")
+        digests += hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return np.frombuffer(digests, "V32")
 
 
 def default_folder() -> Path:

@@ -7,9 +7,10 @@ import importlib.metadata
 import importlib.util
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,20 +118,111 @@ def unit_rows(vectors: Embeddings, texts: Sequence[str]) -> Embeddings:
     return unit
 
 
-_ENCODERS: dict[str, type[StaticEncoder] | type[HashingEncoder]] = {
+class ConcatEncoder:
+    """Several teachers side by side: each part of unit length, the whole divided by the root of their number.
+
+    Args:
+        encoders: at least two, in the order of their parts.
+    """
+
+    def __init__(self, encoders: Sequence[TextEncoder]) -> None:
+        if len(encoders) < 2:
+            raise InputError(f"ConcatEncoder needs at least 2 encoders; got {len(encoders)}")
+        self.encoders = tuple(encoders)
+
+    @property
+    def dim(self) -> int:
+        """The sum of the encoders' dims."""
+        return sum(encoder.dim for encoder in self.encoders)
+
+    @property
+    def fingerprint(self) -> str:
+        """All of theirs, in order."""
+        return f"concat-v1({', '.join(encoder.fingerprint for encoder in self.encoders)})"
+
+    def encode(self, texts: list[str]) -> Embeddings:
+        """float32 [n, dim], unit rows. Raises InputError for a text that one of the encoders has no vector for."""
+        parts = [unit_rows(encoder.encode(texts), texts) for encoder in self.encoders]
+        whole: Embeddings = np.concatenate(parts, axis=1) / np.float32(len(parts) ** 0.5)
+        return whole
+
+
+_SIZED: dict[str, type[StaticEncoder] | type[HashingEncoder]] = {
     "static": StaticEncoder,
     "hashing": HashingEncoder,
 }
+# A plus joins only where a known kind follows it, so that a folder's name may hold others.
+_JOINT = re.compile(r"\+(?=st:|(?:static|hashing)(?=[:+]|$))")
 
 
 def create_encoder(name: str) -> TextEncoder:
-    """An encoder by its name in a config: ``static``, ``static:128``, ``hashing:64``.
+    """An encoder by its name in a config.
+
+    ``static``, ``static:128``, ``hashing:64``: StaticEncoder and HashingEncoder, their size after the colon.
+
+    ``st:NAME_OR_FOLDER``: SentenceTransformerEncoder. Options follow the first ``?``, joined with ``&``:
+    ``st:intfloat/e5-small-v2?prompt=query: &max_length=128``. They are batch_size, device, max_length, normalize,
+    offline, progress and prompt; in their values ``%26`` stands for ``&``, ``%2B`` for ``+`` and ``%25`` for ``%``.
+
+    ``static+st:NAME``: ConcatEncoder of several. A plus joins where static, hashing or st: follows; a folder with such
+    a plus or a question mark in its name can be given in Python only, to SentenceTransformerEncoder.
 
     Raises InputError for another name.
     """
-    kind, _, dim = name.partition(":")
-    if kind not in _ENCODERS or not (dim == "" or dim.isdecimal()):
+    parts = _JOINT.split(name)
+    encoders = [_create_single(part, name) for part in parts]
+    return encoders[0] if len(encoders) == 1 else ConcatEncoder(encoders)
+
+
+def _create_single(part: str, name: str) -> TextEncoder:
+    kind, _, rest = part.partition(":")
+    if kind == "st" and rest:
+        return _create_transformer(rest)
+    if kind not in _SIZED or not (rest == "" or rest.isdecimal()):
         raise InputError(
-            f"encoder must be {' or '.join(_ENCODERS)}, with a size after a colon if wanted (static:128); got {name!r}"
+            f"encoder must be {' or '.join(_SIZED)}, with a size after a colon if wanted (static:128), or "
+            f"st:NAME_OR_FOLDER, or several of these joined with a plus (static+st:all-MiniLM-L6-v2); got {name!r}"
         )
-    return _ENCODERS[kind](int(dim)) if dim else _ENCODERS[kind]()
+    return _SIZED[kind](int(rest)) if rest else _SIZED[kind]()
+
+
+def _create_transformer(text: str) -> TextEncoder:
+    from .transformer import SentenceTransformerEncoder  # it builds on this module
+
+    model, _, written = text.partition("?")
+    options: dict[str, Any] = {}
+    for option in written.split("&") if written else []:
+        key, _, value = option.partition("=")
+        if key not in _TRANSFORMER_OPTIONS:
+            raise InputError(
+                f"st:{text}: the options after the question mark are {', '.join(_TRANSFORMER_OPTIONS)}, each as "
+                f"KEY=VALUE, joined with &; got {option!r}"
+            )
+        try:
+            options[key] = _TRANSFORMER_OPTIONS[key](unquote(value))
+        except ValueError as error:
+            raise InputError(f"st:{text}: {key} {error}; got {value!r}") from None
+    return SentenceTransformerEncoder(model, **options)
+
+
+def _whole_number(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
+def _true_or_false(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+_TRANSFORMER_OPTIONS: dict[str, Callable[[str], Any]] = {
+    "batch_size": _whole_number,
+    "device": str,
+    "max_length": _whole_number,
+    "normalize": _true_or_false,
+    "offline": _true_or_false,
+    "progress": _true_or_false,
+    "prompt": str,
+}

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError
+from .config import NoiseConfig
+from .encoders import Embeddings
+from .noise import add_noise
+from .vectors import ArrayVectors, Preparation, StackedVectors, Vectors, chunks
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Inputs float32 [n, D], targets float32 [n, D], target ids int64 [n]."""
 
 
 @dataclass(frozen=True)
 class EmbeddingPairs:
-    """n pairs of embeddings.
+    """n pairs of embeddings, in memory.
 
     Attributes:
         inputs: float32 [n, D].
@@ -55,6 +64,148 @@ class EmbeddingPairs:
     def dim(self) -> int:
         """D."""
         return self.inputs.shape[1]
+
+
+class PairDataset(Dataset[Batch]):
+    """n pairs over embeddings that need not be in memory: only the rows of a batch are read.
+
+    Args:
+        vectors: M embeddings.
+        inputs: int64 [n, W], which of them make up each input; -1 for none.
+        targets: int64 [n], which is the target.
+        target_ids: int64 [n]; equal where two targets are one and the same answer.
+        weights: float32 [n, W] of the inputs' vectors; None: each 1.
+        prepare: done to every embedding. An input of several vectors is prepared again after they are added up.
+        noise: added to the inputs, drawn anew in every epoch; None: none.
+        seed: of the noise.
+
+    An item is (input [D], target [D], target id). It depends on its number, the seed and the epoch alone, not on who
+    asks for it or in what order: several DataLoader workers give what one gives.
+    """
+
+    def __init__(
+        self,
+        vectors: Vectors,
+        inputs: NDArray[np.int64],
+        targets: NDArray[np.int64],
+        target_ids: NDArray[np.int64],
+        *,
+        weights: Embeddings | None = None,
+        prepare: Preparation | None = None,
+        noise: NoiseConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.vectors = vectors
+        self.input_rows = inputs if inputs.ndim == 2 else inputs[:, None]
+        self.target_rows = targets
+        self.target_ids = target_ids
+        self.weights = weights
+        self.prepare = prepare or Preparation()
+        self.noise = noise
+        self.seed = seed
+        self.epoch = 0
+
+    @classmethod
+    def from_pairs(cls, pairs: EmbeddingPairs, noise: NoiseConfig | None = None, seed: int = 0) -> PairDataset:
+        """Over pairs in memory, as they are."""
+        parts = StackedVectors((ArrayVectors(pairs.inputs.numpy()), ArrayVectors(pairs.targets.numpy())))
+        rows = np.arange(len(pairs))
+        as_they_are = Preparation(normalize=False)
+        return cls(
+            parts, rows, rows + len(pairs), pairs.target_ids.numpy(), prepare=as_they_are, noise=noise, seed=seed
+        )
+
+    def __len__(self) -> int:
+        return len(self.input_rows)
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return self.vectors.dim
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose noise is given from now on; also to DataLoader workers started after this."""
+        self.epoch = epoch
+
+    def batch(self, rows: Tensor | NDArray[np.integer] | Sequence[int], *, noisy: bool = True) -> Batch:
+        """The items of these numbers, together: inputs [n, D] (clean if not ``noisy``), targets [n, D], ids [n]."""
+        places = np.asarray(rows, dtype=np.int64)
+        inputs = self._inputs(places)
+        if noisy and self.noise is not None:
+            inputs = add_noise(inputs, places, self.noise, self.seed, self.epoch)
+        targets = self.prepare(self.vectors.gather(self.target_rows[places]))
+        return torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(self.target_ids[places])
+
+    def _inputs(self, places: NDArray[np.int64]) -> Embeddings:
+        chosen = self.input_rows[places]
+        if chosen.shape[1] == 1:
+            return self.prepare(self.vectors.gather(chosen[:, 0]))
+        there = chosen >= 0
+        weights = there.astype(np.float32) if self.weights is None else np.where(there, self.weights[places], 0)
+        each = self.prepare(self.vectors.gather(np.where(there, chosen, 0).ravel()))
+        mixed: Embeddings = np.einsum("nw,nwd->nd", weights, each.reshape(*chosen.shape, -1)).astype(np.float32)
+        return Preparation(None, self.prepare.normalize)(mixed)
+
+    def __getitem__(self, index: int) -> Batch:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"item {index} of {len(self)}")
+        inputs, targets, ids = self.batch([index % len(self)])
+        return inputs[0], targets[0], ids[0]
+
+    def __getitems__(self, rows: list[int]) -> list[Batch]:
+        return list(zip(*self.batch(rows), strict=True))
+
+    def loader(
+        self,
+        batch_size: int = 64,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        workers: int = 0,
+        pin_memory: bool = False,
+        drop_last: bool = False,
+    ) -> DataLoader[Batch]:
+        """A torch DataLoader over (inputs, targets, ids); the order of an epoch follows from the seed and the epoch."""
+        order = torch.Generator().manual_seed(seed * 1_000_003 + self.epoch)
+        return DataLoader(
+            self,
+            batch_size,
+            shuffle=shuffle,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            drop_last=drop_last,
+            generator=order,
+        )
+
+    def subset(self, rows: NDArray[np.integer] | Sequence[int]) -> PairDataset:
+        """Only these pairs, over the same embeddings."""
+        places = np.asarray(rows, dtype=np.int64)
+        return PairDataset(
+            self.vectors,
+            self.input_rows[places],
+            self.target_rows[places],
+            self.target_ids[places],
+            weights=None if self.weights is None else self.weights[places],
+            prepare=self.prepare,
+            noise=self.noise,
+            seed=self.seed,
+        )
+
+    def batches(self, *, noisy: bool = True) -> Iterator[Batch]:
+        """All items in order, a few thousand at a time."""
+        for rows in chunks(len(self)):
+            yield self.batch(rows, noisy=noisy)
+
+    def pairs(self, *, noisy: bool = False, seed: int = 0) -> EmbeddingPairs:
+        """All of them in memory; the inputs clean, or with the noise of this seed."""
+        source = self.with_seed(seed)
+        return EmbeddingPairs(*(torch.cat(parts) for parts in zip(*source.batches(noisy=noisy), strict=True)))
+
+    def with_seed(self, seed: int) -> PairDataset:
+        """The same pairs with another draw of the noise."""
+        source = self.subset(np.arange(len(self)))
+        source.seed = seed
+        return source
 
 
 def _checked(name: str, values: Tensor | NDArray[np.floating]) -> Tensor:

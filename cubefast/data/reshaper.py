@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -88,20 +89,30 @@ class EmbeddingReshaper(nn.Module):
         """Whether the placement is ready; "order" always is."""
         return self.rotation is None or not bool(self.rotation[0, 0].isnan())
 
-    def fit(self, embeddings: Tensor | NDArray[np.floating]) -> EmbeddingReshaper:
-        """Find the principal axes of ``embeddings`` [n, D], the training set's (n may be smaller than D).
+    def fit(self, embeddings: Tensor | NDArray[np.floating] | Iterable[Tensor]) -> EmbeddingReshaper:
+        """Find the principal axes of ``embeddings`` [n, D], the training set's (n may be smaller than D), which may
+        come in parts.
 
         The rows of the rotation are the eigenvectors of the covariance, largest eigenvalue first, the sign such that
         the largest component is positive; computed in float64. Does nothing for placement "order".
         """
-        values = torch.as_tensor(embeddings).detach().to("cpu", torch.float64)
-        if values.dim() != 2 or values.shape[1] != self.dim or len(values) == 0:
-            raise ValueError(f"embeddings must be [n, {self.dim}], n >= 1; got {list(values.shape)}")
-        if not values.isfinite().all():
-            raise ValueError("embeddings hold NaN or Inf")
+        whole = isinstance(embeddings, (Tensor, np.ndarray))
+        count, total = 0, torch.zeros(self.dim, dtype=torch.float64)
+        products = torch.zeros(self.dim, self.dim, dtype=torch.float64)
+        for part in (embeddings,) if whole else embeddings:
+            values = torch.as_tensor(part).detach().to("cpu", torch.float64)
+            if values.dim() != 2 or values.shape[1] != self.dim:
+                raise ValueError(f"embeddings must be [n, {self.dim}], n >= 1; got {list(values.shape)}")
+            if not values.isfinite().all():
+                raise ValueError("embeddings hold NaN or Inf")
+            count += len(values)
+            if self.rotation is not None:
+                total += values.sum(dim=0)
+                products += values.T @ values
+        if count == 0:
+            raise ValueError(f"embeddings must be [n, {self.dim}], n >= 1; got none")
         if self.rotation is not None:
-            centred = values - values.mean(dim=0)
-            _, axes = torch.linalg.eigh(centred.T @ centred)
+            _, axes = torch.linalg.eigh(products - total.outer(total) / count)
             rotation = axes.T.flip(0)
             largest = rotation.abs().argmax(dim=1, keepdim=True)
             self.rotation.copy_(rotation * rotation.gather(1, largest).sign())

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from ..errors import InputError
+from .config import SplitConfig
 from .dialogues import Dialogue, normalize
+from .vectors import Vectors, chunks
 
-TEST_PERCENT = 10  # of the groups
-VALIDATION_PERCENT = 5  # of the groups
 VALIDATION_PARAPHRASE_PERCENT = 40  # of the answers with three questions or more
 
 
@@ -32,19 +33,20 @@ class Split:
     unseen_group: list[int]
 
 
-def split_dialogues(dialogues: Sequence[Dialogue]) -> Split:
-    """Split by ``sha256 % 100``: 10% of the groups are unseen groups, 5% validation. Of each answer left with three
-    questions or more, one question becomes an unseen paraphrase and, for 40% of them, another one validation.
+def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = None) -> Split:
+    """Split by ``sha256 % 100``: by default 10% of the groups are unseen groups, 5% validation. Of each answer left
+    with three questions or more, one question becomes an unseen paraphrase and, for 40% of them, another validation.
 
     Groups that share an answer or a question (in normal form) are taken as one.
     """
+    shares = shares or SplitConfig()
     split = Split([], [], [], [])
     rest: dict[tuple[str, str], list[int]] = defaultdict(list)  # rows of each answer still to be divided
     for row, (dialogue, group) in enumerate(zip(dialogues, _joined_groups(dialogues), strict=True)):
-        percent = _hash(group) % 100
-        if percent < TEST_PERCENT:
+        place = _part(_hash(group), shares)
+        if place == "test":
             split.unseen_group.append(row)
-        elif percent < TEST_PERCENT + VALIDATION_PERCENT:
+        elif place == "validation":
             split.validation.append(row)
         else:
             rest[group, normalize(dialogue.answer)].append(row)
@@ -69,8 +71,52 @@ def split_dialogues(dialogues: Sequence[Dialogue]) -> Split:
     return split
 
 
+def split_texts(texts: Sequence[str], shares: SplitConfig) -> Split:
+    """Each text by the hash of its normal form, so that repetitions stay together; no paraphrases."""
+    return _split_hashes((_hash(normalize(text)) for text in texts), shares)
+
+
+def split_vectors(vectors: Vectors, shares: SplitConfig) -> Split:
+    """Each embedding by the hash of its bytes, so that repetitions stay together."""
+    rows = (row for places in chunks(len(vectors)) for row in vectors.gather(places))
+    return _split_hashes((_hash_bytes(row.tobytes()) for row in rows), shares)
+
+
+def _split_hashes(hashes: Iterable[int], shares: SplitConfig) -> Split:
+    split = Split([], [], [], [])
+    places = {"train": split.train, "validation": split.validation, "test": split.unseen_group}
+    for row, number in enumerate(hashes):
+        places[_part(number, shares)].append(row)
+    return split
+
+
+def check_leaks(train: Iterable[Dialogue], test: Iterable[Dialogue]) -> None:
+    """Raise InputError if a question or an answer of ``test`` (in normal form) is also in ``train``.
+
+    For files that somebody else has split: a test that was trained on measures memory.
+    """
+    seen = {normalize(text) for dialogue in train for text in (dialogue.question, dialogue.answer)}
+    leaks = [text for dialogue in test for text in (dialogue.question, dialogue.answer) if normalize(text) in seen]
+    if leaks:
+        raise InputError(
+            f"{len(leaks)} texts of the test part are also in the training part, the first: {leaks[0][:80]!r}. "
+            "Take them out of one of the two, or give one file and let it be split"
+        )
+
+
+def _part(number: int, shares: SplitConfig) -> str:
+    percent = number % 100
+    if percent < shares.test_percent:
+        return "test"
+    return "validation" if percent < shares.test_percent + shares.validation_percent else "train"
+
+
 def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    return _hash_bytes(text.encode())
+
+
+def _hash_bytes(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
 
 
 def _joined_groups(dialogues: Sequence[Dialogue]) -> list[str]:

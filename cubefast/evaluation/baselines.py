@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..data.pairs import EmbeddingPairs
+from ..data.pairs import EmbeddingPairs, PairDataset
 from .metrics import cosine
 
 RIDGE_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -28,21 +28,23 @@ def identity() -> Baseline:
     return Baseline("identity", 0, lambda inputs: inputs)
 
 
-def mean_target(train: EmbeddingPairs, name: str = "mean answer") -> Baseline:
+def mean_target(train: PairDataset, name: str = "mean answer") -> Baseline:
     """The mean of the training targets, whatever the input."""
-    mean = train.targets.mean(dim=0)
+    mean = (_sums(train, lambda x, y: y.sum(dim=0)) / len(train)).float()
     return Baseline(name, mean.numel(), mean.expand_as)
 
 
-def ridge(train: EmbeddingPairs, validation: EmbeddingPairs) -> Baseline:
+def ridge(train: PairDataset, validation: EmbeddingPairs) -> Baseline:
     """Linear regression with an L2 penalty: W = (X'X + lambda I)^-1 X'Y on centred X and Y, and an intercept.
 
-    lambda is the one of RIDGE_PENALTIES with the best mean cosine on validation; computed in float64.
+    lambda is the one of RIDGE_PENALTIES with the best mean cosine on validation; computed in float64, the training
+    set read in parts.
     """
-    x, y = train.inputs.double(), train.targets.double()
-    x_mean, y_mean = x.mean(dim=0), y.mean(dim=0)
-    x, y = x - x_mean, y - y_mean
-    gram, moment = x.T @ x, x.T @ y
+    count = len(train)
+    x_mean = _sums(train, lambda x, y: x.sum(dim=0)) / count
+    y_mean = _sums(train, lambda x, y: y.sum(dim=0)) / count
+    gram = _sums(train, lambda x, y: (x - x_mean).T @ (x - x_mean))
+    moment = _sums(train, lambda x, y: (x - x_mean).T @ (y - y_mean))
     best: tuple[float, float, Tensor] | None = None
     for penalty in RIDGE_PENALTIES:
         weights = torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), moment)
@@ -59,13 +61,12 @@ def ridge(train: EmbeddingPairs, validation: EmbeddingPairs) -> Baseline:
     )
 
 
-def wiener(train: EmbeddingPairs, noise: float) -> Baseline:
+def wiener(train: PairDataset, noise: float) -> Baseline:
     """The best linear denoiser in closed form, told the noise: each principal axis of the clean training targets is
     shrunk by variance / (variance + noise^2) around their mean.
     """
-    clean = train.targets.double()
-    mean = clean.mean(dim=0)
-    variances, axes = torch.linalg.eigh((clean - mean).T @ (clean - mean) / len(clean))
+    mean = _sums(train, lambda x, y: y.sum(dim=0)) / len(train)
+    variances, axes = torch.linalg.eigh(_sums(train, lambda x, y: (y - mean).T @ (y - mean)) / len(train))
     variances = variances.clamp(min=0)
     shrink = (axes * (variances / (variances + noise**2).clamp(min=1e-30))) @ axes.T
     return Baseline(
@@ -73,3 +74,12 @@ def wiener(train: EmbeddingPairs, noise: float) -> Baseline:
         shrink.numel() + mean.numel(),
         lambda inputs: ((inputs.double() - mean) @ shrink + mean).float(),
     )
+
+
+def _sums(train: PairDataset, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The sum over parts of the training set of ``of(inputs, targets)``, in float64."""
+    parts = (of(inputs.double(), targets.double()) for inputs, targets, _ in train.batches())
+    total = next(parts)
+    for part in parts:
+        total = total + part
+    return total

@@ -1,35 +1,34 @@
-"""The core beside its baselines on the tests of a task: which baselines, fitted on what, under which noise."""
+"""The core beside its baselines on the tests of a data set: which baselines, fitted on what, under which noise."""
 
 from __future__ import annotations
 
+from ..data.config import NoiseConfig
+from ..data.datasets import Parts
 from ..data.pairs import EmbeddingPairs
-from ..data.tasks import Task
 from .baselines import Baseline, identity, mean_target, ridge, wiener
 from .metrics import cosine
 from .report import Score, noisy, score
 
-NOISE_LEVELS = (0.5, 1.0, 2.0)  # times the trained one: what an autoencoder is tested at
 VALIDATION_SEED = 1  # the trainer's validation and the baselines' are the same
 _TRAIN_SEED, _TEST_SEED = 2, 3
 
 
 class Comparison:
-    """Baselines fitted on the training pairs of a task, ready to score a core beside them.
+    """Baselines fitted on the training pairs of a data set, ready to score a core beside them.
 
     Args:
-        task: the data.
+        parts: the data.
         mode: dialogue, or autoencoder: then everything is scored under noise, and PCA-Wiener joins.
-        noise: the standard deviation that the autoencoder was trained with.
+        noise: what the autoencoder was trained with. It is tested under Gaussian noise of the same levels, and of half
+            the least and twice the largest of them.
     """
 
-    def __init__(self, task: Task, mode: str, noise: float) -> None:
-        self.task = task
+    def __init__(self, parts: Parts, mode: str, noise: NoiseConfig) -> None:
+        self.parts = parts
         self.denoise = mode == "autoencoder"
         self.noise = noise
-        train, self.validation = task.train, task.validation
-        if self.denoise:
-            train = with_noise(train, noise, _TRAIN_SEED)
-            self.validation = with_noise(task.validation, noise, VALIDATION_SEED)
+        train = parts.train.with_seed(_TRAIN_SEED)
+        self.validation = parts.validation.pairs(noisy=True, seed=VALIDATION_SEED)
         mean_name = "mean embedding" if self.denoise else "mean answer"
         self.baselines = [identity(), mean_target(train, mean_name), ridge(train, self.validation)]
 
@@ -43,18 +42,21 @@ class Comparison:
     def scores(self, core: Baseline) -> list[Score]:
         """The core and each baseline on every test; for an autoencoder at several levels of noise."""
         found = []
-        for name, pairs in self.task.tests.items():
+        for name, part in self.parts.tests.items():
+            pairs = part.pairs()
             if not self.denoise:
                 found += [score(name, model, pairs) for model in (core, *self.baselines)]
                 continue
-            for level in [self.noise * factor for factor in NOISE_LEVELS] if self.noise > 0 else [0.0]:
-                title = f"{name}, noise {level:g}" + ("" if level == self.noise else " (not trained on)")
-                dirty = with_noise(pairs, level, _TEST_SEED)
-                models = [core, *self.baselines, wiener(self.task.train, level)]
+            for level in self._levels():
+                known = "gaussian" in self.noise.kinds and level in self.noise.levels
+                title = f"{name}, noise {level:g}" + ("" if known else " (not trained on)")
+                dirty = EmbeddingPairs(noisy(pairs.inputs, level, _TEST_SEED), pairs.targets, pairs.target_ids)
+                models = [core, *self.baselines, wiener(self.parts.train, level)]
                 found += [score(title, model, dirty) for model in models]
         return found
 
-
-def with_noise(pairs: EmbeddingPairs, noise: float, seed: int) -> EmbeddingPairs:
-    """The pairs with noisy inputs."""
-    return EmbeddingPairs(noisy(pairs.inputs, noise, seed), pairs.targets, pairs.target_ids)
+    def _levels(self) -> list[float]:
+        if max(self.noise.levels) == 0:
+            return [0.0]
+        least = min(level for level in self.noise.levels if level > 0)
+        return sorted({*self.noise.levels, least / 2, 2 * max(self.noise.levels)})

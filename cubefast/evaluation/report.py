@@ -37,7 +37,8 @@ def score(test: str, model: Baseline, pairs: EmbeddingPairs) -> Score:
     with torch.no_grad():
         predicted = model.predict(pairs.inputs)
     pool_ids, right = torch.unique(pairs.target_ids, return_inverse=True)
-    first = torch.stack([(pairs.target_ids == each).nonzero()[0, 0] for each in pool_ids])
+    places = torch.arange(len(right))
+    first = torch.full_like(pool_ids, len(right)).scatter_reduce(0, right, places, "amin")
     ranks = retrieval_ranks(predicted, pairs.targets[first], right)
     return Score(
         test=test,

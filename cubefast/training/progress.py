@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -103,17 +102,20 @@ def for_this_terminal() -> Progress:
     return LiveLine() if sys.stdout.isatty() else PlainLines()
 
 
-@contextmanager
-def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for a job of ``total`` pieces, to be called with how many are done; off a terminal one line at the end."""
+def counting(what: str, total: int) -> Callable[[int], None]:
+    """A bar for a job of ``total`` texts, to be called with how many are done; off a terminal one line at the end."""
     began = time.perf_counter()
-    if sys.stdout.isatty():
-        with tqdm(total=total, desc=what, unit="text", file=sys.stdout) as bar:
+    bar = tqdm(total=total, desc=what, unit="text", file=sys.stdout) if sys.stdout.isatty() else None
 
-            def show(done: int) -> None:
-                bar.update(done - bar.n)
+    def show(done: int) -> None:
+        nonlocal total
+        if bar is not None:
+            bar.update(done - bar.n)
+        if done >= total:
+            total = sys.maxsize  # said once
+            if bar is not None:
+                bar.close()
+            else:
+                print(f"{what}: {done} texts in {time.perf_counter() - began:.1f} s", flush=True)
 
-            yield show
-    else:
-        yield lambda done: None
-        print(f"{what}: {total} texts in {time.perf_counter() - began:.1f} s", flush=True)
+    return show

@@ -14,7 +14,7 @@ from ..files import write_atomically, write_json
 
 
 class RunFolder:
-    """config.yaml, environment.json, metrics.jsonl, curves.png, report.json, answers.jsonl and best/.
+    """config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors and best/.
 
     Made with :meth:`create` for a new run and :meth:`open` for a finished one.
     """
@@ -22,6 +22,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._metrics: IO[str] | None = None
+        self._new_parent = False
 
     @classmethod
     def create(cls, runs: str | Path, name: str | None, default_name: str) -> RunFolder:
@@ -31,6 +32,7 @@ class RunFolder:
         """
         path = Path(runs) / (name or default_name)
         number = 1
+        new_parent = not path.parent.exists()
         while True:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,9 @@ class RunFolder:
                 ) from None
         if not os.access(path, os.W_OK):
             raise InputError(f"the run folder {path} cannot be written; set runs=FOLDER")
-        return cls(path)
+        run = cls(path)
+        run._new_parent = new_parent
+        return run
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -97,3 +101,5 @@ class RunFolder:
         self.close()
         if not (self.path / "best").exists():
             shutil.rmtree(self.path, ignore_errors=True)
+            if self._new_parent and self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
+                self.path.parent.rmdir()

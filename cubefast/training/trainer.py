@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -19,10 +20,10 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..config import TrainingConfig
 from ..core import CubicCore
-from ..data.pairs import EmbeddingPairs
+from ..data.pairs import EmbeddingPairs, PairDataset
 from ..errors import InputError
 from ..evaluation.baselines import Baseline
-from ..evaluation.comparison import VALIDATION_SEED, with_noise
+from ..evaluation.comparison import VALIDATION_SEED
 from ..evaluation.metrics import cosine
 from ..evaluation.report import Score, score
 from .losses import cosine_loss, info_nce
@@ -93,7 +94,9 @@ class CubeTrainer:
         """Train until the epochs are over or validation makes no more progress.
 
         Args:
-            train, validation: :class:`EmbeddingPairs`, or (inputs, targets) as arrays [n, D].
+            train: a :class:`PairDataset` (also one larger than memory), :class:`EmbeddingPairs`, or (inputs, targets)
+                as arrays [n, D]. In autoencoder mode the latter two get the noise of ``data.noise``.
+            validation: the same; it is held in memory, with one draw of its noise.
 
         Returns:
             The result; ``result.core`` is also ``trainer.core``. Ctrl-C after the first epoch ends the training early
@@ -103,20 +106,19 @@ class CubeTrainer:
             InputError: the pairs or the core's sizes do not fit.
             DivergenceError: the loss became NaN or Inf; the best core so far has been saved.
         """
-        train, validation = as_pairs(train), as_pairs(validation)
+        train = self._dataset(train)
+        validation = self._dataset(validation).pairs(noisy=True, seed=VALIDATION_SEED)
         if train.dim != validation.dim:
             raise InputError(f"train has {train.dim} numbers per row, validation {validation.dim}")
         options = self.config.training
         denoise = self.config.mode == "autoencoder"
         core = self.core = self.build_core(train.dim)
-        core.reshaper.fit(torch.cat([train.inputs, train.targets]))
+        core.reshaper.fit(part for inputs, targets, _ in train.batches(noisy=False) for part in (inputs, targets))
         optimizer = AdamW(_decay_matrices_only(core, options.weight_decay), lr=options.lr)
         scheduler = ReduceLROnPlateau(
             optimizer, "max", 0.5, options.plateau, PROGRESS_MARGIN, "abs", min_lr=options.lr / 64
         )
         random = torch.Generator().manual_seed(self.config.seed)
-        if denoise:
-            validation = with_noise(validation, options.noise, VALIDATION_SEED)
 
         result = TrainingResult(core)
         best = _copy_of_weights(core)
@@ -126,16 +128,14 @@ class CubeTrainer:
         try:
             for epoch in range(1, options.epochs + 1):
                 began = time.perf_counter()
+                train.set_epoch(epoch)
                 order = torch.randperm(len(train), generator=random)
                 losses, norms = [], []
                 for step, rows in enumerate(order.split(options.batch_size), start=1):
-                    inputs, targets = train.inputs[rows], train.targets[rows]
-                    if denoise:
-                        inputs = inputs + options.noise * torch.randn(inputs.shape, generator=random)
+                    inputs, targets, ids = train.batch(rows)
                     predicted = core(inputs)
                     loss = cosine_loss(predicted, targets)
                     if options.contrast > 0 and not denoise:
-                        ids = train.target_ids[rows]
                         contrast = info_nce(predicted, targets, ids, options.temperature)
                         loss = loss + options.contrast * contrast
                     if not loss.isfinite():
@@ -145,20 +145,22 @@ class CubeTrainer:
                         )
                     optimizer.zero_grad()
                     loss.backward()
-                    norms.append(clip_grad_norm_(core.parameters(), options.clip))
+                    # Numbers, not tensors: a small tensor kept from every step, between the large ones that come and
+                    # go, keeps the allocator from using their memory again, and the process grows without end.
+                    norms.append(float(clip_grad_norm_(core.parameters(), options.clip)))
                     optimizer.step()
-                    losses.append(loss.detach())
-                    self.progress.step(float(losses[-1]))
+                    losses.append(loss.item())
+                    self.progress.step(losses[-1])
 
                 val_cosine = float(cosine(predict(core, validation.inputs), validation.targets).mean())
                 seconds = time.perf_counter() - began
                 record = {
                     "epoch": epoch,
                     "step": epoch * batches,
-                    "loss": float(torch.stack(losses).mean()),
+                    "loss": fmean(losses),
                     "val_cosine": val_cosine,
                     "lr": optimizer.param_groups[0]["lr"],
-                    "gradient_norm": float(torch.stack(norms).mean()),
+                    "gradient_norm": fmean(norms),
                     "pairs_per_second": len(train) / seconds,
                     "seconds": seconds,
                     "peak_memory_mb": peak_memory_mb(),
@@ -187,6 +189,12 @@ class CubeTrainer:
         core.load_state_dict(best)
         return result
 
+    def _dataset(self, data: Any) -> PairDataset:
+        if isinstance(data, PairDataset):
+            return data
+        noise = self.config.data.noise if self.config.mode == "autoencoder" else None
+        return PairDataset.from_pairs(as_pairs(data), noise, self.config.seed)
+
     def evaluate(self, data: Any, name: str = "test") -> Score:
         """Cosine and retrieval of the trained core on held-out pairs.
 
@@ -194,7 +202,8 @@ class CubeTrainer:
         """
         if self.core is None:
             raise RuntimeError("nothing is trained yet; call fit first")
-        return score(name, as_baseline(self.core), as_pairs(data))
+        pairs = data.pairs() if isinstance(data, PairDataset) else as_pairs(data)
+        return score(name, as_baseline(self.core), pairs)
 
 
 def as_pairs(data: Any) -> EmbeddingPairs:
@@ -203,7 +212,7 @@ def as_pairs(data: Any) -> EmbeddingPairs:
         return data
     if isinstance(data, (tuple, list)) and len(data) in (2, 3):
         return EmbeddingPairs.of(*data)
-    raise InputError(f"expected EmbeddingPairs or (inputs, targets); got {type(data).__name__}")
+    raise InputError(f"expected a PairDataset, EmbeddingPairs or (inputs, targets); got {type(data).__name__}")
 
 
 def as_baseline(core: CubicCore) -> Baseline:

@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 
 from cubefast import HashingEncoder, StaticEncoder, TextEncoder
-from cubefast.data.encoders import create_encoder
+from cubefast.data.encoders import ConcatEncoder, create_encoder
 from cubefast.errors import InputError
 
 TEXTS = ["How do vaccines work?", "What do vaccines do in the body?", "The capital of Peru is Lima."]
 
 
-@pytest.mark.parametrize("encoder", [HashingEncoder(64), StaticEncoder(), StaticEncoder(64)], ids=str)
+@pytest.mark.parametrize(
+    "encoder",
+    [HashingEncoder(64), StaticEncoder(), StaticEncoder(64), ConcatEncoder([StaticEncoder(64), HashingEncoder(32)])],
+    ids=["hashing", "static", "static-64", "concat"],
+)
 def test_encoders_give_unit_rows_and_the_same_each_time(encoder):
     assert isinstance(encoder, TextEncoder)
     vectors = encoder.encode(TEXTS)
@@ -28,8 +32,9 @@ def test_a_paraphrase_is_closer_than_a_stranger(encoder):
 
 
 def test_fingerprints_tell_encoders_apart():
-    fingerprints = {e.fingerprint for e in (HashingEncoder(64), HashingEncoder(65), StaticEncoder(), StaticEncoder(64))}
-    assert len(fingerprints) == 4
+    names = ["hashing:64", "hashing:65", "static", "static:64", "static+hashing:64", "hashing:64+static"]
+    fingerprints = {create_encoder(name).fingerprint for name in names}
+    assert len(fingerprints) == len(names)
 
 
 def test_loading_wordllama_leaves_the_users_logging_alone():
@@ -44,13 +49,27 @@ def test_a_text_without_a_vector_is_named(encoder):
         encoder.encode(["fine", ""])
 
 
+def test_several_encoders_side_by_side_weigh_the_same():
+    first, second = StaticEncoder(64), HashingEncoder(32)
+    vectors = ConcatEncoder([first, second]).encode(TEXTS)
+    assert vectors.shape == (3, 96)
+    np.testing.assert_allclose(vectors[:, :64], first.encode(TEXTS) / 2**0.5, atol=1e-6)
+    np.testing.assert_allclose(vectors[:, 64:], second.encode(TEXTS) / 2**0.5, atol=1e-6)
+    with pytest.raises(InputError, match="ConcatEncoder needs at least 2 encoders; got 1"):
+        ConcatEncoder([first])
+
+
 def test_encoders_by_name():
     assert create_encoder("static").dim == 256
     assert create_encoder("static:128").dim == 128
     assert create_encoder("hashing:32").dim == 32
+    assert create_encoder("static:128+hashing:32+static").dim == 128 + 32 + 256
     for name, message in [
         ("bert", "encoder must be static or hashing.*got 'bert'"),
         ("static:x", "got 'static:x'"),
+        ("static+bert", r"joined with a plus \(static\+st:all-MiniLM-L6-v2\); got 'static\+bert'"),
+        ("static+", r"got 'static\+'"),
+        ("", "got ''"),
         ("static:100", "StaticEncoder has dim 64, 128 or 256; got 100"),
         ("hashing:2", "at least 8; got 2"),
     ]:

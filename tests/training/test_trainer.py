@@ -87,7 +87,9 @@ def test_autoencoder_mode_learns_to_denoise():
         rows = torch.nn.functional.normalize(torch.randn(count, 4, generator=random) @ basis, dim=1)
         return EmbeddingPairs.of(rows, rows)
 
-    result = CubeTrainer({**config(epochs=15, noise=0.15), "mode": "autoencoder"}).fit(clean(400), clean(100))
+    result = CubeTrainer({**config(epochs=15), "mode": "autoencoder", "data": {"noise": {"levels": [0.15]}}}).fit(
+        clean(400), clean(100)
+    )
     assert result.val_cosine > 1 / (1 + 24 * 0.15**2) ** 0.5 + 0.05
 
 
@@ -126,7 +128,7 @@ def test_only_shared_matrices_are_decayed():
 @pytest.mark.parametrize(
     ("train", "validation", "message"),
     [
-        (3, 4, "expected EmbeddingPairs or .*; got int"),
+        (3, 4, "expected a PairDataset, EmbeddingPairs or .*; got int"),
         (
             (torch.ones(4, 5), torch.ones(4, 5)),
             (torch.ones(4, 6), torch.ones(4, 6)),

@@ -1,0 +1,52 @@
+"""`python -m cubefast.data FILE`: what a data set is made of, and what the quality filter drops. Trains nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from .. import cli
+from ..errors import InputError
+from ..settings import describe_keys, override, validated
+from .config import DatasetConfig
+from .create import open_dataset
+from .datasets import DialogueDataset
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    if arguments.json is not None and not arguments.json.parent.is_dir():
+        raise InputError(f"{arguments.json} cannot be written: there is no folder {arguments.json.parent}")
+    values: dict[str, Any] = {"path": arguments.file}
+    override(values, arguments.overrides)
+    config = validated(DatasetConfig, values)
+    dataset = open_dataset(config, arguments.mode, encoder=arguments.encoder, cache=arguments.cache)
+    statistics = dataset.stats()
+    print(f"{config.path}, encoded by {dataset.fingerprint}\n\n{statistics}")
+    report = dataset.report if isinstance(dataset, DialogueDataset) else None
+    if report is not None:
+        print(f"\n{report}")
+    parts = dataset.split(arguments.mode) if isinstance(dataset, DialogueDataset) else dataset.split()
+    sizes = {"train": len(parts.train), "validation": len(parts.validation)}
+    sizes |= {name: len(part) for name, part in parts.tests.items()}
+    print("\nsplit                  " + ", ".join(f"{name} {count}" for name, count in sizes.items()))
+    if arguments.json is not None:
+        found = {"statistics": statistics.as_dict(), "split": sizes, "quality": report.as_dict() if report else None}
+        arguments.json.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    made = cli.parser(
+        "data",
+        "Print what a data set is made of and what the quality filter drops; nothing is trained.",
+        f"keys and their defaults:\n{describe_keys(DatasetConfig)}",
+    )
+    made.add_argument("file", metavar="FILE", help="as data.path of a run: builtin, or a file")
+    made.add_argument("overrides", nargs="*", metavar="key=value", help="quality.min_cosine=0.2 and the like")
+    made.add_argument("--mode", choices=("dialogue", "autoencoder"), default="dialogue", help="(dialogue)")
+    made.add_argument("--encoder", default="static", help="the teacher, as in a run (static)")
+    made.add_argument("--cache", help="folder of cached embeddings")
+    made.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
+    raise SystemExit(cli.run(_main, made.parse_args()))

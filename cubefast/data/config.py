@@ -1,0 +1,112 @@
+"""The validated settings of a data set: where it is, how it is read, filtered, split and made harder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ..settings import Section, read_mapping, validated
+
+BUILTIN = "builtin"
+"""The path of the set that comes with the package."""
+
+Format = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "chat", "chatterbot", "text"]
+NoiseKind = Literal["gaussian", "uniform", "dropout"]
+
+
+class ColumnsConfig(Section):
+    """What the fields of a file are called."""
+
+    question: str = Field("question", min_length=1, description="the column of questions")
+    answer: str = Field("answer", min_length=1, description="the column of answers")
+    domain: str = Field("domain", min_length=1, description="the column of domains, if there is one")
+    group: str = Field("group", min_length=1, description="the column of what must stay on one side of a split")
+    text: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="the column of texts (autoencoder); null: questions and answers"
+    )
+
+
+class ContextConfig(Section):
+    """What a question of a conversation hears of the turns before it."""
+
+    mode: Literal["none", "mean", "text"] = Field(
+        "none", description="none: the question alone; mean: of its and the turns' embeddings; text: joined texts"
+    )
+    window: int = Field(3, ge=1, description="how many turns before the question count")
+    decay: float = Field(0.5, gt=0, le=1, description="weight of each turn further back (mean)")
+
+
+class NoiseConfig(Section):
+    """What is done to the inputs of an autoencoder; each item draws one kind and one level, anew in every epoch."""
+
+    kinds: tuple[NoiseKind, ...] = Field(
+        ("gaussian",),
+        min_length=1,
+        description="gaussian | uniform (standard deviation: level), dropout (share: level)",
+    )
+    levels: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        (0.05,), min_length=1, description="how much, per number of a unit embedding"
+    )
+
+    @model_validator(mode="after")
+    def _dropout_is_a_share(self) -> NoiseConfig:
+        if "dropout" in self.kinds and max(self.levels) >= 1:
+            raise ValueError(f"dropout takes levels below 1; got {max(self.levels)}")
+        return self
+
+
+class QualityConfig(Section):
+    """Which pairs are dropped before anything is split; see cubefast.data.quality."""
+
+    min_chars: int = Field(1, ge=1, description="characters that a question and an answer need")
+    max_chars: Annotated[int, Field(ge=1)] | None = Field(None, description="characters they may have; null: any")
+    drop_garbled: bool = Field(False, description="drop texts that are mostly not words: markup, digits, repetition")
+    near_duplicates: Annotated[float, Field(ge=0.3, le=1)] | None = Field(
+        None, description="drop pairs this alike (share of common 5-letter pieces) to an earlier one; null: keep"
+    )
+    min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        None, description="drop pairs whose question and answer are less alike to the teacher"
+    )
+    max_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+        None, description="drop pairs whose question and answer are more alike to the teacher"
+    )
+    max_per_domain: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="pairs kept of one domain, the first ones; null: all"
+    )
+
+
+class SplitConfig(Section):
+    """Which share is held out; by group, never by row."""
+
+    test_percent: int = Field(10, ge=1, le=50, description="of the groups: unseen in training")
+    validation_percent: int = Field(5, ge=1, le=50, description="of the groups: what selects")
+
+
+class DatasetConfig(Section):
+    """A data set: the key ``data`` of a run's config, or a file of its own."""
+
+    path: str = Field(BUILTIN, min_length=1, description="'builtin', a file of pairs, or a folder of ChatterBot YAML")
+    format: Format = Field("auto", description="of the file; auto: by its name")
+    vectors: str | None = Field(
+        None,
+        description=".npz or .safetensors with question and answer, row for row with the file, instead of an encoder",
+    )
+    normalize: bool = Field(True, description="scale embeddings to unit length")
+    centre: bool = Field(False, description="subtract the mean embedding of the training part first")
+    columns: ColumnsConfig = ColumnsConfig()
+    context: ContextConfig = ContextConfig()
+    noise: NoiseConfig = NoiseConfig()
+    quality: QualityConfig = QualityConfig()
+    split: SplitConfig = SplitConfig()
+
+    @classmethod
+    def load(cls, source: DatasetConfig | str | Path | Mapping[str, Any] | None = None) -> DatasetConfig:
+        """From a YAML or JSON file, a mapping, or the defaults (None). Raises ConfigError with all that is wrong."""
+        if isinstance(source, DatasetConfig):
+            return source
+        if source is None:
+            return cls()
+        return validated(cls, source if isinstance(source, Mapping) else read_mapping(source))

@@ -1,0 +1,408 @@
+"""Embeddings out of files that others wrote: numpy, torch, safetensors, word2vec, GloVe."""
+
+from __future__ import annotations
+
+import mmap
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from ..errors import InputError
+from .vectors import CHUNK
+
+# Each format, and what writes it.
+_EXPECTED = {
+    "npy": "numpy.save(path, array)",
+    "npz": "numpy.savez(path, name=array)",
+    "torch": "torch.save(tensor or dict of tensors, path)",
+    "safetensors": "safetensors.torch.save_file(dict of tensors, path)",
+    "word2vec": "a first line 'ROWS DIM', then a line 'KEY NUMBER NUMBER ...' per row",
+    "word2vec-binary": "save_word2vec_format(path, binary=True) of gensim",
+    "glove": "a line 'KEY NUMBER NUMBER ...' per row",
+    "text": "word2vec where the first line is 'ROWS DIM', else glove",
+}
+_SUFFIXES = {
+    ".npy": "npy",
+    ".npz": "npz",
+    ".pt": "torch",
+    ".pth": "torch",
+    ".safetensors": "safetensors",
+    ".vec": "word2vec",
+    ".bin": "word2vec-binary",
+    ".glove": "glove",
+    ".txt": "text",
+}
+_WITH_NAMES = ("npz", "torch", "safetensors")
+_WITH_KEYS = ("word2vec", "word2vec-binary", "glove", "text")
+
+
+@dataclass(frozen=True)
+class LoadedEmbeddings:
+    """Embeddings as they are in a file, checked.
+
+    Attributes:
+        vectors: [n, D]: a float32 array, or a memory map of the file in the file's own numeric type (.npy,
+            .safetensors); :class:`~cubefast.data.vectors.ArrayVectors` converts what it takes of it.
+        keys: the n different names of the rows; None where there are none.
+    """
+
+    vectors: NDArray[Any]
+    keys: list[str] | None
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What was read: ``first_line`` is the line of row 0 in a text file (from 1), None in others."""
+
+    vectors: NDArray[Any]
+    keys: list[str] | None = None
+    first_line: int | None = None
+
+
+def is_embedding_file(path: str | Path) -> bool:
+    """Whether the suffix is one of embeddings; a .txt is taken for a text."""
+    return _SUFFIXES.get(Path(path).suffix.lower(), "text") != "text"
+
+
+class EmbeddingLoader:
+    """A file of embeddings, a row each.
+
+    Args:
+        path: the file. Its suffix says the format: .npy, .npz, .pt, .pth, .safetensors, .vec (word2vec text),
+            .bin (word2vec binary), .glove, .txt (word2vec text where the first line is "ROWS DIM", else GloVe).
+        format: npy, npz, torch, safetensors, word2vec, word2vec-binary, glove or text, whatever the suffix.
+        dim: the numbers per row that are wanted; None: any.
+        keys: a text file with the key of each row on a line, for formats that hold none.
+
+    Raises InputError for a suffix or format that is not known, and for keys that the file holds itself.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        format: str | None = None,
+        dim: int | None = None,
+        keys: str | Path | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.dim = dim
+        self.keys = None if keys is None else Path(keys)
+        suffix = self.path.suffix.lower()
+        if format is None and suffix not in _SUFFIXES:
+            raise InputError(
+                f"{self.path}: no format of embeddings has the suffix {suffix!r}; known are {', '.join(_SUFFIXES)}. "
+                f"Else give format=, one of {', '.join(_EXPECTED)}"
+            )
+        self.format = _SUFFIXES[suffix] if format is None else format
+        if self.format not in _EXPECTED:
+            raise InputError(f"format must be one of {', '.join(_EXPECTED)}; got {self.format!r}")
+        if keys is not None and self.format in _WITH_KEYS:
+            raise InputError(f"{self.path}: {self.format} holds its keys itself; leave keys={str(keys)!r} out")
+
+    def names(self) -> list[str]:
+        """The names of the arrays in a .npz, .pt or .safetensors file; empty for the other formats.
+
+        Raises InputError for a file that cannot be read.
+        """
+        with self._readable():
+            if self.format == "npz":
+                with _npz(self.path) as file:
+                    return list(file.files)
+            if self.format == "safetensors":
+                with safe_open(self.path, framework="pt") as file:
+                    return list(file.keys())
+            if self.format == "torch":
+                return list(_torch_tensors(self.path))
+            return []
+
+    def load(self, *, array: str | None = None) -> LoadedEmbeddings:
+        """Read and check everything: .npy and .safetensors chunk by chunk, without loading the whole.
+
+        Args:
+            array: which one, where a .npz, .pt or .safetensors file holds several; see :meth:`names`.
+
+        Raises InputError, which names the row (from 0) and in text files the line (from 1), for anything that is not
+        n different keys and n finite rows of one dim, none of them all zeros.
+        """
+        with self._readable():
+            rows = self._read(array)
+        self._check_shape(rows.vectors)
+        keys = rows.keys if self.keys is None else self._read_keys(self.keys, len(rows.vectors))
+        place = _Place(keys, rows.first_line)
+        _check_values(self.path, rows.vectors, place)
+        if keys is not None:
+            _check_keys(self.path, keys, place)
+        return LoadedEmbeddings(rows.vectors, keys)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Whatever a reader raises becomes an InputError."""
+        if not self.path.is_file():
+            reason = "is a folder" if self.path.is_dir() else "no such file"
+            raise InputError(f"{self.path}: {reason}. Give a file of embeddings")
+        try:
+            if self.path.stat().st_size == 0:
+                raise InputError(f"{self.path} is empty. Give a file of embeddings")
+            yield
+        except InputError:
+            raise
+        except Exception as error:  # the libraries raise many kinds for a damaged file
+            reason = (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")
+            raise InputError(
+                f"{self.path} cannot be read as {self.format}: {reason}. Expected: {_EXPECTED[self.format]}. For a "
+                "file in another format give format="
+            ) from error
+
+    def _read(self, array: str | None) -> _Rows:
+        if self.format not in _WITH_NAMES and array is not None:
+            raise InputError(f"{self.path}: {self.format} holds one array, without a name; leave array={array!r} out")
+        if self.format == "npy":
+            return _Rows(np.lib.format.open_memmap(self.path, mode="r"))
+        if self.format == "npz":
+            with _npz(self.path) as file:
+                return _Rows(_as_float32(file[self._chosen(file.files, array)]))
+        if self.format == "safetensors":
+            with safe_open(self.path, framework="pt") as file:
+                return _Rows(_as_array(file.get_tensor(self._chosen(list(file.keys()), array))))
+        if self.format == "torch":
+            tensors = _torch_tensors(self.path)
+            return _Rows(_as_float32(_as_array(tensors[self._chosen(list(tensors), array)])))
+        if self.format == "word2vec-binary":
+            return _read_word2vec_binary(self.path)
+        return _read_text(self.path, self.format)
+
+    def _chosen(self, names: Sequence[str], array: str | None) -> str:
+        """The one of the arrays that is asked for; the only one where none is."""
+        known = ", ".join(names) or "none"
+        if array is None and len(names) != 1:
+            raise InputError(f"{self.path} holds {len(names)} arrays ({known}); choose one with array=NAME")
+        if array is not None and array not in names:
+            raise InputError(f"{self.path} holds no array {array!r}; it holds {known}")
+        return names[0] if array is None else array
+
+    def _check_shape(self, vectors: NDArray[Any]) -> None:
+        if vectors.dtype.kind not in "fiu":
+            raise InputError(f"{self.path}: embeddings must be numbers; got the type {vectors.dtype}")
+        if vectors.ndim != 2:
+            raise InputError(f"{self.path}: embeddings must have the shape [rows, dim]; got {list(vectors.shape)}")
+        if 0 in vectors.shape:
+            raise InputError(f"{self.path} holds no numbers: its shape is {list(vectors.shape)}")
+        if self.dim is not None and vectors.shape[1] != self.dim:
+            raise InputError(f"{self.path}: its rows have {vectors.shape[1]} numbers, but dim={self.dim} is wanted")
+
+    def _read_keys(self, path: Path, rows: int) -> list[str]:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"keys {path} cannot be read: {error.strerror}. Give a text file, a key per line"
+            ) from None
+        lines = content.removesuffix(b"\n").split(b"\n")
+        if len(lines) != rows:
+            raise InputError(
+                f"keys {path} has {len(lines)} lines, but {self.path} has {rows} rows; give a line per row"
+            )
+        return [_decoded(path, line.rstrip(b"\r"), f"line {i}") for i, line in enumerate(lines, 1)]
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Says where a row is."""
+
+    keys: list[str] | None
+    first_line: int | None
+
+    def __call__(self, row: int) -> str:
+        line = "" if self.first_line is None else f"line {self.first_line + row}"
+        key = "" if self.keys is None else f"key {self.keys[row]!r}"
+        more = ", ".join(part for part in (line, key) if part)
+        return f"row {row} ({more})" if more else f"row {row}"
+
+
+def _check_values(path: Path, vectors: NDArray[Any], place: _Place) -> None:
+    for begin in range(0, len(vectors), CHUNK):
+        block = _as_float32(vectors[begin : begin + CHUNK])
+        unfinite = ~np.isfinite(block).all(axis=1)
+        zero = ~block.any(axis=1)
+        if unfinite.any():
+            row = int(unfinite.argmax())
+            value = block[row][~np.isfinite(block[row])][0]
+            raise InputError(
+                f"{path}: {place(begin + row)} holds {value} in float32; every number must be finite, remove the row"
+            )
+        if zero.any():
+            row = int(zero.argmax())
+            raise InputError(f"{path}: {place(begin + row)} is all zeros; such a vector has no direction, remove it")
+
+
+def _check_keys(path: Path, keys: list[str], place: _Place) -> None:
+    first: dict[str, int] = {}
+    for row, key in enumerate(keys):
+        if not key:
+            raise InputError(f"{path}: {place(row)} has an empty key")
+        if key in first:
+            raise InputError(f"{path}: {place(first[key])} and {place(row)} have the same key; remove one")
+        first[key] = row
+
+
+def _as_float32(array: NDArray[Any]) -> NDArray[Any]:
+    """As float32 where they are numbers; one too large becomes infinite, which the check of the values tells."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        return np.asarray(array)
+    with np.errstate(over="ignore"):
+        return np.asarray(array, dtype=np.float32)
+
+
+def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
+    """The same memory as an array; bfloat16, which numpy has not, as float32."""
+    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
+        tensor = tensor.float()
+    array: NDArray[Any] = tensor.detach().numpy()
+    return array
+
+
+@contextmanager
+def _npz(path: Path) -> Iterator[Any]:
+    # The file is opened here, because numpy leaves one open that it finds damaged.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+        yield file
+
+
+def _torch_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file by name; one without a name is called "tensor"."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} holds more than tensors, which could run code when loaded, or is damaged; write it again with "
+            f"{_EXPECTED['torch']}"
+        ) from error
+    if isinstance(content, torch.Tensor):
+        return {"tensor": content}
+    if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
+        raise InputError(f"{path} must hold a tensor or a dict of tensors; got {type(content).__name__}")
+    return {str(name): tensor for name, tensor in content.items()}
+
+
+def _decoded(path: Path, key: bytes, place: str) -> str:
+    try:
+        return key.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: {place}: the key {key[:60]!r} is not UTF-8; convert the file to UTF-8") from None
+
+
+def _is_header(line: bytes) -> bool:
+    parts = line.split()
+    return len(parts) == 2 and all(part.isdigit() for part in parts)
+
+
+def _header(path: Path, line: bytes) -> tuple[int, int]:
+    """(rows, dim) of a word2vec file's first line."""
+    rows, dim = (int(part) for part in line.split()) if _is_header(line) else (0, 0)
+    if not (rows and dim):
+        raise InputError(f"{path}: the first line must be 'ROWS DIM', as in '400000 300'; got {line[:60]!r}")
+    return rows, dim
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Number (from 1) and content of each line. Only a newline ends one: keys may hold other separators."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            # fastText ends each line with a space.
+            yield number, line.rstrip(b"\r\n").rstrip(b" ")
+
+
+def _is_number(text: bytes) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers_at_end(line: bytes) -> int:
+    """How many of a line's last parts are numbers; the first part is the key's."""
+    parts = line.split(b" ")
+    count = 0
+    while count < len(parts) - 1 and _is_number(parts[-1 - count]):
+        count += 1
+    return count
+
+
+def _split(line: bytes, dim: int) -> tuple[bytes, NDArray[np.float32]] | None:
+    """A line's key and its ``dim`` numbers; None where it has not as many."""
+    key, *numbers = line.rsplit(b" ", dim)
+    # A key with a space and a number behind it is taken as a row with a number too many.
+    if len(numbers) != dim or (b" " in key and _is_number(key.rsplit(b" ", 1)[1])):
+        return None
+    try:
+        with np.errstate(over="ignore"):  # becomes infinite, which the check of the values tells
+            return key, np.array(numbers, dtype=np.float32)
+    except ValueError:
+        return None
+
+
+def _read_text(path: Path, format: str) -> _Rows:
+    """word2vec or GloVe. A key may hold spaces, as some of GloVe's do: the numbers are counted from the end."""
+    lines = _lines(path)
+    first = next(lines)
+    header = format == "word2vec" or (format == "text" and _is_header(first[1]))
+    expected, dim = _header(path, first[1]) if header else (None, 0)
+    if not header:
+        lines = chain([first], lines)
+    keys: list[str] = []
+    vectors: list[NDArray[np.float32]] = []
+    for number, line in lines:
+        dim = dim or _numbers_at_end(line)
+        row = _split(line, dim) if dim else None
+        if row is None:
+            wanted = f"the header says {dim}" if header else f"the first row has {dim}" if dim else "a row has some"
+            raise InputError(
+                f"{path}: line {number} (row {len(keys)}) ends in {_numbers_at_end(line)} numbers after its key, but "
+                f"{wanted}"
+            )
+        keys.append(_decoded(path, row[0], f"line {number}"))
+        vectors.append(row[1])
+    if expected is not None and expected != len(keys):
+        raise InputError(f"{path}: the header says {expected} rows, but there are {len(keys)}; it may be truncated")
+    return _Rows(np.stack(vectors), keys, 2 if header else 1)
+
+
+def _read_word2vec_binary(path: Path) -> _Rows:
+    """Per row the key, a space, float32 in little endian, and with some writers a newline."""
+    with path.open("rb") as file:
+        first = file.readline(100)
+        count, dim = _header(path, first)
+        size = path.stat().st_size
+        width = 4 * dim
+        # A row has a key of a byte at least: a header that says too much is found before memory is taken for it.
+        if size < len(first) + count * (width + 2):
+            raise InputError(
+                f"{path}: the header says {count} rows of {dim} numbers, but {size} bytes cannot hold them; it may be "
+                "truncated"
+            )
+        vectors = np.empty((count, dim), np.float32)
+        keys: list[str] = []
+        at = len(first)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for row in range(count):
+                space = content.find(b" ", at)
+                begin = space + 1
+                if space < 0 or begin + width > size:
+                    raise InputError(f"{path}: the header says {count} rows, but the file ends in row {row}")
+                keys.append(_decoded(path, content[at:space].lstrip(b"\n"), f"row {row}"))
+                at = begin + width
+                vectors[row] = np.frombuffer(content[begin:at], dtype="<f4")
+            if content[at:].strip(b"\n"):
+                raise InputError(f"{path}: the header says {count} rows, but {size - at} bytes follow them")
+    return _Rows(vectors, keys)

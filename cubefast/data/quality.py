@@ -1,0 +1,319 @@
+"""Drops pairs that would teach nothing, and says which: by length, repetition, garble, similarity and balance."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .config import QualityConfig
+from .dialogues import Dialogue, normalize
+
+_REASONS = (
+    "too_short",
+    "too_long",
+    "duplicate",
+    "garbled",
+    "near_duplicate",
+    "low_cosine",
+    "high_cosine",
+    "domain_full",
+)
+_EXAMPLES = 3
+_EXAMPLE_CHARS = 40
+
+# What counts as garbled; see garbled().
+_JUDGED_CHARS = 20
+_MIN_LETTERS = 0.3
+_MAX_UNREADABLE = 0.05
+_MAX_MOJIBAKE = 0.1
+_MAX_RUN = 10
+_MAX_RUN_SHARE = 0.5
+_MAX_MARKUP = 0.5
+_MAX_TOKEN = 60
+_MIN_PIECES = 30
+_MIN_DISTINCT_PIECES = 0.2
+_LOOKED_AT = 10_000  # characters of a text; what follows is no different, and long texts repeat themselves
+_TAG = re.compile(r"</?[a-zA-Z][\w:-]*(\s[^<>]*)?/?>|&#?\w+;")
+_RUN = re.compile(r"(\S)\1*")
+_TOKEN = re.compile(r"[A-Za-z0-9+/=_-]+")
+
+# Near duplicates; see near_duplicates().
+_PIECE = 5
+_HASHES = 160
+_RECALL = 0.999
+_TEXTS_AT_ONCE = 512
+
+
+@dataclass
+class Rejection:
+    """How many pairs were dropped for one reason, and the first few of them."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass
+class QualityReport:
+    """What a QualityFilter did so far.
+
+    Attributes:
+        seen: pairs that came in.
+        kept: pairs that are left.
+        rejected: by reason, in this order: too_short, too_long, duplicate, garbled, near_duplicate, low_cosine,
+            high_cosine, domain_full. Each pair counts once, for the first reason met.
+    """
+
+    seen: int = 0
+    kept: int = 0
+    rejected: dict[str, Rejection] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "seen": self.seen,
+            "kept": self.kept,
+            "rejected": {
+                reason: {"count": each.count, "examples": list(each.examples)} for reason, each in self.rejected.items()
+            },
+        }
+
+    def __str__(self) -> str:
+        lines = [f"{self.seen:,} pairs seen, {self.kept:,} kept"]
+        if self.rejected:
+            names = max(len(reason) for reason in self.rejected)
+            digits = max(len(f"{each.count:,}") for each in self.rejected.values())
+            for reason, each in self.rejected.items():
+                head = f"  {reason:<{names}}  {each.count:>{digits},}  "
+                lines.append(head + each.examples[0])
+                lines.extend(" " * len(head) + example for example in each.examples[1:])
+        return "\n".join(lines)
+
+
+class QualityFilter:
+    """Drops pairs by what QualityConfig says, in three steps, each of them once: texts, then cosines, then balance.
+
+    One filter is for one data set: the steps add to one ``report``. All of them keep the order and give the very
+    objects that they were given.
+    """
+
+    def __init__(self, config: QualityConfig) -> None:
+        self.config = config
+        self.report = QualityReport()
+
+    def texts(self, dialogues: Sequence[Dialogue]) -> list[Dialogue]:
+        """Drop by length, exact repetition, garble and similarity.
+
+        Exact repetitions always go: the same question, answer and context in normal form.
+        """
+        config = self.config
+        reasons: dict[int, str] = {}
+        earlier: set[tuple[str, str, tuple[str, ...]]] = set()
+        for row, each in enumerate(dialogues):
+            if min(len(each.question), len(each.answer)) < config.min_chars:
+                reasons[row] = "too_short"
+                continue
+            if config.max_chars is not None and max(len(each.question), len(each.answer)) > config.max_chars:
+                reasons[row] = "too_long"
+                continue
+            form = (normalize(each.question), normalize(each.answer), tuple(map(normalize, each.context)))
+            if form in earlier:
+                reasons[row] = "duplicate"
+                continue
+            earlier.add(form)
+            if config.drop_garbled and (garbled(each.question) or garbled(each.answer)):
+                reasons[row] = "garbled"
+        if config.near_duplicates is not None:
+            rows = [row for row in range(len(dialogues)) if row not in reasons]
+            for place in near_duplicates([dialogues[row] for row in rows], config.near_duplicates):
+                reasons[rows[place]] = "near_duplicate"
+        return self._without(dialogues, reasons)
+
+    def cosines(self, dialogues: Sequence[Dialogue], cosines: NDArray[np.floating]) -> list[Dialogue]:
+        """Drop pairs whose cos(question, answer), float [n], is below min_cosine or above max_cosine.
+
+        Raises InputError for another shape, or NaN.
+        """
+        if cosines.shape != (len(dialogues),) or np.isnan(cosines).any():
+            raise InputError(
+                f"cosines must be [{len(dialogues)}] without NaN; got {list(cosines.shape)} "
+                f"with {int(np.isnan(cosines).sum())} NaN"
+            )
+        low, high = self.config.min_cosine, self.config.max_cosine
+        reasons: dict[int, str] = {}
+        for row, cosine in enumerate(cosines.tolist()):
+            if low is not None and cosine < low:
+                reasons[row] = "low_cosine"
+            elif high is not None and cosine > high:
+                reasons[row] = "high_cosine"
+        return self._without(dialogues, reasons)
+
+    def balance(self, dialogues: Sequence[Dialogue]) -> list[Dialogue]:
+        """Keep the first max_per_domain pairs of each domain; pairs without a domain are one domain."""
+        most = self.config.max_per_domain
+        count: Counter[str] = Counter()
+        reasons: dict[int, str] = {}
+        for row, each in enumerate(dialogues):
+            count[each.domain] += 1
+            if most is not None and count[each.domain] > most:
+                reasons[row] = "domain_full"
+        return self._without(dialogues, reasons)
+
+    def _without(self, dialogues: Sequence[Dialogue], reasons: dict[int, str]) -> list[Dialogue]:
+        report = self.report
+        for reason in _REASONS:
+            rows = sorted(row for row, why in reasons.items() if why == reason)
+            if rows:
+                report.rejected[reason] = Rejection(len(rows), [_example(dialogues[row]) for row in rows[:_EXAMPLES]])
+        report.kept = len(dialogues) - len(reasons)
+        report.seen = report.kept + sum(each.count for each in report.rejected.values())
+        return [each for row, each in enumerate(dialogues) if row not in reasons]
+
+
+def _example(dialogue: Dialogue) -> str:
+    return f"{_shortened(dialogue.question)} -> {_shortened(dialogue.answer)}"
+
+
+def _shortened(text: str) -> str:
+    # A garbled text may have characters that would move the terminal's cursor.
+    line = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(text.split()))
+    return line if len(line) <= _EXAMPLE_CHARS else line[: _EXAMPLE_CHARS - 1] + "…"
+
+
+def garbled(text: str) -> bool:
+    """Whether a text, in whatever script, is mostly not words.
+
+    True for any of these; "characters" are those that are not blank, of the first 10,000:
+
+    - no letter and no digit ("???", "---"; "42" and "C++" are fine);
+    - more than 5% are unreadable: control, unassigned or private characters, U+FFFD;
+    - it is UTF-8 that was read as Windows-1252 or -1251 ("Ã©tÃ©", "РґР°"), and more than 10% show it;
+    - one character 10 times or more in a row, which makes up more than 50%;
+    - of 20 characters or more: fewer than 30% are letters (with their marks), or over 50% are HTML tags and entities;
+    - a token of 60 or more ASCII letters, digits and +/=_- makes up more than 50% (base64, hashes);
+    - of 30 pieces of 5 characters or more, fewer than 20% are different ("spam spam spam ...").
+
+    Words that mean nothing but look like words are not found.
+    """
+    text = unicodedata.normalize("NFC", text)[:_LOOKED_AT]
+    chars = "".join(text.split())
+    if not any(char.isalnum() for char in chars):
+        return True
+    categories = Counter(unicodedata.category(char) for char in chars)
+    # Cf, format characters, is left out: scripts and emoji need joiners.
+    unreadable = sum(categories[each] for each in ("Cc", "Cn", "Co", "Cs")) + chars.count("\N{REPLACEMENT CHARACTER}")
+    if unreadable > _MAX_UNREADABLE * len(chars) or _is_mojibake(text):
+        return True
+    run = max(len(match.group()) for match in _RUN.finditer(chars))
+    if run >= _MAX_RUN and run > _MAX_RUN_SHARE * len(chars):
+        return True
+    if len(chars) >= _JUDGED_CHARS:
+        letters = sum(count for category, count in categories.items() if category[0] in "LM")
+        if letters < _MIN_LETTERS * len(chars):
+            return True
+        if len("".join(_TAG.sub("", text).split())) < (1 - _MAX_MARKUP) * len(chars):
+            return True
+    token = max(map(len, _TOKEN.findall(text)), default=0)
+    if token >= _MAX_TOKEN and token > 0.5 * len(chars):
+        return True
+    form = normalize(text)
+    pieces = [form[i : i + _PIECE] for i in range(len(form) - _PIECE + 1)]
+    return len(pieces) >= _MIN_PIECES and len(set(pieces)) < _MIN_DISTINCT_PIECES * len(pieces)
+
+
+def _is_mojibake(text: str) -> bool:
+    if sum(not char.isascii() for char in text) <= _MAX_MOJIBAKE * len(text):
+        return False
+    for encoding in ("cp1252", "cp1251"):
+        try:
+            text.encode(encoding).decode("utf-8")
+        except UnicodeError:
+            continue
+        return True  # what was meant in that encoding is hardly ever valid UTF-8 by chance
+    return False
+
+
+def near_duplicates(dialogues: Sequence[Dialogue], threshold: float) -> list[int]:
+    """The places of the dialogues that are nearly the same as an earlier one, in order.
+
+    Alike are two dialogues of the same context (in normal form) if of all their 5-character pieces, of the question
+    and the answer in normal form, at least the share ``threshold`` is common to both (Jaccard). One that is dropped
+    does not drop others: in a chain of small changes, every link that is far enough from those kept is kept.
+
+    Candidates come from MinHash signatures of 160 hashes in bands (LSH), as long as still find a pair that is just at
+    the threshold with a probability of 99.9%, and a more similar one with a higher one (from a threshold of 0.05 on).
+    Each candidate is then compared exactly, so nothing is dropped wrongly. Below 0.3 most pairs are: it gets slow.
+    The hashes are fixed: the same dialogues give the same result everywhere.
+    """
+    bands, rows = _bands(threshold)
+    numbers: dict[tuple[str, ...], int] = {}  # of the contexts
+    contexts = [numbers.setdefault(tuple(map(normalize, each.context)), len(numbers)) for each in dialogues]
+    kept: dict[tuple[int, int, bytes], list[int]] = defaultdict(list)  # those kept, by context, band and its hashes
+    pieces: dict[int, NDArray[np.uint64]] = {}  # of those kept
+    found: list[int] = []
+    for place, (own, signature) in enumerate(_signatures(dialogues)):
+        keys = [(contexts[place], band, signature[band * rows : (band + 1) * rows].tobytes()) for band in range(bands)]
+        candidates = sorted({other for key in keys for other in kept.get(key, ())})
+        if any(_jaccard(own, pieces[other]) >= threshold for other in candidates):
+            found.append(place)
+            continue
+        pieces[place] = own
+        for key in keys:
+            kept[key].append(place)
+    return found
+
+
+def _bands(threshold: float) -> tuple[int, int]:
+    """Bands and hashes per band: the longest bands, so the fewest candidates, that still find what they must."""
+    for rows in range(_HASHES, 1, -1):
+        bands = _HASHES // rows
+        if 1 - (1 - threshold**rows) ** bands >= _RECALL:
+            return bands, rows
+    return _HASHES, 1
+
+
+def _signatures(dialogues: Sequence[Dialogue]) -> Iterable[tuple[NDArray[np.uint64], NDArray[np.uint32]]]:
+    """Of each dialogue its different pieces, hashed, in order (uint64 [m]), and its MinHash signature, uint32 [160]."""
+    rng = np.random.default_rng(0)
+    factors = rng.integers(0, 2**64, _HASHES, dtype=np.uint64) | np.uint64(1)
+    for start in range(0, len(dialogues), _TEXTS_AT_ONCE):
+        # A line break is in no normal form: it keeps the question's pieces apart from the answer's.
+        forms = [f"{normalize(d.question)}\n{normalize(d.answer)}" for d in dialogues[start : start + _TEXTS_AT_ONCE]]
+        pieces = [np.unique(_hashed_pieces(form)) for form in forms]
+        all_pieces = np.concatenate(pieces)
+        starts = np.cumsum([0, *map(len, pieces[:-1])])
+        signatures = np.empty((len(pieces), _HASHES), np.uint32)
+        for column, factor in enumerate(factors):
+            mixed = ((all_pieces * factor) >> np.uint64(32)).astype(np.uint32)  # multiply-shift
+            signatures[:, column] = np.minimum.reduceat(mixed, starts)
+        yield from zip(pieces, signatures, strict=True)
+
+
+def _hashed_pieces(text: str) -> NDArray[np.uint64]:
+    """A hash of every 5 characters in a row, uint64; a shorter text is filled up with NULs."""
+    letters = np.frombuffer(text.ljust(_PIECE, "\0").encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    hashed = np.zeros(len(letters) - _PIECE + 1, np.uint64)
+    for place in range(_PIECE):
+        hashed = _mixed(hashed ^ letters[place : place + len(hashed)])
+    return hashed
+
+
+def _mixed(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finalizer of splitmix64: one-to-one, and every bit depends on all."""
+    numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: NDArray[np.uint64] = numbers ^ (numbers >> np.uint64(31))
+    return mixed
+
+
+def _jaccard(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> float:
+    common = len(np.intersect1d(first, second, assume_unique=True))
+    return common / (len(first) + len(second) - common)

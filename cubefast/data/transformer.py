@@ -1,0 +1,223 @@
+"""Teachers from the sentence-transformers library: any name on the hub, or a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .encoders import Embeddings, unit_rows
+
+# Files of a model folder that do not change its vectors: documentation, and the weights of other frameworks.
+_UNUSED_SUFFIXES = {".md", ".onnx", ".h5", ".ot", ".msgpack", ".png"}
+_UNUSED_FOLDERS = {"onnx", "openvino"}
+_MARKS = ("modules.json", "config.json")  # a model's folder has one of them
+
+
+class SentenceTransformerEncoder:
+    """A sentence-transformers model. It is loaded when the first text, the dim or a hub model's fingerprint is needed.
+
+    Args:
+        name_or_path: a hub name (``all-MiniLM-L6-v2``, ``intfloat/e5-small-v2``) or a folder saved by the library.
+        batch_size: texts per forward pass.
+        max_length: tokens after which a text is cut; None: what the model says.
+        prompt: put before every text; None: what the model says, ``""``: nothing.
+        normalize: whether rows have unit length. False gives the pooled vectors as they are, without the model's own
+            last Normalize module: then the promise of :class:`TextEncoder` to give unit rows does not hold.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        offline: never ask the network; a hub model has to be in the local cache.
+        progress: show the library's progress bars.
+
+    Raises InputError when sentence-transformers is not installed, or for a setting that cannot be; a model that is
+    not there or cannot be read raises one where it is loaded.
+    """
+
+    def __init__(
+        self,
+        name_or_path: str | Path,
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        prompt: str | None = None,
+        normalize: bool = True,
+        device: str = "cpu",
+        offline: bool = False,
+        progress: bool = False,
+    ) -> None:
+        if importlib.util.find_spec("sentence_transformers") is None:
+            raise InputError(
+                "SentenceTransformerEncoder needs the package sentence-transformers; pip install 'cubefast[encoders]'"
+            )
+        if not str(name_or_path):
+            raise InputError("SentenceTransformerEncoder needs a model: a hub name (all-MiniLM-L6-v2) or a folder")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1; got {batch_size}")
+        if max_length is not None and max_length < 3:
+            raise InputError(f"max_length must be at least 3 (two tokens mark begin and end); got {max_length}")
+        self.name = str(name_or_path)
+        self.batch_size = batch_size
+        self.max_length = max_length
+        self.prompt = prompt
+        self.normalize = normalize
+        self.device = device
+        self.offline = offline
+        self.progress = progress
+
+    @cached_property
+    def dim(self) -> int:
+        """Numbers per embedding. Loads the model."""
+        return int(self._model.encode(["a"], show_progress_bar=False).shape[1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes with the contents of the model's files, the prompt, max_length and normalize.
+
+        Not with the folder's place, the device, the batch size or the version of a library. Reads the whole model
+        once: 0.1 s for 90 MB. Loads a hub model first, to have its files.
+        """
+        folder = self._folder
+        if folder is None:
+            _ = self._model  # fetches it
+            folder = _cached_snapshot(self.name)
+        if folder is None:
+            raise InputError(f"the model {self.name} was loaded, but the hub's cache does not hold it; give a folder")
+        options = f"max_length={self.max_length}-prompt={self.prompt!r}-normalize={self.normalize}"
+        return f"sentence-transformers-v1-{_hash_of_folder(folder)}-{options}"
+
+    def encode(self, texts: list[str]) -> Embeddings:
+        """float32 [n, dim], unit rows unless ``normalize`` is False; a text longer than max_length is cut.
+
+        Raises InputError for a text whose vector is zero or not finite.
+        """
+        if not texts:
+            return np.zeros((0, self.dim), dtype=np.float32)
+        found = self._model.encode(
+            list(texts), batch_size=self.batch_size, prompt=self.prompt, show_progress_bar=self.progress
+        )
+        vectors = np.asarray(found, dtype=np.float32)
+        unit = unit_rows(vectors, texts)
+        return unit if self.normalize else vectors
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        """Where the model is on the disk; None where the library has to find or fetch it."""
+        folder = Path(self.name).expanduser()
+        if folder.is_dir():
+            if not any((folder / file).is_file() for file in _MARKS):
+                raise InputError(
+                    f"{folder} is not a sentence-transformers model: it has neither {' nor '.join(_MARKS)}. Give a "
+                    "folder written by SentenceTransformer.save, or a hub name (all-MiniLM-L6-v2)"
+                )
+            return folder
+        if self.name.startswith((".", "~", "/", os.sep)) or self.name.count("/") > 1 or "\\" in self.name:
+            raise InputError(
+                f"there is no model folder {folder}. Give a folder written by SentenceTransformer.save, or a hub name "
+                "(all-MiniLM-L6-v2)"
+            )
+        if not self.offline:
+            return None
+        # Looked up here, because the library asks the network for other things even with local_files_only.
+        cached = _cached_snapshot(self.name)
+        if cached is None:
+            raise InputError(
+                f"the model {self.name} is not in the local cache, and offline=True forbids to fetch it. Load it once "
+                "with offline=False, or give a folder that holds it"
+            )
+        return cached
+
+    @cached_property
+    def _model(self) -> Any:
+        folder = self._folder
+        from sentence_transformers import SentenceTransformer  # several seconds
+
+        source = self.name if folder is None else str(folder)
+        with _bars(self.progress):
+            try:
+                model = SentenceTransformer(source, device=self.device, local_files_only=folder is not None)
+            except Exception as error:  # a missing or damaged model raises whatever its reader raises
+                reason = str(error).strip().split("\n")[0] or type(error).__name__
+                if folder is not None:
+                    raise InputError(f"the model in {folder} cannot be loaded: {reason}") from error
+                raise InputError(
+                    f"the model {self.name} cannot be fetched or loaded: {reason} Check the name and the network, or "
+                    "give a folder that holds it"
+                ) from error
+        if not self.normalize:
+            # The last modules are a sequence; one that scales to unit length hides the length that is asked for.
+            while type(model[-1]).__name__ == "Normalize":
+                del model[-1]
+        if self.max_length is not None:
+            self._set_max_length(model, self.max_length)
+        return model
+
+    def _set_max_length(self, model: Any, max_length: int) -> None:
+        own = model.max_seq_length
+        try:
+            model.max_seq_length = max_length
+            # One text of that many tokens: more than the model has positions for would fail at the first long text.
+            model.encode(["a " * max_length], show_progress_bar=False)
+        except AttributeError:  # static token vectors: every token counts
+            raise InputError(f"the model {self.name} never cuts a text; leave max_length out") from None
+        except (RuntimeError, IndexError):
+            raise InputError(
+                f"max_length={max_length} is more than the model {self.name} can read; it cuts at {own} by itself"
+            ) from None
+
+
+@contextmanager
+def _bars(shown: bool) -> Iterator[None]:
+    """Without the bar that transformers draws while weights are loaded, unless bars are wanted."""
+    from transformers.utils import logging
+
+    quiet = logging.is_progress_bar_enabled() and not shown
+    if quiet:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if quiet:
+            logging.enable_progress_bar()
+
+
+def _cached_snapshot(name: str) -> Path | None:
+    """The folder of the hub's cache that holds a model. Asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    # The library looks up a name without an owner under its own organization first.
+    for repository in [name] if "/" in name else [f"sentence-transformers/{name}", name]:
+        for file in _MARKS:
+            try:
+                found = try_to_load_from_cache(repository, file, cache_dir=os.getenv("SENTENCE_TRANSFORMERS_HOME"))
+            except ValueError as error:  # of the hub, for what cannot be a name
+                raise InputError(f"{name!r} is neither a folder nor a hub name: {error}") from None
+            if isinstance(found, str):
+                return Path(found).parent
+    return None
+
+
+def _hash_of_folder(folder: Path) -> str:
+    """Of the names and contents of the files that may change the vectors: 32 hexadecimal digits."""
+    whole = hashlib.sha256()
+    for file in sorted(_files_of(folder), key=lambda file: file.relative_to(folder).as_posix()):
+        part = hashlib.sha256()
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                part.update(block)
+        whole.update(f"{file.relative_to(folder).as_posix()}\0{part.hexdigest()}\n".encode())
+    return whole.hexdigest()[:32]
+
+
+def _files_of(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _UNUSED_FOLDERS]
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() not in _UNUSED_SUFFIXES:
+                yield Path(parent, name)

@@ -1,0 +1,102 @@
+"""Embeddings that need not be in memory, and what is done to each before it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .encoders import Embeddings
+
+CHUNK = 4096  # rows read at once where all are gone through
+
+
+class Vectors(Protocol):
+    """n embeddings: an array, a memory-mapped file, or what a cache holds."""
+
+    @property
+    def dim(self) -> int:
+        """Numbers per embedding."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def gather(self, rows: NDArray[np.integer]) -> Embeddings:
+        """float32 [len(rows), dim], a copy."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayVectors:
+    """The rows of an array [n, dim], also a memory-mapped one (np.load(..., mmap_mode="r"))."""
+
+    array: NDArray[np.floating]
+
+    @property
+    def dim(self) -> int:
+        """Numbers per embedding."""
+        return int(self.array.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def gather(self, rows: NDArray[np.integer]) -> Embeddings:
+        """float32 [len(rows), dim]."""
+        return np.asarray(self.array[rows], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class StackedVectors:
+    """Several of one dim, one after the other: questions in one file, answers in the next."""
+
+    parts: tuple[Vectors, ...]
+
+    @property
+    def dim(self) -> int:
+        """Numbers per embedding."""
+        return self.parts[0].dim
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.parts)
+
+    def gather(self, rows: NDArray[np.integer]) -> Embeddings:
+        """float32 [len(rows), dim]."""
+        found = np.empty((len(rows), self.dim), np.float32)
+        begin = 0
+        for part in self.parts:
+            here = (rows >= begin) & (rows < begin + len(part))
+            if here.any():
+                found[here] = part.gather(rows[here] - begin)
+            begin += len(part)
+        return found
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is done to every embedding, of questions and answers alike: centring, then scaling to unit length.
+
+    Attributes:
+        mean: float32 [D], subtracted first; None: nothing is.
+        normalize: whether rows are scaled to unit length.
+    """
+
+    mean: Embeddings | None = None
+    normalize: bool = True
+
+    def __call__(self, vectors: Embeddings) -> Embeddings:
+        """[n, D] -> [n, D]; a row of zeros stays one."""
+        if self.mean is not None:
+            vectors = vectors - self.mean
+        if self.normalize:
+            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+            vectors = vectors / np.where(lengths > 0, lengths, np.float32(1))
+        return vectors
+
+
+def chunks(count: int) -> Iterator[NDArray[np.int64]]:
+    """The numbers 0 .. count - 1 in pieces of CHUNK."""
+    for begin in range(0, count, CHUNK):
+        yield np.arange(begin, min(begin + CHUNK, count))

@@ -1,0 +1,284 @@
+"""From what people have to pairs: reading, filtering, encoding once, splitting, pairing."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from cubefast import (
+    AutoencoderDataset,
+    DatasetConfig,
+    DialogueDataset,
+    EmbeddingCache,
+    HashingEncoder,
+    create_conversation_dataset,
+    create_dialogue_dataset,
+    create_file_dataset,
+    create_text_dataset,
+)
+from cubefast.data.create import open_dataset
+from cubefast.data.dialogues import normalize
+from cubefast.data.splits import check_leaks
+from cubefast.data.vectors import ArrayVectors
+from cubefast.errors import ConfigError, InputError
+
+ENCODER = HashingEncoder(32)
+WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "islet", "jetty", "knoll", "larch"]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return EmbeddingCache(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def builtin(cache):
+    return create_dialogue_dataset("builtin", encoder=ENCODER, cache=cache)
+
+
+def encoded(text):
+    return torch.from_numpy(ENCODER.encode([text])[0])
+
+
+def qa(count):
+    return [
+        (f"question {i} on {WORDS[i % 12]} {WORDS[i // 12 % 12]}", f"answer {i} {WORDS[i % 7]}") for i in range(count)
+    ]
+
+
+def test_an_item_is_a_questions_embedding_its_answers_and_the_answers_number(builtin):
+    question, answer, number = builtin[3]
+    dialogue = builtin.dialogues[3]
+    assert torch.allclose(question, encoded(dialogue.question), atol=1e-6)
+    assert torch.allclose(answer, encoded(dialogue.answer), atol=1e-6)
+    assert builtin.answers[int(number)] == dialogue.answer
+    assert isinstance(builtin, DialogueDataset)
+
+
+def test_the_parts_share_no_question_and_unseen_groups_no_answer_with_train(builtin):
+    parts = builtin.split()
+    assert set(parts.tests) == {"unseen paraphrase", "unseen group"}
+    questions = [set(part.input_rows[:, 0].tolist()) for part in (parts.train, parts.validation, *parts.tests.values())]
+    assert sum(map(len, questions)) == len(set().union(*questions))
+    assert not set(parts.train.target_ids.tolist()) & set(parts.tests["unseen group"].target_ids.tolist())
+    assert len(parts.answers) == len(parts.answer_vectors) == 286
+
+
+def test_an_autoencoders_texts_are_in_one_part_each(builtin):
+    parts = builtin.split("autoencoder")
+    rows = [part.target_rows.tolist() for part in (parts.train, parts.validation, *parts.tests.values())]
+    assert sum(map(len, rows)) == len(set().union(*rows)), "a text stands in two parts"
+    inputs, targets, _ = parts.train.batch([0, 1], noisy=False)
+    assert torch.equal(inputs, targets)
+    assert not torch.equal(parts.train.batch([0, 1])[0], targets)
+
+
+def test_centring_takes_the_mean_of_the_training_part_alone(cache):
+    dataset = create_dialogue_dataset(qa(120), {"centre": True}, encoder=ENCODER, cache=cache)
+    parts = dataset.split()
+    train_texts = {d.question for d in dataset.dialogues} | {d.answer for d in dataset.dialogues}
+    rows = np.unique(np.concatenate([parts.train.input_rows[:, 0], parts.train.target_rows]))
+    assert len(rows) < len(train_texts)
+    mean = dataset.vectors.gather(rows).mean(axis=0)
+    assert np.allclose(parts.prepare.mean, mean, atol=1e-6)
+    raw = dataset.vectors.gather(parts.train.input_rows[:1, 0])[0] - mean
+    assert torch.allclose(parts.train[0][0], torch.from_numpy(raw / np.linalg.norm(raw)), atol=1e-5)
+    assert torch.allclose(torch.from_numpy(parts.answer_vectors).norm(dim=1), torch.ones(len(parts.answers)), atol=1e-5)
+
+
+def test_several_answers_to_one_question_and_several_questions_to_one_answer(cache):
+    pairs = [("What is birch?", "A tree."), ("What is birch?", "Its wood."), ("Tell me of birch.", "A  TREE.")]
+    dataset = create_dialogue_dataset(pairs, encoder=ENCODER, cache=cache)
+    assert dataset.answers == ["A tree.", "Its wood."]
+    assert dataset.target_ids.tolist() == [0, 1, 0]
+    assert torch.equal(dataset[0][1], dataset[2][1]), "one spelling's embedding stands for all"
+
+
+@pytest.mark.parametrize("mode", ["mean", "text"])
+def test_a_question_hears_the_turns_before_it(cache, mode):
+    turns = ["Is amber old?", "Very old.", "How old is it?", "Millions of years.", "Who finds it?", "Divers."]
+    config = {"context": {"mode": mode, "window": 3, "decay": 0.5}}
+    dataset = create_conversation_dataset([turns], config, encoder=ENCODER, cache=cache)
+    assert [d.question for d in dataset.dialogues] == turns[::2]
+    last = dataset[2][0]
+    if mode == "text":
+        wanted = encoded("\n".join(turns[1:5]))
+    else:
+        mixed = encoded(turns[4]) + 0.5 * encoded(turns[3]) + 0.25 * encoded(turns[2]) + 0.125 * encoded(turns[1])
+        wanted = mixed / mixed.norm()
+        assert torch.allclose(dataset[0][0], encoded(turns[0]), atol=1e-6), "the first question has nothing before it"
+    assert torch.allclose(last, wanted, atol=1e-6)
+
+
+def test_a_conversation_stays_on_one_side_of_the_split(cache):
+    conversations = [
+        [f"{w} one?", f"{w} first.", f"{w} two?", f"{w} second."] for w in (f"{a} {b}" for a in WORDS for b in WORDS)
+    ]
+    dataset = create_conversation_dataset(conversations, encoder=ENCODER, cache=cache)
+    parts = dataset.split()
+    sides = [
+        {dataset.dialogues[i].group for i in range(len(dataset)) if dataset.input_rows[i, 0] in part.input_rows[:, 0]}
+        for part in (parts.train, parts.validation, parts.tests["unseen group"])
+    ]
+    assert sum(map(len, sides)) == len(set().union(*sides)) == 144
+
+
+def test_texts_keep_repetitions_on_one_side(cache):
+    texts = [f"{a} {b}" for a in WORDS for b in WORDS] * 2
+    dataset = create_text_dataset(texts, encoder=ENCODER, cache=cache)
+    assert isinstance(dataset, AutoencoderDataset)
+    parts = dataset.split()
+    sides = [
+        {normalize(texts[i]) for i in part.target_rows}
+        for part in (parts.train, parts.validation, *parts.tests.values())
+    ]
+    assert sum(map(len, sides)) == len(set().union(*sides)) == 144
+
+
+def test_ready_vectors_stand_in_for_an_encoder(tmp_path, cache):
+    pairs = qa(150)
+    lines = [json.dumps({"question": q, "answer": a}) for q, a in pairs]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    random = np.random.default_rng(0)
+    question, answer = (random.normal(size=(150, 12)).astype(np.float16) for _ in range(2))
+    np.savez(tmp_path / "pairs.npz", question=question, answer=answer)
+    config = {"path": str(tmp_path / "pairs.jsonl"), "vectors": str(tmp_path / "pairs.npz"), "normalize": False}
+    dataset = create_dialogue_dataset(None, config, cache=cache)
+    assert dataset.dim == 12
+    assert torch.equal(dataset[7][0], torch.from_numpy(question[7].astype(np.float32)))
+    assert torch.equal(dataset[7][1], torch.from_numpy(answer[7].astype(np.float32)))
+    assert dataset.fingerprint.startswith("vectors-")
+
+    np.savez(tmp_path / "pairs.npz", question=question[:9], answer=answer[:9])
+    with pytest.raises(InputError, match=r"pairs.npz has 9 rows, and .*pairs.jsonl has 150 records"):
+        create_dialogue_dataset(None, config, cache=cache)
+    np.savez(tmp_path / "pairs.npz", question=question, answer=answer[:, :5])
+    with pytest.raises(InputError, match=r"question is \[150, 12\] and answer \[150, 5\]; they must have one shape"):
+        create_dialogue_dataset(None, config, cache=cache)
+    with pytest.raises(InputError, match="set data.context.mode=none, or encode"):
+        create_dialogue_dataset(None, {**config, "context": {"mode": "mean"}}, cache=cache)
+
+
+def test_a_file_of_embeddings_is_a_data_set(tmp_path):
+    vectors = np.random.default_rng(1).normal(size=(200, 10)).astype(np.float32)
+    np.save(tmp_path / "v.npy", vectors)
+    dataset = create_file_dataset(tmp_path / "v.npy", {"noise": {"levels": [0.1]}})
+    assert len(dataset) == 200
+    unit = torch.nn.functional.normalize(torch.from_numpy(vectors[5]), dim=0)
+    assert torch.allclose(dataset[5][1], unit, atol=1e-6)
+    assert sum(len(p) for p in (lambda s: (s.train, s.validation, *s.tests.values()))(dataset.split())) == 200
+
+
+def test_a_text_file_is_a_data_set(tmp_path, cache):
+    (tmp_path / "t.txt").write_text("first text\n\nsecond text\n")
+    dataset = create_file_dataset(tmp_path / "t.txt", encoder=ENCODER, cache=cache)
+    assert dataset.texts == ["first text", "second text"]
+    again = open_dataset(DatasetConfig(path=str(tmp_path / "t.txt")), "autoencoder", encoder=ENCODER, cache=cache)
+    assert again.texts == dataset.texts
+    assert again.stats().cache_misses == 0
+
+
+def test_the_filter_drops_before_anything_is_split(cache):
+    pairs = [*qa(50), ("question 1 on birch amber", "answer 1 birch"), ("x", "y")]
+    dataset = create_dialogue_dataset(
+        pairs, {"quality": {"min_chars": 3, "max_cosine": 0.99}}, encoder=ENCODER, cache=cache
+    )
+    assert len(dataset) == 50
+    assert sum(dataset.stats().rejected.values()) == 2
+    with pytest.raises(InputError, match="the quality filter left nothing"):
+        create_dialogue_dataset(pairs, {"quality": {"min_chars": 1000}}, encoder=ENCODER, cache=cache)
+
+
+def test_statistics_say_what_a_set_is_made_of(builtin):
+    stats = builtin.stats()
+    assert (stats.pairs, stats.answers, stats.dim, len(stats.domains)) == (len(builtin), 286, 32, 13)
+    one = float(torch.cosine_similarity(builtin[0][0], builtin[0][1], dim=0))
+    every = [float(torch.cosine_similarity(*builtin[i][:2], dim=0)) for i in range(len(builtin))]
+    assert one == pytest.approx(every[0])
+    assert stats.cosine.mean == pytest.approx(np.mean(every), abs=1e-4)
+    assert stats.cosine.p5 < stats.cosine.median < stats.cosine.p95
+    assert "cos(question, answer)" in str(stats)
+    json.dumps(stats.as_dict())
+
+
+def test_a_config_may_be_yaml_or_json(tmp_path, cache):
+    (tmp_path / "d.yaml").write_text("quality: {min_chars: 3}\n")
+    (tmp_path / "d.json").write_text('{"quality": {"min_chars": 3}}')
+    assert DatasetConfig.load(tmp_path / "d.yaml") == DatasetConfig.load(tmp_path / "d.json")
+    with pytest.raises(ConfigError, match="quality.min_char: no such key; did you mean quality.min_chars"):
+        DatasetConfig.load({"quality": {"min_char": 3}})
+    with pytest.raises(ConfigError, match="dropout takes levels below 1; got 2"):
+        DatasetConfig.load({"noise": {"kinds": ["dropout"], "levels": [2.0]}})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: create_text_dataset([]), "needs at least one text; got none"),
+        (lambda: create_text_dataset(["a", " "]), "text 1 must be a text that is not blank; got ' '"),
+        (lambda: create_dialogue_dataset([]), "needs at least one question and answer; got none"),
+        (lambda: create_dialogue_dataset([("a",)]), r"item 0 must be \(question, answer\); got \('a',\)"),
+        (
+            lambda: create_dialogue_dataset([("a", None)]),
+            'item 0: "answer" must be a text that is not blank; got None',
+        ),
+        (lambda: AutoencoderDataset(ArrayVectors(np.ones((2, 3))), ["a"]), "1 texts cannot belong to 2 embeddings"),
+    ],
+)
+def test_a_source_that_holds_nothing_is_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_too_little_data_is_refused_in_words(cache):
+    with pytest.raises(InputError, match="3 pairs are too few to split"):
+        create_dialogue_dataset(qa(3), encoder=ENCODER, cache=cache).split()
+
+
+def test_a_leak_between_files_that_others_split_is_found(cache):
+    dataset = create_dialogue_dataset(qa(20), encoder=ENCODER, cache=cache)
+    check_leaks(dataset.dialogues[:10], dataset.dialogues[10:])
+    with pytest.raises(
+        InputError, match="2 texts of the test part are also in the training part, the first: 'question 9"
+    ):
+        check_leaks(dataset.dialogues[:10], dataset.dialogues[9:])
+
+
+def test_a_set_larger_than_its_memory_limit_is_trained_on(tmp_path):
+    """256 MB of vectors, and 220 MB more of memory than the process has when it begins."""
+    script = """
+import resource, sys
+import numpy as np, torch
+from cubefast import CubeTrainer, AutoencoderDataset
+from cubefast.data.vectors import ArrayVectors
+
+def data_mb():
+    return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmData")) / 1000
+
+path, rows, dim = sys.argv[1], 250_000, 256
+file = np.lib.format.open_memmap(path, "w+", np.float32, (rows, dim))
+random = np.random.default_rng(0)
+for begin in range(0, rows, 10_000):
+    file[begin : begin + 10_000] = random.normal(size=(10_000, dim))
+file.flush(); del file
+small = {"mode": "autoencoder", "core": {"state_size": 4, "hidden_size": 8, "steps": 2, "code_size": 0},
+         "training": {"epochs": 1, "batch_size": 1024}}
+held = AutoencoderDataset(ArrayVectors(random.normal(size=(64, dim)).astype(np.float32)))
+CubeTrainer(small).fit(held, held)  # everything is loaded and warm
+limit = int(data_mb() + 220) * 1_000_000
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+try:
+    np.ones((rows, dim), np.float32)
+except MemoryError:
+    print("the set does not fit")
+vectors = np.load(path, mmap_mode="r")
+result = CubeTrainer(small).fit(AutoencoderDataset(ArrayVectors(vectors)), held)
+print("trained", result.records[0]["step"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "large.npy")], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.split("\n")[:2] == ["the set does not fit", "trained 245"], done.stderr
