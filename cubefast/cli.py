@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 import runpy
 import sys
+import time
 from collections.abc import Callable
+
+from tqdm import tqdm
 
 from .errors import InputError
 
@@ -52,6 +55,25 @@ def run(command: Callable[[argparse.Namespace], int], arguments: argparse.Namesp
         if not expected:
             print("(--debug shows where)", file=sys.stderr)
         return 2 if expected else 1
+
+
+def counting(what: str, total: int) -> Callable[[int], None]:
+    """A bar for a job of ``total`` texts, to be called with how many are done; off a terminal one line at the end."""
+    began = time.perf_counter()
+    bar = tqdm(total=total, desc=what, unit="text", file=sys.stdout) if sys.stdout.isatty() else None
+
+    def show(done: int) -> None:
+        nonlocal total
+        if bar is not None:
+            bar.update(done - bar.n)
+        if done >= total:
+            total = sys.maxsize  # said once
+            if bar is not None:
+                bar.close()
+            else:
+                print(f"{what}: {done} texts in {time.perf_counter() - began:.1f} s", flush=True)
+
+    return show
 
 
 def main() -> None:

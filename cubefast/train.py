@@ -19,7 +19,7 @@ from .evaluation.report import table
 from .lattice.backends import facts
 from .pipeline import save_answers
 from .settings import describe_keys
-from .training.progress import counting, for_this_terminal
+from .training.progress import for_this_terminal
 from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer, TrainingResult, as_baseline, peak_memory_mb
 
@@ -35,7 +35,7 @@ def train(config: TrainingConfig) -> tuple[RunFolder, TrainingResult]:
         run.write_json("environment.json", environment)
         _announce(config, run, environment)
         dataset = open_dataset(
-            config.data, config.mode, encoder=config.encoder, cache=cache, seed=config.seed, progress=counting
+            config.data, config.mode, encoder=config.encoder, cache=cache, seed=config.seed, progress=cli.counting
         )
         parts = dataset.split(config.mode, config.seed) if isinstance(dataset, DialogueDataset) else dataset.split()
         print(

@@ -21,9 +21,11 @@ def _main(arguments: argparse.Namespace) -> int:
     values: dict[str, Any] = {"path": arguments.file}
     override(values, arguments.overrides)
     config = validated(DatasetConfig, values)
-    dataset = open_dataset(config, arguments.mode, encoder=arguments.encoder, cache=arguments.cache)
+    dataset = open_dataset(
+        config, arguments.mode, encoder=arguments.encoder, cache=arguments.cache, progress=cli.counting
+    )
     statistics = dataset.stats()
-    print(f"{config.path}, encoded by {dataset.fingerprint}\n\n{statistics}")
+    print(f"\n{config.path}, encoded by {dataset.fingerprint}\n\n{statistics}")
     report = dataset.report if isinstance(dataset, DialogueDataset) else None
     if report is not None:
         print(f"\n{report}")

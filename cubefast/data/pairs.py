@@ -65,6 +65,11 @@ class EmbeddingPairs:
         """D."""
         return self.inputs.shape[1]
 
+    def batches(self) -> Iterator[Batch]:
+        """All pairs in order, a few thousand at a time."""
+        for rows in chunks(len(self)):
+            yield self.inputs[rows], self.targets[rows], self.target_ids[rows]
+
 
 class PairDataset(Dataset[Batch]):
     """n pairs over embeddings that need not be in memory: only the rows of a batch are read.

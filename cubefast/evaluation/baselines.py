@@ -28,13 +28,13 @@ def identity() -> Baseline:
     return Baseline("identity", 0, lambda inputs: inputs)
 
 
-def mean_target(train: PairDataset, name: str = "mean answer") -> Baseline:
+def mean_target(train: PairDataset | EmbeddingPairs, name: str = "mean answer") -> Baseline:
     """The mean of the training targets, whatever the input."""
     mean = (_sums(train, lambda x, y: y.sum(dim=0)) / len(train)).float()
     return Baseline(name, mean.numel(), mean.expand_as)
 
 
-def ridge(train: PairDataset, validation: EmbeddingPairs) -> Baseline:
+def ridge(train: PairDataset | EmbeddingPairs, validation: EmbeddingPairs) -> Baseline:
     """Linear regression with an L2 penalty: W = (X'X + lambda I)^-1 X'Y on centred X and Y, and an intercept.
 
     lambda is the one of RIDGE_PENALTIES with the best mean cosine on validation; computed in float64, the training
@@ -61,7 +61,7 @@ def ridge(train: PairDataset, validation: EmbeddingPairs) -> Baseline:
     )
 
 
-def wiener(train: PairDataset, noise: float) -> Baseline:
+def wiener(train: PairDataset | EmbeddingPairs, noise: float) -> Baseline:
     """The best linear denoiser in closed form, told the noise: each principal axis of the clean training targets is
     shrunk by variance / (variance + noise^2) around their mean.
     """
@@ -76,7 +76,7 @@ def wiener(train: PairDataset, noise: float) -> Baseline:
     )
 
 
-def _sums(train: PairDataset, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _sums(train: PairDataset | EmbeddingPairs, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """The sum over parts of the training set of ``of(inputs, targets)``, in float64."""
     parts = (of(inputs.double(), targets.double()) for inputs, targets, _ in train.batches())
     total = next(parts)

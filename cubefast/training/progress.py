@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from tqdm import tqdm
@@ -100,22 +99,3 @@ class PlainLines:
 def for_this_terminal() -> Progress:
     """A live line if a person watches, else plain lines."""
     return LiveLine() if sys.stdout.isatty() else PlainLines()
-
-
-def counting(what: str, total: int) -> Callable[[int], None]:
-    """A bar for a job of ``total`` texts, to be called with how many are done; off a terminal one line at the end."""
-    began = time.perf_counter()
-    bar = tqdm(total=total, desc=what, unit="text", file=sys.stdout) if sys.stdout.isatty() else None
-
-    def show(done: int) -> None:
-        nonlocal total
-        if bar is not None:
-            bar.update(done - bar.n)
-        if done >= total:
-            total = sys.maxsize  # said once
-            if bar is not None:
-                bar.close()
-            else:
-                print(f"{what}: {done} texts in {time.perf_counter() - began:.1f} s", flush=True)
-
-    return show
