@@ -52,19 +52,47 @@ class CoreConfig(Section):
         return shape
 
 
+class LossConfig(Section):
+    """The weights of the losses, which are added up; 0 leaves one out. See cubefast.training.losses."""
+
+    cosine: float = Field(1.0, ge=0, description="1 - cosine to the target")
+    mse: float = Field(0.0, ge=0, description="squared distance to the target")
+    l1: float = Field(0.0, ge=0, description="absolute distance to the target, by the root of the dimension")
+    contrast: float = Field(0.1, ge=0, description="InfoNCE: nearer to the own target than to others")
+    triplet: float = Field(0.0, ge=0, description="the hardest other target at least a margin further away")
+    relational: float = Field(0.0, ge=0, description="similarities within a batch as among the targets")
+    preservation: float = Field(0.0, ge=0, description="similarities within a batch as among the inputs")
+    temperature: float = Field(0.05, gt=0, description="of contrast")
+    margin: float = Field(0.2, ge=0, description="of triplet, in cosine")
+    memory: int = Field(0, ge=0, description="targets of past batches kept as further negatives")
+
+    @model_validator(mode="after")
+    def _pulls_on_something(self) -> LossConfig:
+        names = ("cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation")
+        if not any(getattr(self, name) for name in names):
+            raise ValueError(f"one of {', '.join(names)} must be more than 0")
+        return self
+
+
 class OptimizationConfig(Section):
     """How it is learnt: the key ``training``."""
 
     epochs: int = Field(40, ge=1, description="passes over the training pairs at most")
-    batch_size: int = Field(64, ge=1, description="pairs per step")
+    batch_size: int = Field(64, ge=1, description="pairs per batch")
+    accumulate: int = Field(1, ge=1, description="batches per step of the optimizer")
     lr: float = Field(1e-3, gt=0, description="AdamW's learning rate at the start")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices only")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    contrast: float = Field(
-        0.1, ge=0, description="weight of InfoNCE beside 1 - cosine; 0 turns it off (dialogue only)"
+    losses: LossConfig = LossConfig()
+    schedule: Literal["plateau", "cosine", "one_cycle"] = Field(
+        "plateau", description="halve the rate without progress | warm up, then half a cosine | one cycle"
     )
-    temperature: float = Field(0.05, gt=0, description="InfoNCE's")
-    plateau: int = Field(3, ge=1, description="epochs without progress until the rate is halved")
+    plateau: int = Field(3, ge=1, description="epochs without progress until the rate is halved (plateau)")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises (the others)")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="decay per step of an average of the weights, which is what is kept; null: none"
+    )
+    keep: int = Field(2, ge=1, description="checkpoints kept in the run's folder, one per epoch")
     early_stopping: Annotated[int, Field(ge=1)] | None = Field(
         8, description="epochs without progress until training stops; null: never"
     )

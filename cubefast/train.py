@@ -13,6 +13,7 @@ from .data.cache import EmbeddingCache
 from .data.config import BUILTIN
 from .data.create import open_dataset
 from .data.datasets import DialogueDataset
+from .errors import InputError
 from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
 from .evaluation.report import table
@@ -24,12 +25,12 @@ from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer, TrainingResult, as_baseline, peak_memory_mb
 
 
-def train(config: TrainingConfig) -> tuple[RunFolder, TrainingResult]:
-    """Load, encode, train, score, and leave the run's folder."""
+def train(config: TrainingConfig, resume: RunFolder | None = None) -> tuple[RunFolder, TrainingResult]:
+    """Load, encode, train, score, and leave the run's folder; or go on with one that was stopped."""
     began = time.perf_counter()
     environment = {"command": sys.argv, **facts()}
     cache = EmbeddingCache(config.cache)
-    run = RunFolder.create(config.runs, config.name, config.mode)
+    run = resume or RunFolder.create(config.runs, config.name, config.mode)
     try:
         run.write("config.yaml", config.to_yaml())
         run.write_json("environment.json", environment)
@@ -49,7 +50,7 @@ def train(config: TrainingConfig) -> tuple[RunFolder, TrainingResult]:
         print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
         if parts.answers:
             save_answers(run, dataset.fingerprint, parts)
-        result = trainer.fit(parts.train, parts.validation)
+        result = trainer.fit(parts.train, parts.validation, resume=resume is not None)
         run.write("curves.png", training_curves(result.records, comparison.validation_lines()))
         scores = comparison.scores(as_baseline(result.core))
         run.write_json("report.json", {"scores": [each.as_dict() for each in scores]})
@@ -88,10 +89,25 @@ def _describe(core: CubicCore) -> str:
 
 
 def _main(arguments: argparse.Namespace) -> int:
+    folder = None
+    if arguments.resume is not None:
+        if arguments.config is not None:
+            raise InputError("--resume goes on with the run's own config; leave --config out")
+        if others := [item for item in arguments.overrides if not item.startswith("training.epochs=")]:
+            raise InputError(f"--resume may change training.epochs only; got {' '.join(others)}. Train anew for others")
+        folder = RunFolder.resume(arguments.resume)
+        arguments.config = folder.path / "config.yaml"
     config = TrainingConfig.load(arguments.config, arguments.overrides)
-    run, result = train(config)
+    if arguments.print_config:
+        print(config.to_yaml(), end="")
+        return 0
+    run, result = train(config, folder)
     if result.stopped == "interrupted":
-        print(f"stopped by Ctrl-C; the best core so far is in {run.path / 'best'}", file=sys.stderr)
+        print(
+            f"stopped by Ctrl-C; the best core so far is in {run.path / 'best'}. "
+            f"Go on with: python -m cubefast.train --resume {run.path}",
+            file=sys.stderr,
+        )
         return 130
     return 0
 
@@ -107,5 +123,7 @@ if __name__ == "__main__":
         metavar="NAME|FILE",
         help=f"a YAML file, or one of: {', '.join(named_configs())}",
     )
+    made.add_argument("--resume", metavar="RUN", help="go on with runs/NAME where it stopped, to the same bits")
+    made.add_argument("--print-config", action="store_true", help="print the whole config as YAML and train nothing")
     made.add_argument("overrides", nargs="*", metavar="key=value", help="such as training.lr=1e-3")
     raise SystemExit(cli.run(_main, made.parse_args()))

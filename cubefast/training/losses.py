@@ -1,10 +1,18 @@
-"""What training pulls on."""
+"""What training pulls on: each loss of [n, D] predictions, and their weighted sum.
+
+All but :func:`info_nce` and :func:`triplet` need nothing but the batch; those two also take negatives remembered from
+past batches.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, l1_loss, mse_loss, normalize, relu
+
+from ..config import LossConfig
 
 
 def cosine_loss(predicted: Tensor, target: Tensor) -> Tensor:
@@ -12,18 +20,135 @@ def cosine_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return 1 - torch.cosine_similarity(predicted, target, dim=1).mean()
 
 
-def info_nce(predicted: Tensor, target: Tensor, target_ids: Tensor, temperature: float) -> Tensor:
-    """InfoNCE over the batch: each prediction must be nearest to its own target (van den Oord et al. 2018).
+def info_nce(
+    predicted: Tensor,
+    target: Tensor,
+    target_ids: Tensor,
+    temperature: float,
+    past: Tensor | None = None,
+    past_ids: Tensor | None = None,
+) -> Tensor:
+    """InfoNCE: each prediction must be nearest to its own target (van den Oord et al. 2018), among the batch's targets
+    and those of past batches (He et al. 2020; ours need no momentum, the targets are frozen).
 
-    Targets that are the same answer as one's own (equal ``target_ids``) are no negatives and are left out.
+    Targets that are the same answer as one's own (equal ids) are no negatives and are left out.
 
     Args:
         predicted, target: [n, D].
         target_ids: int64 [n].
         temperature: what the cosines are divided by.
+        past, past_ids: remembered targets [m, D] and their ids [m].
     """
-    logits = normalize(predicted, dim=1) @ normalize(target, dim=1).T / temperature
-    same = target_ids[:, None] == target_ids[None, :]
-    same.fill_diagonal_(False)
-    own = torch.arange(len(logits))
-    return cross_entropy(logits.masked_fill(same, float("-inf")), own)
+    logits, same = _similarities(predicted, target, target_ids, past, past_ids)
+    own = torch.arange(len(predicted))
+    return cross_entropy((logits / temperature).masked_fill(same, float("-inf")), own)
+
+
+def triplet(
+    predicted: Tensor,
+    target: Tensor,
+    target_ids: Tensor,
+    margin: float,
+    past: Tensor | None = None,
+    past_ids: Tensor | None = None,
+) -> Tensor:
+    """Mean of max(0, margin - cos to the own target + cos to the nearest other), the hardest negative of the batch and
+    of past batches (Schroff et al. 2015, on cosines). The same answer is no negative; without any, a row counts 0.
+    """
+    cosines, same = _similarities(predicted, target, target_ids, past, past_ids)
+    own = cosines.diagonal()
+    same = same.clone()
+    same.fill_diagonal_(True)
+    hardest = cosines.masked_fill(same, float("-inf")).amax(dim=1)
+    return relu(margin - own + hardest).mean()
+
+
+def relational(predicted: Tensor, teacher: Tensor) -> Tensor:
+    """How far the similarities within a batch are from a teacher's: the mean squared difference of the two cosine
+    matrices, off the diagonal (Park et al. 2019, on cosines). The teacher may have another dimension.
+
+    Args:
+        predicted: [n, D].
+        teacher: [n, E].
+    """
+    if len(predicted) < 2:
+        return predicted.sum() * 0
+    ours, theirs = (normalize(x, dim=1) for x in (predicted, teacher))
+    difference = (ours @ ours.T - theirs @ theirs.T).square()
+    off_diagonal = difference.sum() - difference.diagonal().sum()
+    return off_diagonal / (len(predicted) * (len(predicted) - 1))
+
+
+class Memory:
+    """The targets of past batches, the newest ``size`` of them, as further negatives.
+
+    Attributes:
+        vectors: float32 [m, D].
+        ids: int64 [m].
+    """
+
+    def __init__(self, size: int, dim: int) -> None:
+        self.size = size
+        self.vectors = torch.empty(0, dim)
+        self.ids = torch.empty(0, dtype=torch.int64)
+
+    def remember(self, targets: Tensor, ids: Tensor) -> None:
+        """Add a batch, forget the oldest."""
+        if self.size > 0:
+            self.vectors = torch.cat([self.vectors, targets.detach()])[-self.size :]
+            self.ids = torch.cat([self.ids, ids])[-self.size :]
+
+
+def total_loss(
+    weights: LossConfig,
+    predicted: Tensor,
+    inputs: Tensor,
+    target: Tensor,
+    target_ids: Tensor,
+    memory: Memory,
+    teachers: Sequence[Tensor] = (),
+) -> tuple[Tensor, dict[str, float]]:
+    """The weighted sum of the losses whose weight is not 0, and each of them by its name, unweighted.
+
+    Args:
+        predicted: [n, D], the core's.
+        inputs: [n, D], what it was given: ``preservation`` keeps the similarities among these.
+        target: [n, D].
+        target_ids: int64 [n].
+        memory: negatives of past batches for ``contrast`` and ``triplet``.
+        teachers: [n, E] each, other teachers' embeddings of the targets for ``relational``; the target's own if none.
+    """
+    past = (memory.vectors, memory.ids) if len(memory.ids) else (None, None)
+    parts = {}
+    if weights.cosine:
+        parts["cosine"] = cosine_loss(predicted, target)
+    if weights.mse:
+        parts["mse"] = mse_loss(predicted, target) * predicted.shape[1]  # per embedding, not per number
+    if weights.l1:
+        parts["l1"] = l1_loss(predicted, target) * predicted.shape[1] ** 0.5
+    if weights.contrast:
+        parts["contrast"] = info_nce(predicted, target, target_ids, weights.temperature, *past)
+    if weights.triplet:
+        parts["triplet"] = triplet(predicted, target, target_ids, weights.margin, *past)
+    if weights.relational:
+        chosen = teachers or (target,)
+        parts["relational"] = torch.stack([relational(predicted, each) for each in chosen]).mean()
+    if weights.preservation:
+        parts["preservation"] = relational(predicted, inputs)
+    total = torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()
+    return total, {name: float(value.detach()) for name, value in parts.items()}
+
+
+def _similarities(
+    predicted: Tensor, target: Tensor, target_ids: Tensor, past: Tensor | None, past_ids: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Cosines [n, n + m] to the batch's targets and the past ones, and which of them are the same answer as the row's
+    own without being it, bool [n, n + m].
+    """
+    targets, ids = target, target_ids
+    if past is not None and past_ids is not None:
+        targets, ids = torch.cat([target, past]), torch.cat([target_ids, past_ids])
+    cosines = normalize(predicted, dim=1) @ normalize(targets, dim=1).T
+    same = target_ids[:, None] == ids[None, :]
+    same[:, : len(target)].fill_diagonal_(False)
+    return cosines, same

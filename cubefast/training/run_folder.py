@@ -14,15 +14,17 @@ from ..files import write_atomically, write_json
 
 
 class RunFolder:
-    """config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors and best/.
+    """config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors, best/ and
+    checkpoints/.
 
-    Made with :meth:`create` for a new run and :meth:`open` for a finished one.
+    Made with :meth:`create` for a new run, :meth:`resume` for a stopped one and :meth:`open` for a finished one.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._metrics: IO[str] | None = None
         self._new_parent = False
+        self._resumed = False
 
     @classmethod
     def create(cls, runs: str | Path, name: str | None, default_name: str) -> RunFolder:
@@ -71,6 +73,28 @@ class RunFolder:
             )
         return cls(path)
 
+    @classmethod
+    def resume(cls, path: str | Path) -> RunFolder:
+        """A run that was stopped. Raises ArtifactError where there is none."""
+        path = Path(path)
+        if not (path / "config.yaml").is_file():
+            raise ArtifactError(f"no run to resume at {path}: config.yaml is missing; give the folder runs/NAME")
+        run = cls(path)
+        run._resumed = True
+        return run
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where checkpoints are kept."""
+        return self.path / "checkpoints"
+
+    def keep_metrics(self, epochs: int) -> None:
+        """Drop what metrics.jsonl has beyond the first ``epochs`` lines: those epochs will be done again."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
+        if len(lines) > epochs:
+            write_atomically(path, "".join(lines[:epochs]))
+
     def write(self, name: str, content: str | bytes) -> None:
         """A file of the run, atomically."""
         write_atomically(self.path / name, content)
@@ -99,7 +123,7 @@ class RunFolder:
     def discard_if_empty(self) -> None:
         """Take the folder away again if no core was saved in it: a run that failed before it learnt anything."""
         self.close()
-        if not (self.path / "best").exists():
+        if not self._resumed and not (self.path / "best").exists():
             shutil.rmtree(self.path, ignore_errors=True)
             if self._new_parent and self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
                 self.path.parent.rmdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import resource
 import sys
@@ -15,22 +17,22 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import AdamW
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..config import TrainingConfig
 from ..core import CubicCore
 from ..data.pairs import EmbeddingPairs, PairDataset
-from ..errors import InputError
+from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline
 from ..evaluation.comparison import VALIDATION_SEED
 from ..evaluation.metrics import cosine
 from ..evaluation.report import Score, score
-from .losses import cosine_loss, info_nce
+from .losses import total_loss
 from .progress import Progress, Silent
 from .run_folder import RunFolder
+from .state import TrainingState, newest_checkpoint
 
-PROGRESS_MARGIN = 1e-4  # of validation cosine; less is not progress
+Stop = Literal["all epochs done", "no more progress", "interrupted"]
 
 
 class DivergenceError(RuntimeError):
@@ -52,7 +54,7 @@ class TrainingResult:
     best_epoch: int = 0
     val_cosine: float = -math.inf
     records: list[dict[str, Any]] = field(default_factory=list)
-    stopped: Literal["all epochs done", "no more progress", "interrupted"] = "all epochs done"
+    stopped: Stop = "all epochs done"
 
 
 class CubeTrainer:
@@ -90,13 +92,14 @@ class CubeTrainer:
             except ValueError as error:
                 raise InputError(f"core does not fit embeddings of {dim} numbers: {error}") from None
 
-    def fit(self, train: Any, validation: Any) -> TrainingResult:
+    def fit(self, train: Any, validation: Any, *, resume: bool = False) -> TrainingResult:
         """Train until the epochs are over or validation makes no more progress.
 
         Args:
             train: a :class:`PairDataset` (also one larger than memory), :class:`EmbeddingPairs`, or (inputs, targets)
                 as arrays [n, D]. In autoencoder mode the latter two get the noise of ``data.noise``.
             validation: the same; it is held in memory, with one draw of its noise.
+            resume: go on from the run's newest checkpoint, to the same bits as without the break.
 
         Returns:
             The result; ``result.core`` is also ``trainer.core``. Ctrl-C after the first epoch ends the training early
@@ -104,90 +107,126 @@ class CubeTrainer:
 
         Raises:
             InputError: the pairs or the core's sizes do not fit.
-            DivergenceError: the loss became NaN or Inf; the best core so far has been saved.
+            ArtifactError: the checkpoint to resume from is missing, damaged, or of another config or data.
+            DivergenceError: the loss became NaN or Inf; the best core so far and the last checkpoint are kept.
         """
         train = self._dataset(train)
         validation = self._dataset(validation).pairs(noisy=True, seed=VALIDATION_SEED)
         if train.dim != validation.dim:
             raise InputError(f"train has {train.dim} numbers per row, validation {validation.dim}")
         options = self.config.training
-        denoise = self.config.mode == "autoencoder"
         core = self.core = self.build_core(train.dim)
         core.reshaper.fit(part for inputs, targets, _ in train.batches(noisy=False) for part in (inputs, targets))
-        optimizer = AdamW(_decay_matrices_only(core, options.weight_decay), lr=options.lr)
-        scheduler = ReduceLROnPlateau(
-            optimizer, "max", 0.5, options.plateau, PROGRESS_MARGIN, "abs", min_lr=options.lr / 64
-        )
-        random = torch.Generator().manual_seed(self.config.seed)
-
-        result = TrainingResult(core)
-        best = _copy_of_weights(core)
-        without_progress = 0
         batches = math.ceil(len(train) / options.batch_size)
+        state = TrainingState.begin(core, options, math.ceil(batches / options.accumulate), self.config.seed)
+        identity = self._identity(train)
+        if resume:
+            self._resume(state, identity)
+
+        stopped: Stop = "all epochs done"
         self.progress.start(options.epochs, batches)
         try:
-            for epoch in range(1, options.epochs + 1):
+            for epoch in range(state.epoch + 1, options.epochs + 1):
+                if self._has_stalled(state):
+                    stopped = "no more progress"
+                    break
                 began = time.perf_counter()
-                train.set_epoch(epoch)
-                order = torch.randperm(len(train), generator=random)
-                losses, norms = [], []
-                for step, rows in enumerate(order.split(options.batch_size), start=1):
-                    inputs, targets, ids = train.batch(rows)
-                    predicted = core(inputs)
-                    loss = cosine_loss(predicted, targets)
-                    if options.contrast > 0 and not denoise:
-                        contrast = info_nce(predicted, targets, ids, options.temperature)
-                        loss = loss + options.contrast * contrast
-                    if not loss.isfinite():
-                        raise DivergenceError(
-                            f"the loss became {loss.item()} at epoch {epoch}, step {step}; the best core "
-                            "before it is kept. Lower training.lr or training.clip"
-                        )
-                    optimizer.zero_grad()
-                    loss.backward()
-                    # Numbers, not tensors: a small tensor kept from every step, between the large ones that come and
-                    # go, keeps the allocator from using their memory again, and the process grows without end.
-                    norms.append(float(clip_grad_norm_(core.parameters(), options.clip)))
-                    optimizer.step()
-                    losses.append(loss.item())
-                    self.progress.step(losses[-1])
-
-                val_cosine = float(cosine(predict(core, validation.inputs), validation.targets).mean())
+                record = {"epoch": epoch, "step": epoch * batches, **self._train_epoch(state, train, epoch)}
+                predicted = predict(state.validated, validation.inputs)
                 seconds = time.perf_counter() - began
-                record = {
-                    "epoch": epoch,
-                    "step": epoch * batches,
-                    "loss": fmean(losses),
-                    "val_cosine": val_cosine,
-                    "lr": optimizer.param_groups[0]["lr"],
-                    "gradient_norm": fmean(norms),
+                record |= {
+                    "val_cosine": float(cosine(predicted, validation.targets).mean()),
                     "pairs_per_second": len(train) / seconds,
                     "seconds": seconds,
                     "peak_memory_mb": peak_memory_mb(),
                 }
-                result.records.append(record)
+                is_best = state.take(record)
                 if self.run is not None:
                     self.run.record(record)
-                scheduler.step(val_cosine)
-                without_progress += 1
-                if val_cosine > result.val_cosine + PROGRESS_MARGIN:
-                    without_progress = 0
-                    result.best_epoch, result.val_cosine = epoch, val_cosine
-                    best = _copy_of_weights(core)
-                    if self.run is not None:
-                        self.run.save_best(core)
-                self.progress.epoch(record, result.best_epoch)
-                if options.early_stopping is not None and without_progress >= options.early_stopping:
-                    result.stopped = "no more progress"
-                    break
+                    if is_best:
+                        self.run.save_best(state.validated)
+                    state.save(self.run.checkpoints, options.keep, identity)
+                self.progress.epoch(record, state.best_epoch)
+            else:
+                if self._has_stalled(state):
+                    stopped = "no more progress"
         except KeyboardInterrupt:
-            if result.best_epoch == 0:
+            if state.best_epoch == 0:
                 raise
-            result.stopped = "interrupted"
+            stopped = "interrupted"
         finally:
             self.progress.end()
-        core.load_state_dict(best)
-        return result
+        core.load_state_dict(state.best)
+        return TrainingResult(core, state.best_epoch, state.best_value, state.records, stopped)
+
+    def _train_epoch(self, state: TrainingState, train: PairDataset, epoch: int) -> dict[str, float]:
+        """One pass over the pairs; the means of what was seen on the way."""
+        options = self.config.training
+        core, optimizer = state.core, state.optimizer
+        train.set_epoch(epoch)
+        batches = torch.randperm(len(train), generator=state.order).split(options.batch_size)
+        # Numbers, not tensors, are kept of each step: a small tensor kept between the large ones that come and go keeps
+        # the allocator from using their memory again, and the process grows without end.
+        losses, norms = [], []
+        parts: dict[str, list[float]] = {}
+        rate = optimizer.param_groups[0]["lr"]
+        for step, rows in enumerate(batches, start=1):
+            inputs, targets, ids = train.batch(rows)
+            predicted = core(inputs)
+            loss, each = total_loss(options.losses, predicted, inputs, targets, ids, state.memory)
+            if not loss.isfinite():
+                raise DivergenceError(
+                    f"the loss became {loss.item()} at epoch {epoch}, step {step}; the best core before it is kept, "
+                    "and so is the last checkpoint. Lower training.lr or training.clip"
+                )
+            (loss / options.accumulate).backward()
+            if step % options.accumulate == 0 or step == len(batches):
+                norms.append(float(clip_grad_norm_(core.parameters(), options.clip)))
+                optimizer.step()
+                optimizer.zero_grad()
+                if state.averaged is not None:
+                    state.averaged.update_parameters(core)
+                if not isinstance(state.scheduler, ReduceLROnPlateau):
+                    state.scheduler.step()
+            state.memory.remember(targets, ids)
+            losses.append(loss.item())
+            for name, value in each.items():
+                parts.setdefault(name, []).append(value)
+            self.progress.step(losses[-1])
+        means = {"loss": fmean(losses), "lr": rate, "gradient_norm": fmean(norms)}
+        return means | {f"loss_{name}": fmean(values) for name, values in parts.items() if len(parts) > 1}
+
+    def _has_stalled(self, state: TrainingState) -> bool:
+        patience = self.config.training.early_stopping
+        return patience is not None and state.without_progress >= patience
+
+    def _identity(self, train: PairDataset) -> dict[str, Any]:
+        """What a checkpoint and a resume must have in common."""
+        settings = self.config.model_dump(mode="json", exclude={"name", "runs", "cache"})
+        if self.config.training.schedule == "plateau":
+            del settings["training"]["epochs"]  # the other schedules are laid out over all epochs; this one may go on
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        data = hashlib.sha256()
+        for inputs, targets, ids in train.batches(noisy=False):
+            for part in (inputs, targets, ids):
+                data.update(part.numpy().tobytes())
+        return {"settings": digest, "training pairs": f"{len(train)}, {data.hexdigest()[:16]}"}
+
+    def _resume(self, state: TrainingState, identity: dict[str, Any]) -> None:
+        if self.run is None:
+            raise InputError("there is nothing to resume without a run's folder; give CubeTrainer a run")
+        checkpoint = newest_checkpoint(self.run.checkpoints)
+        if checkpoint is None:
+            raise ArtifactError(
+                f"{self.run.path} has no checkpoint: it stopped before its first epoch ended. Train anew"
+            )
+        state.load(checkpoint, identity)
+        self.run.keep_metrics(state.epoch)
+        if state.best_epoch:  # a best core of an epoch that is about to be done again may stand there
+            current = {name: tensor.clone() for name, tensor in state.core.state_dict().items()}
+            state.core.load_state_dict(state.best)
+            self.run.save_best(state.core)
+            state.core.load_state_dict(current)
 
     def _dataset(self, data: Any) -> PairDataset:
         if isinstance(data, PairDataset):
@@ -230,18 +269,3 @@ def peak_memory_mb() -> float:
     """The most memory this process has held, in MB (10^6 bytes)."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def _decay_matrices_only(core: CubicCore, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for the shared matrices; none for biases, gains, codes and readouts."""
-    named = dict(core.named_parameters())
-    matrices = [p for name, p in named.items() if name.split(".")[-1].startswith("w_")]
-    others = [p for name, p in named.items() if not name.split(".")[-1].startswith("w_")]
-    return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-
-
-def _copy_of_weights(core: CubicCore) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in core.state_dict().items()}

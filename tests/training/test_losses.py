@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 
-from cubefast.training.losses import cosine_loss, info_nce
+from cubefast.config import LossConfig
+from cubefast.errors import ConfigError
+from cubefast.training.losses import Memory, cosine_loss, info_nce, relational, total_loss, triplet
 
 
 def test_cosine_loss_on_a_case_done_by_hand():
@@ -34,3 +36,79 @@ def test_a_batch_of_one_answer_only_has_nothing_to_tell_apart():
     loss.backward()
     assert loss.item() == pytest.approx(0, abs=1e-6)
     assert x.grad.isfinite().all()
+
+
+def test_past_targets_are_further_negatives_unless_they_are_the_same_answer():
+    eye = torch.eye(3)
+    past = torch.tensor([[1.0, 1.0, 0.0]])
+    ids = torch.arange(3)
+    alone = info_nce(eye, eye, ids, 1.0)
+    other = info_nce(eye, eye, ids, 1.0, past, torch.tensor([9]))
+    wanted = [-math.log(math.e / (math.e + 2 + extra)) for extra in (math.exp(0.5**0.5), math.exp(0.5**0.5), 1.0)]
+    assert other.item() == pytest.approx(sum(wanted) / 3, abs=1e-6)
+    same = info_nce(eye, eye, ids, 1.0, past, torch.tensor([0]))
+    assert alone < same < other
+
+
+def test_triplet_on_a_case_done_by_hand():
+    target = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    predicted = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    # row 0: 0.2 - 0.707 + 0.707; row 1: 0.2 - 1 + 0 < 0
+    assert triplet(predicted, target, torch.tensor([0, 1]), 0.2).item() == pytest.approx(0.1, abs=1e-6)
+    assert triplet(predicted, target, torch.tensor([3, 3]), 0.2).item() == 0, "the same answer is no negative"
+    harder = triplet(predicted, target, torch.tensor([0, 1]), 0.2, torch.tensor([[0.0, 2.0]]), torch.tensor([7]))
+    assert harder.item() == pytest.approx((0.2 + 0.2) / 2, abs=1e-6)
+
+
+def test_relational_compares_similarities_and_a_teacher_may_have_another_dimension():
+    x = torch.randn(6, 4)
+    turned = x @ torch.linalg.qr(torch.randn(4, 4))[0]
+    assert relational(x, 3 * turned).item() == pytest.approx(0, abs=1e-10)
+    a, b = torch.eye(2), torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    assert relational(a, b).item() == pytest.approx(0.5, abs=1e-6)
+    assert relational(a[:1], b[:1]).item() == 0
+
+
+def test_the_memory_keeps_the_newest():
+    memory = Memory(3, 2)
+    for i in range(4):
+        memory.remember(torch.full((1, 2), float(i)), torch.tensor([i]))
+    assert memory.ids.tolist() == [1, 2, 3]
+    assert memory.vectors[:, 0].tolist() == [1.0, 2.0, 3.0]
+    memory.remember(torch.zeros(5, 2), torch.arange(5))
+    assert memory.ids.tolist() == [2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation"])
+def test_each_loss_goes_down_when_it_alone_is_followed(name):
+    torch.manual_seed(3)
+    inputs, target = torch.randn(16, 8), torch.randn(16, 8)
+    weights = LossConfig(**{"cosine": 0, "contrast": 0, name: 1})
+    predicted = (target + 0.9 * torch.randn(16, 8)).requires_grad_()
+
+    def loss():
+        return total_loss(weights, predicted, inputs, target, torch.arange(16), Memory(0, 8))
+
+    before, parts = loss()
+    assert parts == {name: pytest.approx(before.item())}
+    optimizer = torch.optim.Adam([predicted], lr=0.05)
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss()[0].backward()
+        optimizer.step()
+    assert loss()[0] < 0.8 * before
+
+
+def test_losses_are_added_up_by_their_weights():
+    x, y, ids = torch.randn(5, 4), torch.randn(5, 4), torch.arange(5)
+    total, parts = total_loss(LossConfig(cosine=2, mse=0.5, contrast=0), x, x, y, ids, Memory(0, 4))
+    assert set(parts) == {"cosine", "mse"}
+    assert total.item() == pytest.approx(2 * parts["cosine"] + 0.5 * parts["mse"], rel=1e-5)
+    assert parts["mse"] == pytest.approx((x - y).square().sum(dim=1).mean().item(), rel=1e-5)
+
+
+def test_no_loss_at_all_is_refused():
+    from cubefast import TrainingConfig
+
+    with pytest.raises(ConfigError, match=r"training.losses: one of cosine, mse, .* must be more than 0"):
+        TrainingConfig.load({"training": {"losses": {"cosine": 0, "contrast": 0}}})

@@ -8,7 +8,7 @@ import torch
 
 from cubefast import CubeTrainer, CubicCore, EmbeddingPairs
 from cubefast.errors import InputError
-from cubefast.training import trainer as trainer_module
+from cubefast.training import state as state_module
 from cubefast.training.progress import Silent
 from cubefast.training.run_folder import RunFolder
 from cubefast.training.trainer import DivergenceError
@@ -118,7 +118,7 @@ def test_ctrl_c_after_an_epoch_returns_what_there_is():
 
 def test_only_shared_matrices_are_decayed():
     core = CubeTrainer(SMALL).build_core(24)
-    decayed, free = trainer_module._decay_matrices_only(core, 0.1)
+    decayed, free = state_module._decay_matrices_only(core, 0.1)
     names = {id(p): name for name, p in core.named_parameters()}
     assert {names[id(p)] for p in decayed["params"]} == {"w_input", "lattice.w_perceive", "lattice.w_update"}
     assert len(decayed["params"]) + len(free["params"]) == len(names)

@@ -1,0 +1,225 @@
+"""Everything a training needs to go on exactly where it was: what is in memory, and a checkpoint of it on the disk.
+
+A checkpoint is a folder of two files, ``state.safetensors`` (every tensor) and ``state.json`` (every number); nothing
+is pickled. It is written beside its place, flushed, and renamed into it, so it is whole or not there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..config import OptimizationConfig
+from ..core import CubicCore
+from ..errors import ArtifactError
+from ..files import flush_folder, write_atomically
+from .losses import Memory
+
+CHECKPOINT_VERSION = 1
+PROGRESS_MARGIN = 1e-4  # of validation cosine; less is not progress
+_STATE, _TENSORS = "state.json", "state.safetensors"
+
+
+@dataclass
+class TrainingState:
+    """A training between two epochs.
+
+    Attributes:
+        core: with the weights of the last step.
+        optimizer, scheduler: AdamW, and what sets its learning rate.
+        averaged: the exponential moving average of the weights, or None.
+        memory: targets of past batches.
+        order: draws the order of the pairs.
+        epoch: how many are done.
+        best, best_epoch, best_value: the weights that validated best, when, and their validation cosine.
+        without_progress: epochs since.
+        records: one mapping per epoch, as in metrics.jsonl.
+    """
+
+    core: CubicCore
+    optimizer: AdamW
+    scheduler: ReduceLROnPlateau | LRScheduler
+    averaged: AveragedModel | None
+    memory: Memory
+    order: torch.Generator
+    best: dict[str, Tensor]
+    epoch: int = 0
+    best_epoch: int = 0
+    best_value: float = -math.inf
+    without_progress: int = 0
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, core: CubicCore, options: OptimizationConfig, steps_per_epoch: int, seed: int) -> TrainingState:
+        """Before the first epoch."""
+        optimizer = AdamW(_decay_matrices_only(core, options.weight_decay), lr=options.lr)
+        average = get_ema_multi_avg_fn(options.ema) if options.ema is not None else None
+        return cls(
+            core,
+            optimizer,
+            _scheduler(optimizer, options, steps_per_epoch),
+            AveragedModel(core, multi_avg_fn=average) if average is not None else None,
+            Memory(options.losses.memory, core.dim),
+            torch.Generator().manual_seed(seed),
+            _copy_of_weights(core),
+        )
+
+    @property
+    def validated(self) -> CubicCore:
+        """The core that is validated and kept: the averaged one, if there is one."""
+        if self.averaged is None:
+            return self.core
+        module = self.averaged.module
+        assert isinstance(module, CubicCore)
+        return module
+
+    def take(self, record: dict[str, Any]) -> bool:
+        """End an epoch with this record; whether it is the best so far."""
+        self.epoch = record["epoch"]
+        self.records.append(record)
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(record["val_cosine"])
+        self.without_progress += 1
+        if record["val_cosine"] <= self.best_value + PROGRESS_MARGIN:
+            return False
+        self.without_progress = 0
+        self.best_epoch, self.best_value = self.epoch, record["val_cosine"]
+        self.best = _copy_of_weights(self.validated)
+        return True
+
+    def save(self, checkpoints: Path, keep: int, identity: dict[str, Any]) -> None:
+        """Write ``checkpoints/epoch-0007`` and delete all but the newest ``keep``.
+
+        Args:
+            identity: what a later resume must match, such as the data's fingerprint.
+        """
+        optimizer = self.optimizer.state_dict()
+        tensors = {f"core.{name}": tensor for name, tensor in self.core.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        if self.averaged is not None:
+            tensors |= {f"averaged.{name}": tensor for name, tensor in self.averaged.state_dict().items()}
+        for number, values in optimizer["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in values.items()}
+        tensors |= {
+            "memory.vectors": self.memory.vectors,
+            "memory.ids": self.memory.ids,
+            "order": self.order.get_state(),
+        }
+        numbers = {
+            "checkpoint_version": CHECKPOINT_VERSION,
+            "identity": identity,
+            "epoch": self.epoch,
+            "best_epoch": self.best_epoch,
+            "best_value": self.best_value,
+            "without_progress": self.without_progress,
+            "records": self.records,
+            "param_groups": optimizer["param_groups"],
+            "scheduler": self.scheduler.state_dict(),
+        }
+        checkpoints.mkdir(exist_ok=True)
+        place = checkpoints / f"epoch-{self.epoch:04d}"
+        unfinished = checkpoints / f".{place.name}"
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed here
+        unfinished.mkdir()
+        contiguous = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
+        write_atomically(unfinished / _TENSORS, safetensors.torch.save(contiguous))
+        write_atomically(unfinished / _STATE, json.dumps(numbers))
+        shutil.rmtree(place, ignore_errors=True)
+        unfinished.replace(place)
+        flush_folder(checkpoints)
+        for old in sorted(checkpoints.glob("epoch-*"))[:-keep]:
+            shutil.rmtree(old)
+
+    def load(self, checkpoint: Path, identity: dict[str, Any]) -> None:
+        """Become what :meth:`save` wrote.
+
+        Raises ArtifactError for a checkpoint that is damaged, of another version, or of something else.
+        """
+        try:
+            numbers = json.loads((checkpoint / _STATE).read_text())
+            tensors = safetensors.torch.load((checkpoint / _TENSORS).read_bytes())
+            if numbers["checkpoint_version"] != CHECKPOINT_VERSION:
+                raise ArtifactError(
+                    f"{checkpoint} is of version {numbers['checkpoint_version']}; this cubefast reads version "
+                    f"{CHECKPOINT_VERSION}. Use the cubefast that wrote it"
+                )
+            for name, now in identity.items():
+                if (then := numbers["identity"].get(name)) != now:
+                    raise ArtifactError(f"{checkpoint} was made with {name} {then}, and now it is {now}; train anew")
+            self._become(numbers, tensors)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
+            if isinstance(error, ArtifactError):
+                raise
+            raise ArtifactError(
+                f"the checkpoint {checkpoint} cannot be read: {error}. Delete it to go on from the one before"
+            ) from None
+
+    def _become(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        def under(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+        self.core.load_state_dict(under("core."))
+        self.best = under("best.")
+        if self.averaged is not None:
+            self.averaged.load_state_dict(under("averaged."))
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in under("optimizer.").items():
+            number, _, key = name.partition(".")
+            state.setdefault(int(number), {})[key] = tensor
+        self.optimizer.load_state_dict({"state": state, "param_groups": numbers["param_groups"]})
+        self.scheduler.load_state_dict(numbers["scheduler"])
+        self.memory.vectors, self.memory.ids = tensors["memory.vectors"], tensors["memory.ids"]
+        self.order.set_state(tensors["order"])
+        for name in ("epoch", "best_epoch", "best_value", "without_progress", "records"):
+            setattr(self, name, numbers[name])
+
+
+def newest_checkpoint(checkpoints: Path) -> Path | None:
+    """The last one that was finished; None where there is none."""
+    return max(checkpoints.glob("epoch-*"), default=None)
+
+
+def _scheduler(
+    optimizer: Optimizer, options: OptimizationConfig, steps_per_epoch: int
+) -> ReduceLROnPlateau | LRScheduler:
+    steps = options.epochs * steps_per_epoch
+    if options.schedule == "plateau":
+        return ReduceLROnPlateau(optimizer, "max", 0.5, options.plateau, PROGRESS_MARGIN, "abs", min_lr=options.lr / 64)
+    if options.schedule == "one_cycle":
+        return OneCycleLR(optimizer, options.lr, total_steps=steps + 1, pct_start=max(options.warmup, 0.01))
+    warm = round(options.warmup * steps)
+
+    def factor(step: int) -> float:
+        """Linear warm-up, then half a cosine down to 0."""
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def _decay_matrices_only(core: CubicCore, weight_decay: float) -> list[dict[str, Any]]:
+    """Weight decay for the shared matrices; none for biases, gains, codes and readouts."""
+    named = dict(core.named_parameters())
+    matrices = [p for name, p in named.items() if name.split(".")[-1].startswith("w_")]
+    others = [p for name, p in named.items() if not name.split(".")[-1].startswith("w_")]
+    return [
+        {"params": matrices, "weight_decay": weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+
+
+def _copy_of_weights(core: CubicCore) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in core.state_dict().items()}

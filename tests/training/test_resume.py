@@ -1,0 +1,187 @@
+"""A training that is stopped and resumed ends with the same bits as one that is not."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cubefast import CubeTrainer, EmbeddingPairs
+from cubefast.errors import ArtifactError, InputError
+from cubefast.training.progress import Silent
+from cubefast.training.run_folder import RunFolder
+
+SMALL = {"state_size": 4, "hidden_size": 8, "steps": 3, "code_size": 2}
+VARIANTS = {
+    "plateau": {"plateau": 1, "early_stopping": None},
+    "cosine, averaged, accumulated": {"schedule": "cosine", "warmup": 0.2, "ema": 0.9, "accumulate": 3},
+    "one cycle, memory": {"schedule": "one_cycle", "losses": {"contrast": 0.3, "memory": 40}},
+}
+
+
+class Killed(BaseException):
+    """Stands for a process that ends in the middle of an epoch."""
+
+
+class StopAt(Silent):
+    """Ends the training at a step of an epoch."""
+
+    def __init__(self, epoch, step):
+        self.wanted, self.now = (epoch, step), [1, 0]
+
+    def step(self, loss):
+        self.now[1] += 1
+        if tuple(self.now) == self.wanted:
+            raise Killed
+
+    def epoch(self, record, best_epoch):
+        self.now = [record["epoch"] + 1, 0]
+
+
+def pairs(count, seed):
+    random = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(count, 12, generator=random)
+    return EmbeddingPairs.of(inputs, inputs + inputs.roll(1, dims=1))
+
+
+def trainer(run, mode="dialogue", progress=None, **training):
+    config = {"mode": mode, "core": SMALL, "training": {"epochs": 5, "batch_size": 16, "lr": 0.01, **training}}
+    return CubeTrainer(config, run, progress)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Makes run folders, closed at the end."""
+    runs = []
+
+    def make(name):
+        runs.append(RunFolder.create(tmp_path, name, "x"))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.close()
+
+
+def weights(core):
+    return {name: tensor.clone() for name, tensor in core.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("mode", ["dialogue", "autoencoder"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stopped_and_resumed_is_the_same_as_never_stopped(folder, variant, mode):
+    data = (pairs(100, 0), pairs(30, 1))
+    whole = folder("whole")
+    wanted = trainer(whole, mode, **VARIANTS[variant]).fit(*data)
+
+    broken = folder("broken")
+    with pytest.raises(Killed):
+        trainer(broken, mode, StopAt(3, 2), **VARIANTS[variant]).fit(*data)
+    resumed = trainer(broken, mode, **VARIANTS[variant]).fit(*data, resume=True)
+
+    assert same(weights(resumed.core), weights(wanted.core))
+    assert resumed.best_epoch == wanted.best_epoch
+    times = {"seconds", "pairs_per_second", "peak_memory_mb"}
+    for ours, theirs in zip(resumed.records, wanted.records, strict=True):
+        assert {k: v for k, v in ours.items() if k not in times} == {k: v for k, v in theirs.items() if k not in times}
+    last = "checkpoints/epoch-0005/state.safetensors"
+    assert same(load_file(broken.path / last), load_file(whole.path / last)), "optimizer, averages and generators too"
+    lines = [json.loads(line) for line in (broken.path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
+    assert sorted(p.name for p in broken.checkpoints.iterdir()) == ["epoch-0004", "epoch-0005"]
+
+
+def test_a_finished_plateau_run_may_go_on_for_more_epochs(folder):
+    data = (pairs(60, 0), pairs(20, 1))
+    long = trainer(folder("a"), epochs=4).fit(*data)
+    run = folder("b")
+    trainer(run, epochs=2).fit(*data)
+    assert same(weights(trainer(run, epochs=4).fit(*data, resume=True).core), weights(long.core))
+
+
+def test_a_checkpoint_of_something_else_is_refused_in_words(folder):
+    data = (pairs(60, 0), pairs(20, 1))
+    run = folder("a")
+    with pytest.raises(ArtifactError, match="has no checkpoint: it stopped before its first epoch ended"):
+        trainer(run).fit(*data, resume=True)
+    trainer(run, epochs=1).fit(*data)
+    with pytest.raises(ArtifactError, match=r"epoch-0001 was made with settings \w+, and now it is \w+; train anew"):
+        trainer(run, epochs=2, lr=0.5).fit(*data, resume=True)
+    with pytest.raises(ArtifactError, match=r"was made with training pairs 60, \w+, and now it is 50, \w+"):
+        trainer(run, epochs=2).fit(pairs(50, 0), data[1], resume=True)
+    with pytest.raises(InputError, match="nothing to resume without a run's folder"):
+        trainer(None).fit(*data, resume=True)
+    state = run.checkpoints / "epoch-0001" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(ArtifactError, match=r"the checkpoint .*epoch-0001 cannot be read: .* Delete it to go on from"):
+        trainer(run, epochs=2).fit(*data, resume=True)
+    state.with_name("state.json").write_text('{"checkpoint_version": 99}')
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        trainer(run, epochs=2).fit(*data, resume=True)
+
+
+def command(*arguments, cwd):
+    return [sys.executable, "-W", "error", "-m", "cubefast.train", *arguments], {"cwd": cwd, "text": True}
+
+
+def test_a_killed_run_resumes_from_the_command_line_to_the_same_bits(tmp_path):
+    """Killed several times at moments that are spread over its whole life, then resumed to the end."""
+    small = ["encoder=hashing:32", "core.state_size=4", "core.hidden_size=8", "core.steps=4", "training.epochs=6"]
+    arguments, options = command("name=whole", *small, cwd=tmp_path)
+    done = subprocess.run(arguments, capture_output=True, **options)
+    assert done.returncode == 0, done.stderr
+
+    arguments, options = command("name=killed", *small, cwd=tmp_path)
+    run = tmp_path / "runs" / "killed"
+    for attempt in range(4):
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+        wanted = run / "checkpoints" / f"epoch-{attempt + 1:04d}"
+        until = time.monotonic() + 120
+        while not wanted.exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.001)
+        time.sleep(0.013 * attempt)  # into the save, or the next epoch
+        process.kill()
+        process.wait()
+        arguments, options = command("--resume", "runs/killed", cwd=tmp_path)
+    resumed = subprocess.run(arguments, capture_output=True, **options)
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("best/model.safetensors", "checkpoints/epoch-0006/state.safetensors"):
+        assert same(load_file(run / name), load_file(tmp_path / "runs" / "whole" / name)), name
+    scores = [json.loads((tmp_path / "runs" / name / "report.json").read_text()) for name in ("whole", "killed")]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume", "runs/none"], "no run to resume at runs/none: config.yaml is missing; give the folder runs/NAME"),
+        (["--resume", "r", "training.lr=1"], "--resume may change training.epochs only; got training.lr=1"),
+        (["--resume", "r", "--config", "quick"], "--resume goes on with the run's own config; leave --config out"),
+        (["--resume", "r"], "has no checkpoint"),
+    ],
+)
+def test_what_cannot_be_resumed_is_one_message_and_exit_code_2(tmp_path, arguments, message):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "config.yaml").write_text("encoder: hashing:32\n")
+    call, options = command(*arguments, cwd=tmp_path)
+    done = subprocess.run(call, capture_output=True, **options)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_print_config_prints_a_config_that_can_be_given_back(tmp_path):
+    call, options = command("--print-config", "training.lr=0.5", "data=x.jsonl", cwd=tmp_path)
+    done = subprocess.run(call, capture_output=True, **options)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "c.yaml").write_text(done.stdout)
+    call, options = command("--print-config", "--config", "c.yaml", cwd=tmp_path)
+    assert subprocess.run(call, capture_output=True, **options).stdout == done.stdout
+    assert list(tmp_path.iterdir()) == [tmp_path / "c.yaml"]
