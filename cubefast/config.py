@@ -74,6 +74,17 @@ class LossConfig(Section):
         return self
 
 
+class CurriculumConfig(Section):
+    """Easy pairs first; see cubefast.training.curriculum."""
+
+    order: Literal["none", "cosine", "length", "loss"] = Field(
+        "none", description="what is easy: alike pairs | short ones | what the core does well already"
+    )
+    pacing: Literal["linear", "root", "step"] = Field("linear", description="how the harder ones join in")
+    start: float = Field(0.3, gt=0, le=1, description="share of the pairs, the easiest, in the first epoch")
+    epochs: int = Field(10, ge=1, description="epochs until all pairs are in")
+
+
 class OptimizationConfig(Section):
     """How it is learnt: the key ``training``."""
 
@@ -83,7 +94,9 @@ class OptimizationConfig(Section):
     lr: float = Field(1e-3, gt=0, description="AdamW's learning rate at the start")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices only")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
+    input_noise: float = Field(0.0, ge=0, description="Gaussian noise on the inputs of question -> answer pairs")
     losses: LossConfig = LossConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
     schedule: Literal["plateau", "cosine", "one_cycle"] = Field(
         "plateau", description="halve the rate without progress | warm up, then half a cosine | one cycle"
     )
@@ -103,11 +116,16 @@ class TrainingConfig(Section):
 
     name: str | None = Field(None, description="the run's folder; null: the mode, with a number when it is taken")
     runs: str = Field("runs", description="the folder that runs are put in")
-    mode: Literal["dialogue", "autoencoder"] = Field(
-        "dialogue", description="question -> answer, or noisy embedding -> clean"
+    mode: Literal["dialogue", "autoencoder", "mixed"] = Field(
+        "dialogue", description="question -> answer | noisy embedding -> clean | both"
     )
+    mix: float = Field(0.3, gt=0, lt=1, description="share of noisy embeddings among the pairs (mixed)")
+    init_from: str | None = Field(None, description="a run whose best core is begun from; null: a fresh core")
     encoder: str = Field("static", description="the frozen teacher: static[:64|128|256], hashing[:DIM]")
     cache: str | None = Field(None, description="folder of cached embeddings; null: the user's cache")
+    cache_limit_mb: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="size of the cache, above which what was used longest ago goes; null: no limit"
+    )
     seed: int = Field(0, ge=0, description="of the weights, the order and the noise")
     data: DatasetConfig = Field(DatasetConfig(), description="data=FILE is short for data.path=FILE")
     core: CoreConfig = CoreConfig()

@@ -29,7 +29,8 @@ def train(config: TrainingConfig, resume: RunFolder | None = None) -> tuple[RunF
     """Load, encode, train, score, and leave the run's folder; or go on with one that was stopped."""
     began = time.perf_counter()
     environment = {"command": sys.argv, **facts()}
-    cache = EmbeddingCache(config.cache)
+    limit = config.cache_limit_mb * 1_000_000 if config.cache_limit_mb is not None else None
+    cache = EmbeddingCache(config.cache, limit_bytes=limit)
     run = resume or RunFolder.create(config.runs, config.name, config.mode)
     try:
         run.write("config.yaml", config.to_yaml())
@@ -38,14 +39,15 @@ def train(config: TrainingConfig, resume: RunFolder | None = None) -> tuple[RunF
         dataset = open_dataset(
             config.data, config.mode, encoder=config.encoder, cache=cache, seed=config.seed, progress=cli.counting
         )
-        parts = dataset.split(config.mode, config.seed) if isinstance(dataset, DialogueDataset) else dataset.split()
+        single = "autoencoder" if config.mode == "autoencoder" else "dialogue"
+        parts = dataset.split(single, config.seed) if isinstance(dataset, DialogueDataset) else dataset.split()
         print(
             f"data        {len(dataset)} pairs, {len(parts.answers)} answers; train {len(parts.train)}, "
             f"validation {len(parts.validation)}, "
             + ", ".join(f"{name} {len(pairs)}" for name, pairs in parts.tests.items())
         )
         run.write_json("data.json", dataset.stats().as_dict())
-        comparison = Comparison(parts, config.mode, config.data.noise)
+        comparison = Comparison(parts, single, config.data.noise)
         trainer = CubeTrainer(config, run, for_this_terminal())
         print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
         if parts.answers:
@@ -53,6 +55,9 @@ def train(config: TrainingConfig, resume: RunFolder | None = None) -> tuple[RunF
         result = trainer.fit(parts.train, parts.validation, resume=resume is not None)
         run.write("curves.png", training_curves(result.records, comparison.validation_lines()))
         scores = comparison.scores(as_baseline(result.core))
+        if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
+            alone = dataset.split("autoencoder", config.seed)
+            scores += Comparison(alone, "autoencoder", config.data.noise).scores(as_baseline(result.core))
         run.write_json("report.json", {"scores": [each.as_dict() for each in scores]})
     except BaseException:
         run.discard_if_empty()

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from safetensors import safe_open
 
+from cubefast.config import named_configs
+
 SMALL = ["encoder=hashing:32", "core.state_size=4", "core.hidden_size=8", "core.steps=4", "training.epochs=2"]
 
 
@@ -54,6 +56,7 @@ def test_train_leaves_a_whole_run_folder(finished):
     assert {f.name for f in run.iterdir()} == {
         "answers.safetensors",
         "best",
+        "checkpoints",
         "config.yaml",
         "curves.png",
         "data.json",
@@ -91,6 +94,24 @@ def test_the_pipeline_is_the_same_in_python(finished):
     assert [answer.score for answer in among_others] == pytest.approx([answer.score for answer in one], abs=1e-5)
     printed = command("ask", "runs/small", "How do vaccines work?", cwd=finished[0]).stdout
     assert one[0].text.split()[0] in printed.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", named_configs())
+def test_every_named_config_trains_on_a_small_budget(tmp_path, name):
+    done = command("train", "--config", name, "name=r", *SMALL, "cache_limit_mb=50", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "saved in runs/r" in done.stdout
+
+
+def test_a_mixed_run_is_scored_both_ways_and_shows_its_curriculum(tmp_path):
+    curriculum = ["training.curriculum.order=length", "training.curriculum.start=0.5", "training.curriculum.epochs=2"]
+    done = command("train", "mode=mixed", "name=r", *SMALL, *curriculum, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/2  easiest 50%  loss" in done.stdout
+    assert "unseen group (" in done.stdout
+    assert "unseen group, noise 0.05 (" in done.stdout
+    again = command("train", "init_from=runs/r", "name=s", *SMALL, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
 
 
 def test_autoencoder_mode_stands_beside_its_baselines(tmp_path):
@@ -157,7 +178,7 @@ def test_a_centred_run_answers_as_it_was_trained(tmp_path):
     ("arguments", "message"),
     [
         (["train", "training.lrr=1"], "training.lrr: no such key; did you mean training.lr?"),
-        (["train", "mode=fast"], "mode: input should be 'dialogue' or 'autoencoder'; got 'fast'"),
+        (["train", "mode=fast"], "mode: input should be 'dialogue', 'autoencoder' or 'mixed'; got 'fast'"),
         (["train", "--config", "none.yaml"], "config none.yaml: no such file"),
         (["train", "data=none.jsonl"], "no data file none.jsonl"),
         (["train", "data=empty.jsonl"], "empty.jsonl has no question/answer pairs"),

@@ -45,7 +45,7 @@ def test_every_named_config_holds(name):
         (["training.lr=fast"], "training.lr: input should be a valid number.*got 'fast'"),
         (["training.lr=.inf"], "training.lr: input should be a finite number; got inf"),
         (["training.epochs=2.5"], "training.epochs: input should be a valid integer.*got 2.5"),
-        (["mode=chat"], "mode: input should be 'dialogue' or 'autoencoder'; got 'chat'"),
+        (["mode=chat"], "mode: input should be 'dialogue', 'autoencoder' or 'mixed'; got 'chat'"),
         (["core.shape=[1,2]"], "core.shape"),
         (["core.shape=[0,2,2]"], r"core.shape: every side must be at least 1; got \[0, 2, 2\]"),
         (["training.epochs"], "'training.epochs': expected key=value, such as training.lr=1e-3"),
@@ -76,7 +76,7 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content, message):
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"no such file. Give a YAML file, or one of: autoencoder, dialogue, quick"):
+    with pytest.raises(ConfigError, match=r"no such file. Give a YAML file, or one of: autoencoder, dialogue, mixed, quick"):
         TrainingConfig.load(tmp_path / "none.yaml")
 
 

@@ -20,7 +20,7 @@ from .dialogues import Dialogue, normalize
 from .encoders import Embeddings
 from .pairs import PairDataset
 from .quality import QualityReport
-from .splits import Split, split_dialogues, split_texts, split_vectors
+from .splits import Split, check_leaks, split_dialogues, split_texts, split_vectors
 from .statistics import DatasetStatistics, Spread, cosines
 from .vectors import Preparation, Vectors, chunks
 
@@ -92,6 +92,7 @@ class DialogueDataset(PairDataset):
             ids,
             weights=_context_weights(question_rows, config.context),
             prepare=Preparation(normalize=config.normalize),
+            lengths=np.array([len(d.question) + len(d.answer) for d in dialogues], np.int64),
         )
         self.dialogues = list(dialogues)
         self.config = config
@@ -110,6 +111,7 @@ class DialogueDataset(PairDataset):
         Raises InputError when there are too few groups.
         """
         split = split_dialogues(self.dialogues, self.config.split)
+        check_leaks(*([self.dialogues[row] for row in rows] for rows in (split.train, split.unseen_group)))
         if mode == "dialogue":
             parts = [
                 self.subset(rows)
@@ -181,7 +183,10 @@ class AutoencoderDataset(PairDataset):
         self.config = config or DatasetConfig()
         rows = np.arange(len(vectors))
         prepare = Preparation(normalize=self.config.normalize)
-        super().__init__(vectors, rows, rows, rows, prepare=prepare, noise=self.config.noise, seed=seed)
+        lengths = None if texts is None else np.array([len(text) for text in texts], np.int64)
+        super().__init__(
+            vectors, rows, rows, rows, prepare=prepare, noise=self.config.noise, seed=seed, lengths=lengths
+        )
         self.texts = texts
         self.fingerprint = fingerprint
         self.cache = cache

@@ -82,7 +82,9 @@ class PairDataset(Dataset[Batch]):
         weights: float32 [n, W] of the inputs' vectors; None: each 1.
         prepare: done to every embedding. An input of several vectors is prepared again after they are added up.
         noise: added to the inputs, drawn anew in every epoch; None: none.
+        noisy: bool [n], which inputs get it; None: all.
         seed: of the noise.
+        lengths: characters of each pair, for a curriculum; None: not known.
 
     An item is (input [D], target [D], target id). It depends on its number, the seed and the epoch alone, not on who
     asks for it or in what order: several DataLoader workers give what one gives.
@@ -98,7 +100,9 @@ class PairDataset(Dataset[Batch]):
         weights: Embeddings | None = None,
         prepare: Preparation | None = None,
         noise: NoiseConfig | None = None,
+        noisy: NDArray[np.bool_] | None = None,
         seed: int = 0,
+        lengths: NDArray[np.int64] | None = None,
     ) -> None:
         self.vectors = vectors
         self.input_rows = inputs if inputs.ndim == 2 else inputs[:, None]
@@ -107,7 +111,9 @@ class PairDataset(Dataset[Batch]):
         self.weights = weights
         self.prepare = prepare or Preparation()
         self.noise = noise
+        self.noisy = noisy
         self.seed = seed
+        self.lengths = lengths
         self.epoch = 0
 
     @classmethod
@@ -137,7 +143,8 @@ class PairDataset(Dataset[Batch]):
         places = np.asarray(rows, dtype=np.int64)
         inputs = self._inputs(places)
         if noisy and self.noise is not None:
-            inputs = add_noise(inputs, places, self.noise, self.seed, self.epoch)
+            here = np.arange(len(places)) if self.noisy is None else np.flatnonzero(self.noisy[places])
+            inputs[here] = add_noise(inputs[here], places[here], self.noise, self.seed, self.epoch)
         targets = self.prepare(self.vectors.gather(self.target_rows[places]))
         return torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(self.target_ids[places])
 
@@ -193,7 +200,41 @@ class PairDataset(Dataset[Batch]):
             weights=None if self.weights is None else self.weights[places],
             prepare=self.prepare,
             noise=self.noise,
+            noisy=None if self.noisy is None else self.noisy[places],
             seed=self.seed,
+            lengths=None if self.lengths is None else self.lengths[places],
+        )
+
+    def with_noise(self, noise: NoiseConfig, seed: int) -> PairDataset:
+        """The same pairs with this noise on every input."""
+        found = self.subset(np.arange(len(self)))
+        found.noise, found.noisy, found.seed = noise, None, seed
+        return found
+
+    def mixed(self, share: float, noise: NoiseConfig, seed: int) -> PairDataset:
+        """These pairs and, as ``share`` of the whole, single embeddings of theirs with noise -> themselves.
+
+        Which embeddings, follows from the seed; where there are too few, they come several times.
+        """
+        singles = np.unique(np.concatenate([self.input_rows[:, 0], self.target_rows]))
+        count = round(len(self) * share / (1 - share))
+        chosen = np.resize(np.random.default_rng(seed).permutation(singles), count)
+        width = self.input_rows.shape[1]
+        alone = np.full((count, width), -1, np.int64)
+        alone[:, 0] = chosen
+        weights = None if self.weights is None else np.concatenate([self.weights, np.ones((count, width), np.float32)])
+        lengths = None if self.lengths is None else np.concatenate([self.lengths, np.zeros(count, np.int64)])
+        return PairDataset(
+            self.vectors,
+            np.concatenate([self.input_rows, alone]),
+            np.concatenate([self.target_rows, chosen]),
+            np.concatenate([self.target_ids, self.target_ids.max(initial=-1) + 1 + chosen]),
+            weights=weights,
+            prepare=self.prepare,
+            noise=noise,
+            noisy=np.arange(len(self) + count) >= len(self),
+            seed=seed,
+            lengths=lengths,
         )
 
     def batches(self, *, noisy: bool = True) -> Iterator[Batch]:

@@ -93,7 +93,8 @@ def _split_hashes(hashes: Iterable[int], shares: SplitConfig) -> Split:
 def check_leaks(train: Iterable[Dialogue], test: Iterable[Dialogue]) -> None:
     """Raise InputError if a question or an answer of ``test`` (in normal form) is also in ``train``.
 
-    For files that somebody else has split: a test that was trained on measures memory.
+    A test that was trained on measures memory. Splits made here are checked too, and files that somebody else has split
+    can be.
     """
     seen = {normalize(text) for dialogue in train for text in (dialogue.question, dialogue.answer)}
     leaks = [text for dialogue in test for text in (dialogue.question, dialogue.answer) if normalize(text) in seen]

@@ -12,8 +12,8 @@ from tqdm import tqdm
 class Progress(Protocol):
     """What the trainer tells while it trains."""
 
-    def start(self, epochs: int, batches: int) -> None:
-        """Training begins."""
+    def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
+        """Training begins, or goes on, with so many of all its epochs and batches done."""
 
     def step(self, loss: float) -> None:
         """A batch is done."""
@@ -28,7 +28,7 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
-    def start(self, epochs: int, batches: int) -> None:
+    def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
         """Nothing."""
 
     def step(self, loss: float) -> None:
@@ -44,12 +44,13 @@ class Silent:
 class LiveLine:
     """One line that is rewritten: epoch, loss, validation cosine, pairs/s, time left."""
 
-    def start(self, epochs: int, batches: int) -> None:
+    def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
         """Draw the line."""
         self.epochs = epochs
-        self.now, self.figures = 1, ""
+        self.now, self.figures = epochs_done + 1, ""
         self.bar = tqdm(
-            total=epochs * batches,
+            total=batches,
+            initial=batches_done,
             bar_format="{desc} |{bar:20}| {percentage:3.0f}%, {elapsed} gone, {remaining} left at most",
             file=sys.stdout,
         )
@@ -62,7 +63,9 @@ class LiveLine:
     def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
         """Show the epoch's figures from now on."""
         self.now = min(record["epoch"] + 1, self.epochs)
-        self.figures = f"  val cosine {record['val_cosine']:.3f}  {record['pairs_per_second']:.0f} pairs/s"
+        self.figures = (
+            f"{_easiest(record)}  val cosine {record['val_cosine']:.3f}  {record['pairs_per_second']:.0f} pairs/s"
+        )
 
     def end(self) -> None:
         """Leave the line as it stands."""
@@ -72,9 +75,9 @@ class LiveLine:
 class PlainLines:
     """A line per epoch, for logs."""
 
-    def start(self, epochs: int, batches: int) -> None:
+    def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
         """Remember when it began."""
-        self.epochs = epochs
+        self.epochs, self.epochs_done = epochs, epochs_done
         self.began = time.perf_counter()
 
     def step(self, loss: float) -> None:
@@ -83,10 +86,10 @@ class PlainLines:
     def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
         """Print the epoch's figures."""
         epoch = record["epoch"]
-        left = (time.perf_counter() - self.began) / epoch * (self.epochs - epoch)
+        left = (time.perf_counter() - self.began) / (epoch - self.epochs_done) * (self.epochs - epoch)
         best = " best" if best_epoch == epoch else ""
         print(
-            f"epoch {epoch}/{self.epochs}  loss {record['loss']:.4f}  "
+            f"epoch {epoch}/{self.epochs}{_easiest(record)}  loss {record['loss']:.4f}  "
             f"val cosine {record['val_cosine']:.4f}{best}  "
             f"{record['pairs_per_second']:.0f} pairs/s  {left:.0f} s left at most",
             flush=True,
@@ -94,6 +97,12 @@ class PlainLines:
 
     def end(self) -> None:
         """Nothing."""
+
+
+def _easiest(record: dict[str, Any]) -> str:
+    """How much of the pairs a curriculum let in; nothing when all."""
+    share = record.get("share", 1.0)
+    return f"  easiest {share:.0%}" if share < 1 else ""
 
 
 def for_this_terminal() -> Progress:

@@ -42,7 +42,7 @@ class TrainingState:
         averaged: the exponential moving average of the weights, or None.
         memory: targets of past batches.
         order: draws the order of the pairs.
-        epoch: how many are done.
+        epoch, step: how many epochs, and how many batches, are done.
         best, best_epoch, best_value: the weights that validated best, when, and their validation cosine.
         without_progress: epochs since.
         records: one mapping per epoch, as in metrics.jsonl.
@@ -56,20 +56,21 @@ class TrainingState:
     order: torch.Generator
     best: dict[str, Tensor]
     epoch: int = 0
+    step: int = 0
     best_epoch: int = 0
     best_value: float = -math.inf
     without_progress: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, core: CubicCore, options: OptimizationConfig, steps_per_epoch: int, seed: int) -> TrainingState:
-        """Before the first epoch."""
+    def begin(cls, core: CubicCore, options: OptimizationConfig, steps: int, seed: int) -> TrainingState:
+        """Before the first of ``steps`` steps of the optimizer."""
         optimizer = AdamW(_decay_matrices_only(core, options.weight_decay), lr=options.lr)
         average = get_ema_multi_avg_fn(options.ema) if options.ema is not None else None
         return cls(
             core,
             optimizer,
-            _scheduler(optimizer, options, steps_per_epoch),
+            _scheduler(optimizer, options, steps),
             AveragedModel(core, multi_avg_fn=average) if average is not None else None,
             Memory(options.losses.memory, core.dim),
             torch.Generator().manual_seed(seed),
@@ -121,6 +122,7 @@ class TrainingState:
             "checkpoint_version": CHECKPOINT_VERSION,
             "identity": identity,
             "epoch": self.epoch,
+            "step": self.step,
             "best_epoch": self.best_epoch,
             "best_value": self.best_value,
             "without_progress": self.without_progress,
@@ -182,7 +184,7 @@ class TrainingState:
         self.scheduler.load_state_dict(numbers["scheduler"])
         self.memory.vectors, self.memory.ids = tensors["memory.vectors"], tensors["memory.ids"]
         self.order.set_state(tensors["order"])
-        for name in ("epoch", "best_epoch", "best_value", "without_progress", "records"):
+        for name in ("epoch", "step", "best_epoch", "best_value", "without_progress", "records"):
             setattr(self, name, numbers[name])
 
 
@@ -191,10 +193,7 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
     return max(checkpoints.glob("epoch-*"), default=None)
 
 
-def _scheduler(
-    optimizer: Optimizer, options: OptimizationConfig, steps_per_epoch: int
-) -> ReduceLROnPlateau | LRScheduler:
-    steps = options.epochs * steps_per_epoch
+def _scheduler(optimizer: Optimizer, options: OptimizationConfig, steps: int) -> ReduceLROnPlateau | LRScheduler:
     if options.schedule == "plateau":
         return ReduceLROnPlateau(optimizer, "max", 0.5, options.plateau, PROGRESS_MARGIN, "abs", min_lr=options.lr / 64)
     if options.schedule == "one_cycle":

@@ -21,16 +21,19 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..config import TrainingConfig
 from ..core import CubicCore
+from ..data.config import NoiseConfig
 from ..data.pairs import EmbeddingPairs, PairDataset
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline
 from ..evaluation.comparison import VALIDATION_SEED
 from ..evaluation.metrics import cosine
 from ..evaluation.report import Score, score
+from .curriculum import difficulty, easiest, share
 from .losses import total_loss
 from .progress import Progress, Silent
 from .run_folder import RunFolder
 from .state import TrainingState, newest_checkpoint
+from .transfer import begin_from
 
 Stop = Literal["all epochs done", "no more progress", "interrupted"]
 
@@ -110,33 +113,37 @@ class CubeTrainer:
             ArtifactError: the checkpoint to resume from is missing, damaged, or of another config or data.
             DivergenceError: the loss became NaN or Inf; the best core so far and the last checkpoint are kept.
         """
-        train = self._dataset(train)
+        train = self._training_pairs(train)
         validation = self._dataset(validation).pairs(noisy=True, seed=VALIDATION_SEED)
         if train.dim != validation.dim:
             raise InputError(f"train has {train.dim} numbers per row, validation {validation.dim}")
         options = self.config.training
         core = self.core = self.build_core(train.dim)
         core.reshaper.fit(part for inputs, targets, _ in train.batches(noisy=False) for part in (inputs, targets))
-        batches = math.ceil(len(train) / options.batch_size)
-        state = TrainingState.begin(core, options, math.ceil(batches / options.accumulate), self.config.seed)
+        if self.config.init_from is not None and not resume:
+            begin_from(core, CubicCore.from_pretrained(Path(self.config.init_from) / "best"), self.config.init_from)
+        schedule = [self._pairs_of(epoch, len(train)) for epoch in range(1, options.epochs + 1)]
+        batches = [math.ceil(count / options.batch_size) for count in schedule]
+        steps = sum(math.ceil(count / options.accumulate) for count in batches)
+        state = TrainingState.begin(core, options, steps, self.config.seed)
         identity = self._identity(train)
         if resume:
             self._resume(state, identity)
 
         stopped: Stop = "all epochs done"
-        self.progress.start(options.epochs, batches)
+        self.progress.start(options.epochs, sum(batches), state.epoch, state.step)
         try:
             for epoch in range(state.epoch + 1, options.epochs + 1):
                 if self._has_stalled(state):
                     stopped = "no more progress"
                     break
                 began = time.perf_counter()
-                record = {"epoch": epoch, "step": epoch * batches, **self._train_epoch(state, train, epoch)}
+                record = {"epoch": epoch, **self._train_epoch(state, train, epoch), "step": state.step}
                 predicted = predict(state.validated, validation.inputs)
                 seconds = time.perf_counter() - began
                 record |= {
                     "val_cosine": float(cosine(predicted, validation.targets).mean()),
-                    "pairs_per_second": len(train) / seconds,
+                    "pairs_per_second": record["pairs"] / seconds,
                     "seconds": seconds,
                     "peak_memory_mb": peak_memory_mb(),
                 }
@@ -164,7 +171,11 @@ class CubeTrainer:
         options = self.config.training
         core, optimizer = state.core, state.optimizer
         train.set_epoch(epoch)
-        batches = torch.randperm(len(train), generator=state.order).split(options.batch_size)
+        pairs = self._pairs_of(epoch, len(train))
+        order = torch.randperm(pairs, generator=state.order)
+        if pairs < len(train):
+            order = easiest(difficulty(train, options.curriculum.order, core), pairs)[order]
+        batches = order.split(options.batch_size)
         # Numbers, not tensors, are kept of each step: a small tensor kept between the large ones that come and go keeps
         # the allocator from using their memory again, and the process grows without end.
         losses, norms = [], []
@@ -179,7 +190,8 @@ class CubeTrainer:
                     f"the loss became {loss.item()} at epoch {epoch}, step {step}; the best core before it is kept, "
                     "and so is the last checkpoint. Lower training.lr or training.clip"
                 )
-            (loss / options.accumulate).backward()
+            first = (step - 1) // options.accumulate * options.accumulate  # batches before this step of the optimizer
+            (loss / min(options.accumulate, len(batches) - first)).backward()
             if step % options.accumulate == 0 or step == len(batches):
                 norms.append(float(clip_grad_norm_(core.parameters(), options.clip)))
                 optimizer.step()
@@ -192,9 +204,30 @@ class CubeTrainer:
             losses.append(loss.item())
             for name, value in each.items():
                 parts.setdefault(name, []).append(value)
+            state.step += 1
             self.progress.step(losses[-1])
-        means = {"loss": fmean(losses), "lr": rate, "gradient_norm": fmean(norms)}
+        means: dict[str, float] = {
+            "pairs": pairs,
+            "share": pairs / len(train),
+            "loss": fmean(losses),
+            "lr": rate,
+            "gradient_norm": fmean(norms),
+        }
         return means | {f"loss_{name}": fmean(values) for name, values in parts.items() if len(parts) > 1}
+
+    def _pairs_of(self, epoch: int, count: int) -> int:
+        """How many of ``count`` pairs an epoch goes through."""
+        curriculum = self.config.training.curriculum
+        return count if curriculum.order == "none" else max(1, round(share(curriculum, epoch) * count))
+
+    def _training_pairs(self, data: Any) -> PairDataset:
+        config = self.config
+        pairs = self._dataset(data)
+        if config.training.curriculum.order == "length" and pairs.lengths is None:
+            raise InputError("training.curriculum.order=length needs texts; embeddings alone have no length")
+        if config.training.input_noise and config.mode == "dialogue":
+            pairs = pairs.with_noise(NoiseConfig(levels=(config.training.input_noise,)), config.seed)
+        return pairs.mixed(config.mix, config.data.noise, config.seed) if config.mode == "mixed" else pairs
 
     def _has_stalled(self, state: TrainingState) -> bool:
         patience = self.config.training.early_stopping
@@ -202,7 +235,7 @@ class CubeTrainer:
 
     def _identity(self, train: PairDataset) -> dict[str, Any]:
         """What a checkpoint and a resume must have in common."""
-        settings = self.config.model_dump(mode="json", exclude={"name", "runs", "cache"})
+        settings = self.config.model_dump(mode="json", exclude={"name", "runs", "cache", "cache_limit_mb"})
         if self.config.training.schedule == "plateau":
             del settings["training"]["epochs"]  # the other schedules are laid out over all epochs; this one may go on
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

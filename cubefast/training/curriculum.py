@@ -1,0 +1,50 @@
+"""Easy pairs first: what counts as easy, and how fast the rest joins in."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..config import CurriculumConfig
+from ..core import CubicCore
+from ..data.pairs import PairDataset
+
+
+def difficulty(train: PairDataset, by: str, core: CubicCore) -> NDArray[np.float32]:
+    """float32 [n]: larger is harder.
+
+    cosine: 1 - cos(input, target). length: the number of characters of the question and answer. loss:
+    1 - cos(core(input), target) with the core as it is now.
+    """
+    if by == "length":
+        assert train.lengths is not None  # the trainer has checked
+        return train.lengths.astype(np.float32)
+    found = []
+    with torch.no_grad():
+        for inputs, targets, _ in train.batches(noisy=False):
+            for x, y in zip(inputs.split(256), targets.split(256), strict=True):
+                guess = core(x) if by == "loss" else x
+                found.append(1 - torch.cosine_similarity(guess, y, dim=1))
+    return torch.cat(found).numpy()
+
+
+def share(curriculum: CurriculumConfig, epoch: int) -> float:
+    """Which part of the pairs, the easiest, epoch ``epoch`` (from 1) goes through.
+
+    From ``start`` in the first epoch to 1 after ``epochs`` of them: evenly (linear), fast at first (root: the square
+    root of an even growth of the square, Platanios et al. 2019), or in three steps (step).
+    """
+    done = min(1.0, (epoch - 1) / curriculum.epochs)
+    if curriculum.pacing == "root":
+        return math.sqrt(curriculum.start**2 + (1 - curriculum.start**2) * done)
+    if curriculum.pacing == "step":
+        done = int(done * 3) / 3
+    return curriculum.start + (1 - curriculum.start) * done
+
+
+def easiest(hardness: NDArray[np.float32], count: int) -> torch.Tensor:
+    """int64 [count]: the numbers of the easiest pairs."""
+    return torch.from_numpy(np.sort(np.argsort(hardness, kind="stable")[:count]))

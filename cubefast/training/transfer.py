@@ -1,0 +1,38 @@
+"""Beginning from a trained core: all of it where the sizes agree, its shared cell where only the lattice differs."""
+
+from __future__ import annotations
+
+from ..core import CubicCore
+from ..errors import ArtifactError
+
+PER_CELL = ("code", "gain", "bias", "readout")
+
+
+def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:
+    """Copy the weights of ``trained`` into ``core``; what was copied, in words.
+
+    A lattice of another shape takes the weights that all cells share, and keeps its own per-cell ones. The placement
+    (rotation) is copied where the embeddings have one dimension, so that the cells mean what they meant.
+
+    Raises ArtifactError naming every shared weight that does not fit.
+    """
+    ours, theirs = core.state_dict(), trained.state_dict()
+    own = {name for name in ours if name.split(".")[-1] in PER_CELL or name == "reshaper.rotation"}
+    misfits = [
+        f"{name} is {list(theirs[name].shape) if name in theirs else 'missing'} there and {list(tensor.shape)} here"
+        for name, tensor in ours.items()
+        if name not in own and (name not in theirs or theirs[name].shape != tensor.shape)
+    ]
+    if misfits:
+        raise ArtifactError(
+            f"init_from={source}: the cells do not fit: {'; '.join(misfits)}. Set core.state_size, core.hidden_size, "
+            "core.code_size, core.neighborhood and core.io as they are there"
+        )
+    same_lattice = trained.reshaper.shape == core.reshaper.shape and trained.dim == core.dim
+    taken = {
+        name: theirs[name]
+        for name, tensor in ours.items()
+        if name not in own or (same_lattice and name in theirs and theirs[name].shape == tensor.shape)
+    }
+    core.load_state_dict({**ours, **taken})
+    return "every weight" if len(taken) == len(ours) else f"the shared cell ({len(taken)} of {len(ours)} tensors)"
