@@ -8,16 +8,16 @@ from typing import Any
 
 
 def training_curves(records: Sequence[Mapping[str, Any]], lines: Mapping[str, float]) -> bytes:
-    """A PNG: the loss on the left; on the right validation cosine per epoch, beside flat ``lines`` (the baselines).
+    """A PNG: the loss and the learning rate, the gradient's norm, validation cosine beside flat ``lines`` (baselines).
 
-    ``records`` have epoch, loss, val_cosine and lr, one per epoch.
+    ``records`` have epoch, loss, lr, gradient_norm and val_cosine, one per epoch.
     """
     from matplotlib.figure import Figure  # a second of import, wanted only here
     from matplotlib.ticker import MaxNLocator
 
     epochs = [record["epoch"] for record in records]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1, 0.8, 1.2))
 
     left.plot(epochs, [record["loss"] for record in records], color="C0", marker=".")
     left.set(title="Training loss", xlabel="epoch")
@@ -25,14 +25,17 @@ def training_curves(records: Sequence[Mapping[str, Any]], lines: Mapping[str, fl
     rate.step(epochs, [record["lr"] for record in records], where="mid", color="0.6", lw=1)
     rate.set_ylabel("learning rate", color="0.5")
     rate.set_yscale("log")
-    rate.tick_params(axis="y", colors="0.5")
+    rate.tick_params(axis="y", which="both", colors="0.5", labelsize="small")
+
+    middle.plot(epochs, [record["gradient_norm"] for record in records], color="C0", marker=".")
+    middle.set(title="Norm of the gradient", xlabel="epoch")
 
     right.plot(epochs, [record["val_cosine"] for record in records], color="C0", marker=".", label="cube")
     for i, (name, value) in enumerate(lines.items()):
         right.axhline(value, color=f"C{i + 1}", ls="--", lw=1.2, label=f"{name} ({value:.3f})")
     right.set(title="Validation cosine", xlabel="epoch")
     right.legend(fontsize="small")
-    for axes in (left, right):
+    for axes in (left, middle, right):
         axes.grid(alpha=0.25)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     picture = io.BytesIO()
