@@ -126,7 +126,7 @@ class CubeTrainer:
         batches = [math.ceil(count / options.batch_size) for count in schedule]
         steps = sum(math.ceil(count / options.accumulate) for count in batches)
         state = TrainingState.begin(core, options, steps, self.config.seed)
-        identity = self._identity(train)
+        identity = self._identity(train) if self.run is not None else {}
         if resume:
             self._resume(state, identity)
 
@@ -135,7 +135,6 @@ class CubeTrainer:
         try:
             for epoch in range(state.epoch + 1, options.epochs + 1):
                 if self._has_stalled(state):
-                    stopped = "no more progress"
                     break
                 began = time.perf_counter()
                 record = {"epoch": epoch, **self._train_epoch(state, train, epoch), "step": state.step}
@@ -154,9 +153,8 @@ class CubeTrainer:
                         self.run.save_best(state.validated)
                     state.save(self.run.checkpoints, options.keep, identity)
                 self.progress.epoch(record, state.best_epoch)
-            else:
-                if self._has_stalled(state):
-                    stopped = "no more progress"
+            if self._has_stalled(state):
+                stopped = "no more progress"
         except KeyboardInterrupt:
             if state.best_epoch == 0:
                 raise
