@@ -11,7 +11,7 @@ Both are chosen by hashing texts, so a data set splits the same way on every mac
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from .config import SplitConfig
 from .dialogues import Dialogue, normalize
 from .vectors import Vectors, chunks
 
+ENOUGH_GROUPS = 20  # to be divided without joining them
 VALIDATION_PARAPHRASE_PERCENT = 40  # of the answers with three questions or more
 
 
@@ -37,12 +38,19 @@ def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = 
     """Split by ``sha256 % 100``: by default 10% of the groups are unseen groups, 5% validation. Of each answer left
     with three questions or more, one question becomes an unseen paraphrase and, for 40% of them, another validation.
 
-    Groups that share an answer or a question (in normal form) are taken as one.
+    Groups that share an answer or a question (in normal form) are taken as one. Where that would chain more than half
+    of all rows together (chats, in which everybody says thanks), they are not; instead a row of a validation group that
+    shares a text with train, and one of an unseen group that shares a text with either, is in no part.
     """
     shares = shares or SplitConfig()
     split = Split([], [], [], [])
+    groups = _joined_groups(dialogues)
+    own = [dialogue.group for dialogue in dialogues]
+    chained = max(Counter(groups).values(), default=0) > len(dialogues) / 2 and len(set(own)) >= ENOUGH_GROUPS
+    if chained:
+        groups = own
     rest: dict[tuple[str, str], list[int]] = defaultdict(list)  # rows of each answer still to be divided
-    for row, (dialogue, group) in enumerate(zip(dialogues, _joined_groups(dialogues), strict=True)):
+    for row, (dialogue, group) in enumerate(zip(dialogues, groups, strict=True)):
         place = _part(_hash(group), shares)
         if place == "test":
             split.unseen_group.append(row)
@@ -50,6 +58,12 @@ def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = 
             split.validation.append(row)
         else:
             rest[group, normalize(dialogue.answer)].append(row)
+    if chained:
+        seen = {normalize(text) for rows in rest.values() for row in rows for text in _texts(dialogues[row])}
+        for part in (split.validation, split.unseen_group):
+            forms = {row: {normalize(text) for text in _texts(dialogues[row])} for row in part}
+            part[:] = [row for row in part if not seen & forms[row]]
+            seen = seen.union(*(forms[row] for row in part))
 
     asked = defaultdict(set)  # the rest's rows of each question: the same one may have several answers
     for rows in rest.values():
@@ -96,13 +110,17 @@ def check_leaks(train: Iterable[Dialogue], test: Iterable[Dialogue]) -> None:
     A test that was trained on measures memory. Splits made here are checked too, and files that somebody else has split
     can be.
     """
-    seen = {normalize(text) for dialogue in train for text in (dialogue.question, dialogue.answer)}
-    leaks = [text for dialogue in test for text in (dialogue.question, dialogue.answer) if normalize(text) in seen]
+    seen = {normalize(text) for dialogue in train for text in _texts(dialogue)}
+    leaks = [text for dialogue in test for text in _texts(dialogue) if normalize(text) in seen]
     if leaks:
         raise InputError(
             f"{len(leaks)} texts of the test part are also in the training part, the first: {leaks[0][:80]!r}. "
             "Take them out of one of the two, or give one file and let it be split"
         )
+
+
+def _texts(dialogue: Dialogue) -> tuple[str, str]:
+    return dialogue.question, dialogue.answer
 
 
 def _part(number: int, shares: SplitConfig) -> str:
@@ -133,7 +151,7 @@ def _joined_groups(dialogues: Sequence[Dialogue]) -> list[str]:
 
     for dialogue in dialogues:
         group = find(("group", dialogue.group))
-        for text in (dialogue.question, dialogue.answer):
+        for text in _texts(dialogue):
             parent[find(("text", normalize(text)))] = group
     names: dict[Hashable, str] = {}
     return [names.setdefault(find(("group", d.group)), d.group) for d in dialogues]

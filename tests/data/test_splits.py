@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cubefast.data.dialogues import Dialogue, load_dialogues, normalize
-from cubefast.data.splits import split_dialogues
+from cubefast.data.splits import check_leaks, split_dialogues
 
 texts = st.integers(0, 30).map(lambda i: f"text {i}")
 dialogues = st.lists(
@@ -16,7 +16,11 @@ dialogues = st.lists(
 def check(rows):
     split = split_dialogues(rows)
     parts = [split.train, split.validation, split.unseen_paraphrase, split.unseen_group]
-    assert sorted(row for part in parts for row in part) == list(range(len(rows)))
+    placed = sorted(row for part in parts for row in part)
+    assert len(placed) == len(set(placed))
+    known = {normalize(text) for row in placed for text in (rows[row].question, rows[row].answer)}
+    for row in set(range(len(rows))) - set(placed):
+        assert {normalize(rows[row].question), normalize(rows[row].answer)} & known, "left out without need"
     questions = [{normalize(rows[row].question) for row in part} for part in parts]
     for i, one in enumerate(questions):
         for other in questions[i + 1 :]:
@@ -40,6 +44,8 @@ def test_no_text_and_no_group_leaks_whatever_the_data(rows):
 def test_the_built_in_set_splits_in_fair_shares():
     rows = load_dialogues("builtin")
     split = check(rows)
+    parts = (split.train, split.validation, split.unseen_paraphrase, split.unseen_group)
+    assert sum(map(len, parts)) == len(rows), "no row is left out"
     assert len(split.train) > 0.5 * len(rows)
     assert 0.05 < len(split.unseen_group) / len(rows) < 0.15
     assert len(split.unseen_paraphrase) > 0.15 * len(rows)
@@ -52,3 +58,19 @@ def test_adding_rows_moves_none():
     whole = split_dialogues(rows)
     for name in ("train", "validation", "unseen_paraphrase", "unseen_group"):
         assert set(getattr(half, name)) <= set(getattr(whole, name))
+
+
+def test_chats_that_share_what_everybody_says_are_still_split():
+    chats = [
+        Dialogue(question, answer, "", f"chat {i}")
+        for i in range(200)
+        for question, answer in ((f"Where is number {i}?", f"At place {i}."), ("Thanks.", "You're welcome."))
+    ]
+    split = check(chats)
+    assert len(split.train) > 250
+    assert len(split.unseen_group) > 5
+    assert len(split.validation) > 3
+    held_out = [chats[row] for row in (*split.unseen_group, *split.validation)]
+    check_leaks([chats[row] for row in split.train], held_out)
+    assert not {d.group for d in held_out} & {chats[row].group for row in split.train}
+    assert "Thanks." not in {d.question for d in held_out}
