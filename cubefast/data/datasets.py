@@ -237,7 +237,8 @@ def _finish(
     tests = {name: part for name, part in tests.items() if len(part)}
     if not len(train) or not len(validation) or not tests:
         raise InputError(
-            f"{len(dataset)} pairs are too few to split into train, validation and test; a few dozen groups are needed"
+            f"{len(dataset)} pairs are too few to split into train, validation and test; "
+            "a few dozen groups that share no text are needed"
         )
     prepare = dataset.prepare
     if dataset.config.centre:
