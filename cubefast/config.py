@@ -165,9 +165,7 @@ class TrainingConfig(Section):
             values = _nested_copy(source)
         else:
             values = _read_yaml(source)
-        _spell_out(values)
         override(values, overrides)
-        _spell_out(values)
         return validated(cls, values)
 
     def to_yaml(self) -> str:
@@ -190,9 +188,3 @@ def _read_yaml(source: str | Path) -> dict[str, Any]:
         text = (resources.files("cubefast") / "configs" / f"{source}.yaml").read_text("utf-8")
         return parse_mapping(text, source)
     return read_mapping(source, f", or one of: {', '.join(named_configs())}")
-
-
-def _spell_out(values: dict[str, Any]) -> None:
-    """data: FILE -> data: {path: FILE}, so that data.columns.question=... can follow it."""
-    if isinstance(values.get("data"), str):
-        values["data"] = {"path": values["data"]}

@@ -102,6 +102,11 @@ class DatasetConfig(Section):
     quality: QualityConfig = QualityConfig()
     split: SplitConfig = SplitConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _path_is_short(cls, values: Any) -> Any:
+        return {"path": values} if isinstance(values, str) else values
+
     @classmethod
     def load(cls, source: DatasetConfig | str | Path | Mapping[str, Any] | None = None) -> DatasetConfig:
         """From a YAML or JSON file, a mapping, or the defaults (None). Raises ConfigError with all that is wrong."""

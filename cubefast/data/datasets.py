@@ -112,14 +112,11 @@ class DialogueDataset(PairDataset):
         """
         split = split_dialogues(self.dialogues, self.config.split)
         check_leaks(*([self.dialogues[row] for row in rows] for rows in (split.train, split.unseen_group)))
+        listed = (split.train, split.validation, split.unseen_paraphrase, split.unseen_group)
         if mode == "dialogue":
-            parts = [
-                self.subset(rows)
-                for rows in (split.train, split.validation, split.unseen_paraphrase, split.unseen_group)
-            ]
+            parts = [self.subset(rows) for rows in listed]
         else:
             whole = (True, False, False, True)  # whether the part's answers are in no other part
-            listed = (split.train, split.validation, split.unseen_paraphrase, split.unseen_group)
             parts = [
                 _identities(self.vectors, self._text_rows(rows, answers), self.prepare, self.config.noise, seed)
                 for rows, answers in zip(listed, whole, strict=True)

@@ -6,8 +6,6 @@ past batches.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, normalize, relu
@@ -57,7 +55,6 @@ def triplet(
     """
     cosines, same = _similarities(predicted, target, target_ids, past, past_ids)
     own = cosines.diagonal()
-    same = same.clone()
     same.fill_diagonal_(True)
     hardest = cosines.masked_fill(same, float("-inf")).amax(dim=1)
     return relu(margin - own + hardest).mean()
@@ -106,7 +103,6 @@ def total_loss(
     target: Tensor,
     target_ids: Tensor,
     memory: Memory,
-    teachers: Sequence[Tensor] = (),
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum of the losses whose weight is not 0, and each of them by its name, unweighted.
 
@@ -116,7 +112,6 @@ def total_loss(
         target: [n, D].
         target_ids: int64 [n].
         memory: negatives of past batches for ``contrast`` and ``triplet``.
-        teachers: [n, E] each, other teachers' embeddings of the targets for ``relational``; the target's own if none.
     """
     past = (memory.vectors, memory.ids) if len(memory.ids) else (None, None)
     parts = {}
@@ -131,8 +126,7 @@ def total_loss(
     if weights.triplet:
         parts["triplet"] = triplet(predicted, target, target_ids, weights.margin, *past)
     if weights.relational:
-        chosen = teachers or (target,)
-        parts["relational"] = torch.stack([relational(predicted, each) for each in chosen]).mean()
+        parts["relational"] = relational(predicted, target)
     if weights.preservation:
         parts["preservation"] = relational(predicted, inputs)
     total = torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()

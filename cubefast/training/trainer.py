@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -254,10 +255,9 @@ class CubeTrainer:
         state.load(checkpoint, identity)
         self.run.keep_metrics(state.epoch)
         if state.best_epoch:  # a best core of an epoch that is about to be done again may stand there
-            current = {name: tensor.clone() for name, tensor in state.core.state_dict().items()}
-            state.core.load_state_dict(state.best)
-            self.run.save_best(state.core)
-            state.core.load_state_dict(current)
+            best = copy.deepcopy(state.core)
+            best.load_state_dict(state.best)
+            self.run.save_best(best)
 
     def _dataset(self, data: Any) -> PairDataset:
         if isinstance(data, PairDataset):
