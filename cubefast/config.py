@@ -62,13 +62,14 @@ class LossConfig(Section):
     triplet: float = Field(0.0, ge=0, description="the hardest other target at least a margin further away")
     relational: float = Field(0.0, ge=0, description="similarities within a batch as among the targets")
     preservation: float = Field(0.0, ge=0, description="similarities within a batch as among the inputs")
+    distill: float = Field(0.0, ge=0, description="similarities within a batch as further teachers see the targets'")
     temperature: float = Field(0.05, gt=0, description="of contrast")
     margin: float = Field(0.2, ge=0, description="of triplet, in cosine")
     memory: int = Field(0, ge=0, description="targets of past batches kept as further negatives")
 
     @model_validator(mode="after")
     def _pulls_on_something(self) -> LossConfig:
-        names = ("cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation")
+        names = ("cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation", "distill")
         if not any(getattr(self, name) for name in names):
             raise ValueError(f"one of {', '.join(names)} must be more than 0")
         return self
@@ -95,6 +96,8 @@ class OptimizationConfig(Section):
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices only")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     input_noise: float = Field(0.0, ge=0, description="Gaussian noise on the inputs of question -> answer pairs")
+    state_noise: float = Field(0.0, ge=0, description="Gaussian noise that the states start with, in training only")
+    cell_dropout: float = Field(0.0, ge=0, lt=1, description="share of the cells that hear nothing, in training only")
     losses: LossConfig = LossConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     schedule: Literal["plateau", "cosine", "one_cycle"] = Field(
@@ -105,7 +108,15 @@ class OptimizationConfig(Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="decay per step of an average of the weights, which is what is kept; null: none"
     )
+    metric: Literal["cosine", "recall_at_1", "mrr"] = Field(
+        "cosine", description="of validation, by which the best epoch is chosen and progress is judged"
+    )
     keep: int = Field(2, ge=1, description="checkpoints kept in the run's folder, one per epoch")
+    log_every: int = Field(50, ge=1, description="batches per line of metrics.jsonl, beside one per epoch")
+    workers: int = Field(0, ge=0, description="processes that prepare batches; 0: the training's own")
+    threads: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="of each process; null: torch's, or under torchrun the machine's cores divided evenly"
+    )
     early_stopping: Annotated[int, Field(ge=1)] | None = Field(
         8, description="epochs without progress until training stops; null: never"
     )
@@ -122,6 +133,10 @@ class TrainingConfig(Section):
     mix: float = Field(0.3, gt=0, lt=1, description="share of noisy embeddings among the pairs (mixed)")
     init_from: str | None = Field(None, description="a run whose best core is begun from; null: a fresh core")
     encoder: str = Field("static", description="the frozen teacher: static[:64|128|256], hashing[:DIM]")
+    teachers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="more frozen encoders, of any dimension, which teach by training.losses.distill"
+    )
+    tensorboard: bool = Field(False, description="also record for TensorBoard, in the run's folder (extra track)")
     cache: str | None = Field(None, description="folder of cached embeddings; null: the user's cache")
     cache_limit_mb: Annotated[int, Field(ge=1)] | None = Field(
         None, description="size of the cache, above which what was used longest ago goes; null: no limit"
@@ -144,6 +159,15 @@ class TrainingConfig(Section):
             raise ValueError(
                 "mode=autoencoder with data.noise.levels=[0] is void: returning the input scores 1.0. Set a "
                 "noise, or core.residual=false so that the lattice must carry the embedding"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_are_heard(self) -> TrainingConfig:
+        if (self.teachers or self.data.teacher_vectors) and not self.training.losses.distill:
+            raise ValueError(
+                "teachers and data.teacher_vectors teach by training.losses.distill, which is 0: set it, such as to "
+                "0.5, or leave them out"
             )
         return self
 

@@ -119,13 +119,23 @@ def _in_words(model: type[BaseModel], error: Any) -> str:
     path = ".".join(str(part) for part in error["loc"])
     got = error["input"]
     if error["type"] == "extra_forbidden":
-        known = [key for key, _, _ in keys_of(model)]
-        near = difflib.get_close_matches(path, known, n=1, cutoff=0.5) or [
-            key for key in known if key.split(".")[-1] == path.split(".")[-1]
-        ]
-        hint = f"did you mean {near[0]}?" if near else f"the keys are {', '.join(known)}"
-        return f"{path}: no such key; {hint}"
+        return f"{path}: no such key; {_instead(model, error['loc'])}"
     message = str(error["msg"]).removeprefix("Value error, ")
     if not path:
         return message
     return f"{path}: {message[0].lower() + message[1:]}; got {got!r}"
+
+
+def _instead(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
+    """What may have been meant by an unknown key: one of nearly that name, here or elsewhere, or any that is here."""
+    section, path = model, ""
+    for name in place[:-1]:
+        section, path = type(section.model_fields[str(name)].default), f"{path}{name}."
+    wanted = str(place[-1])
+    if near := difflib.get_close_matches(wanted, section.model_fields, n=1):
+        return f"did you mean {path}{near[0]}?"
+    keys = sorted((key for key, _, _ in keys_of(model)), key=lambda key: -key.count("."))
+    elsewhere = {key.split(".")[-1]: key for key in keys}  # of several, the one in the fewest sections
+    if near := difflib.get_close_matches(wanted, elsewhere, n=1, cutoff=0.8):
+        return f"did you mean {elsewhere[near[0]]}?"
+    return f"the keys{' of ' + path[:-1] if path else ''} are {', '.join(section.model_fields)}"

@@ -12,7 +12,7 @@ from .core import CubicCore
 from .data.cache import EmbeddingCache
 from .data.config import BUILTIN
 from .data.create import open_dataset
-from .data.datasets import DialogueDataset
+from .data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from .errors import InputError
 from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
@@ -20,59 +20,88 @@ from .evaluation.report import table
 from .lattice.backends import facts
 from .pipeline import save_answers
 from .settings import describe_keys
+from .training.distributed import LostProcessError, Processes, joined
 from .training.progress import for_this_terminal
 from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer, TrainingResult, as_baseline, peak_memory_mb
 
 
-def train(config: TrainingConfig, resume: RunFolder | None = None) -> tuple[RunFolder, TrainingResult]:
-    """Load, encode, train, score, and leave the run's folder; or go on with one that was stopped."""
+def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resume: bool = False) -> TrainingResult:
+    """Load, encode, train, score, and fill the run's folder; or go on with one that was stopped."""
     began = time.perf_counter()
-    environment = {"command": sys.argv, **facts()}
-    limit = config.cache_limit_mb * 1_000_000 if config.cache_limit_mb is not None else None
-    cache = EmbeddingCache(config.cache, limit_bytes=limit)
-    run = resume or RunFolder.create(config.runs, config.name, config.mode)
+    environment = {"command": sys.argv, **facts(), "processes": processes.everybody()}
     try:
+        trainer = CubeTrainer(config, run, for_this_terminal(), processes)
         run.write("config.yaml", config.to_yaml())
         run.write_json("environment.json", environment)
         _announce(config, run, environment)
-        dataset = open_dataset(
-            config.data, config.mode, encoder=config.encoder, cache=cache, seed=config.seed, progress=cli.counting
-        )
-        single = "autoencoder" if config.mode == "autoencoder" else "dialogue"
-        parts = dataset.split(single, config.seed) if isinstance(dataset, DialogueDataset) else dataset.split()
+        dataset, parts = _read(config, processes)
         print(
             f"data        {len(dataset)} pairs, {len(parts.answers)} answers; train {len(parts.train)}, "
             f"validation {len(parts.validation)}, "
             + ", ".join(f"{name} {len(pairs)}" for name, pairs in parts.tests.items())
         )
         run.write_json("data.json", dataset.stats().as_dict())
-        comparison = Comparison(parts, single, config.data.noise)
-        trainer = CubeTrainer(config, run, for_this_terminal())
+        comparison = Comparison(parts, _single_mode(config), config.data.noise)
         print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
         if parts.answers:
             save_answers(run, dataset.fingerprint, parts)
-        result = trainer.fit(parts.train, parts.validation, resume=resume is not None)
+        result = trainer.fit(parts.train, parts.validation, resume=resume)
+        if result.stopped == "interrupted" and processes.count > 1:
+            return result  # torchrun ends all processes in a moment: there is no time for more
         run.write("curves.png", training_curves(result.records, comparison.validation_lines()))
         scores = comparison.scores(as_baseline(result.core))
         if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
             alone = dataset.split("autoencoder", config.seed)
             scores += Comparison(alone, "autoencoder", config.data.noise).scores(as_baseline(result.core))
         run.write_json("report.json", {"scores": [each.as_dict() for each in scores]})
-    except BaseException:
+    finally:
         run.discard_if_empty()
-        raise
-    run.close()
+        run.close()
     print(
-        f"\n{result.stopped}: best validation cosine {result.val_cosine:.4f} at epoch {result.best_epoch}"
-        f" of {len(result.records)}; {time.perf_counter() - began:.0f} s, {peak_memory_mb():.0f} MB"
+        f"\n{result.stopped}: best validation {config.training.metric} {result.best_value:.4f} at epoch "
+        f"{result.best_epoch} of {len(result.records)}; {time.perf_counter() - began:.0f} s, {peak_memory_mb():.0f} MB"
     )
     print(table(scores))
     print("\n(cosine to the right answer and its rank among the answers to find; * best of its column)")
     print(f"\nsaved in {run.path}")
     if isinstance(dataset, DialogueDataset) and config.mode == "dialogue" and config.data.vectors is None:
         print(f'try: python -m cubefast.ask {run.path} "{dataset.dialogues[0].question}"')
-    return run, result
+    return result
+
+
+def help_to_train(config: TrainingConfig, run: RunFolder | None, processes: Processes) -> TrainingResult:
+    """The same in a process beside the main one: it works on its share, and writes and prints nothing.
+
+    ``run`` is the one to go on with; None for a new one.
+    """
+    processes.everybody()
+    trainer = CubeTrainer(config, run, None, processes)
+    _, parts = _read(config, processes)
+    return trainer.fit(parts.train, parts.validation, resume=run is not None)
+
+
+def _read(config: TrainingConfig, processes: Processes) -> tuple[DialogueDataset | AutoencoderDataset, Parts]:
+    """The data set and its parts; of several processes on a machine, one encodes and the others wait."""
+    limit = config.cache_limit_mb * 1_000_000 if config.cache_limit_mb is not None else None
+    with processes.first_of_each_machine():
+        dataset = open_dataset(
+            config.data,
+            config.mode,
+            encoder=config.encoder,
+            teachers=config.teachers,
+            cache=EmbeddingCache(config.cache, limit_bytes=limit),
+            seed=config.seed,
+            progress=cli.counting,
+        )
+    if isinstance(dataset, DialogueDataset):
+        return dataset, dataset.split(_single_mode(config), config.seed)
+    return dataset, dataset.split()
+
+
+def _single_mode(config: TrainingConfig) -> str:
+    """How the data are split: a mixed run adds its noisy embeddings to question -> answer pairs later."""
+    return "autoencoder" if config.mode == "autoencoder" else "dialogue"
 
 
 def _announce(config: TrainingConfig, run: RunFolder, environment: dict[str, object]) -> None:
@@ -80,6 +109,10 @@ def _announce(config: TrainingConfig, run: RunFolder, environment: dict[str, obj
     isa = f" ({kernel['isa']})" if environment["backend"] == "cpp" and isinstance(kernel, dict) else ""
     print(f"cubefast {environment['cubefast']}, mode {config.mode}, seed {config.seed} -> {run.path}")
     print(f"backend     {environment['backend']}{isa}, {environment['threads']} threads: {environment['backend_why']}")
+    processes = environment["processes"]
+    if isinstance(processes, list) and len(processes) > 1:
+        threads = ", ".join(f"{each['threads']} on {each['host']}" for each in processes)
+        print(f"processes   {len(processes)}, with threads: {threads}")
     data = "the built-in set" if config.data.path == BUILTIN else config.data.path
     print(f"reading     {data}", flush=True)
 
@@ -94,25 +127,35 @@ def _describe(core: CubicCore) -> str:
 
 
 def _main(arguments: argparse.Namespace) -> int:
-    folder = None
+    run = None
     if arguments.resume is not None:
         if arguments.config is not None:
             raise InputError("--resume goes on with the run's own config; leave --config out")
         if others := [item for item in arguments.overrides if not item.startswith("training.epochs=")]:
             raise InputError(f"--resume may change training.epochs only; got {' '.join(others)}. Train anew for others")
-        folder = RunFolder.resume(arguments.resume)
-        arguments.config = folder.path / "config.yaml"
+        run = RunFolder.resume(arguments.resume)
+        arguments.config = run.path / "config.yaml"
     config = TrainingConfig.load(arguments.config, arguments.overrides)
     if arguments.print_config:
         print(config.to_yaml(), end="")
         return 0
-    run, result = train(config, folder)
+    how_to_go_on = ""
+    try:
+        with joined(config.training.threads) as processes:
+            if not processes.is_main:
+                help_to_train(config, run, processes)
+                return 0
+            resume = run is not None
+            run = run or RunFolder.create(config.runs, config.name, config.mode)
+            command = "python" if processes.count == 1 else f"torchrun --nproc-per-node={processes.local_count}"
+            how_to_go_on = f"Go on with: {command} -m cubefast.train --resume {run.path}"
+            result = train(config, run, processes, resume=resume)
+    except LostProcessError as error:
+        if run is None or not how_to_go_on or not any(run.checkpoints.glob("epoch-*")):
+            raise
+        raise LostProcessError(f"{error}. {how_to_go_on}") from error
     if result.stopped == "interrupted":
-        print(
-            f"stopped by Ctrl-C; the best core so far is in {run.path / 'best'}. "
-            f"Go on with: python -m cubefast.train --resume {run.path}",
-            file=sys.stderr,
-        )
+        print(f"stopped by Ctrl-C; the best core so far is in {run.path / 'best'}. {how_to_go_on}", file=sys.stderr)
         return 130
     return 0
 

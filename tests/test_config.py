@@ -40,7 +40,10 @@ def test_every_named_config_holds(name):
         (["training.learning_rate=1"], "training.learning_rate: no such key"),
         (["training.epoch=1"], "training.epoch: no such key; did you mean training.epochs?"),
         (["lr=1"], "lr: no such key; did you mean training.lr?"),
-        (["zzz=1"], "zzz: no such key; the keys are name, runs, mode"),
+        (["epochs=1"], "epochs: no such key; did you mean training.epochs?"),
+        (["core.hidden=1"], "core.hidden: no such key; did you mean core.hidden_size?"),
+        (["zzz=1"], "zzz: no such key; the keys are name, runs, mode, .* data, core, training$"),
+        (["training.losses.zzz=1"], "zzz: no such key; the keys of training.losses are cosine, mse, .*, memory$"),
         (["training.lr=-1"], "training.lr: input should be greater than 0; got -1"),
         (["training.lr=fast"], "training.lr: input should be a valid number.*got 'fast'"),
         (["training.lr=.inf"], "training.lr: input should be a finite number; got inf"),
@@ -76,7 +79,9 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content, message):
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no such file. Give a YAML file, or one of: autoencoder, dialogue, mixed, q"):
+    with pytest.raises(
+        ConfigError, match="no such file. Give a YAML file, or one of: autoencoder, dialogue, distill, large, mixed, q"
+    ):
         TrainingConfig.load(tmp_path / "none.yaml")
 
 

@@ -94,6 +94,9 @@ class DatasetConfig(Section):
         None,
         description=".npz or .safetensors with question and answer, row for row with the file, instead of an encoder",
     )
+    teacher_vectors: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        (), description="files like vectors, each by a further teacher of any dimension; see training.losses.distill"
+    )
     normalize: bool = Field(True, description="scale embeddings to unit length")
     centre: bool = Field(False, description="subtract the mean embedding of the training part first")
     columns: ColumnsConfig = ColumnsConfig()

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError
 from .cache import CacheStatistics, EmbeddingCache
@@ -20,6 +19,7 @@ from .formats import text_field
 from .loader import EmbeddingLoader, is_embedding_file
 from .quality import QualityFilter
 from .statistics import cosines
+from .teachers import DialogueRows, aligned
 from .vectors import ArrayVectors, StackedVectors, Vectors
 
 _PAIR = ("question", "answer")
@@ -34,6 +34,7 @@ def create_text_dataset(
     config: ConfigSource = None,
     *,
     encoder: str | TextEncoder = "static",
+    teachers: Sequence[str | TextEncoder] = (),
     cache: EmbeddingCache | str | Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -43,7 +44,8 @@ def create_text_dataset(
     Args:
         texts: n texts, none of them blank.
         config: a :class:`DatasetConfig`, its keys as a mapping, or a YAML or JSON file.
-        encoder: a teacher, or its name in a config.
+        encoder: the teacher whose embeddings are learnt, or its name in a config.
+        teachers: more of them, of any dimension: they teach how alike the targets are (``training.losses.distill``).
         cache: where embeddings are kept; None: the user's cache.
         seed: of the noise.
         progress: told how far the encoding is.
@@ -51,13 +53,17 @@ def create_text_dataset(
     Raises InputError for no texts or a blank one.
     """
     settings = DatasetConfig.load(config)
+    _refuse_teacher_vectors(settings)
     if len(texts) == 0:
         raise InputError("a data set needs at least one text; got none")
     for i, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"text {i} must be a text that is not blank; got {text!r}")
     teacher, vectors, seen = _encoded(texts, encoder, cache, progress)
-    return AutoencoderDataset(vectors, texts, settings, seed=seed, fingerprint=teacher.fingerprint, cache=seen)
+    others = [_encoded(texts, each, cache, progress)[1] for each in teachers]
+    return AutoencoderDataset(
+        vectors, texts, settings, seed=seed, fingerprint=teacher.fingerprint, cache=seen, teachers=others
+    )
 
 
 def create_file_dataset(
@@ -65,6 +71,7 @@ def create_file_dataset(
     config: ConfigSource = None,
     *,
     encoder: str | TextEncoder = "static",
+    teachers: Sequence[str | TextEncoder] = (),
     cache: EmbeddingCache | str | Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -72,17 +79,26 @@ def create_file_dataset(
     """An autoencoder's data set of a file: of embeddings (.npy, .safetensors, ...; see EmbeddingLoader) as they are, or
     of texts (one per line, or the column ``columns.text``) through an encoder.
 
-    The other arguments are those of :func:`create_text_dataset`.
+    The other arguments are those of :func:`create_text_dataset`. Raises InputError for a file that cannot be read, and
+    for ``teachers`` of embeddings, of which the texts are not known.
     """
     settings = DatasetConfig.load(config)
     if settings.format == "auto" and is_embedding_file(path):
+        _refuse_teacher_vectors(settings)
+        if teachers:
+            raise InputError(
+                f"{path} holds embeddings, and teachers need the texts that they are of: leave teachers out, or give "
+                "a file of texts"
+            )
         loaded = EmbeddingLoader(path).load()
         print_of_file = f"vectors-{_file_hash(path)}"
         return AutoencoderDataset(
             ArrayVectors(loaded.vectors), loaded.keys, settings, seed=seed, fingerprint=print_of_file
         )
     texts = load_texts(path, settings.format, settings.columns)
-    return create_text_dataset(texts, settings, encoder=encoder, cache=cache, seed=seed, progress=progress)
+    return create_text_dataset(
+        texts, settings, encoder=encoder, teachers=teachers, cache=cache, seed=seed, progress=progress
+    )
 
 
 def create_dialogue_dataset(
@@ -90,6 +106,7 @@ def create_dialogue_dataset(
     config: ConfigSource = None,
     *,
     encoder: str | TextEncoder = "static",
+    teachers: Sequence[str | TextEncoder] = (),
     cache: EmbeddingCache | str | Path | None = None,
     progress: Progress | None = None,
 ) -> DialogueDataset:
@@ -111,7 +128,7 @@ def create_dialogue_dataset(
         dialogues = [_dialogue(item, row) for row, item in enumerate(items)]
         if not dialogues:
             raise InputError("a data set needs at least one question and answer; got none")
-    return _dialogue_dataset(dialogues, settings, encoder, cache, progress)
+    return _dialogue_dataset(dialogues, settings, encoder, teachers, cache, progress)
 
 
 def create_conversation_dataset(
@@ -119,6 +136,7 @@ def create_conversation_dataset(
     config: ConfigSource = None,
     *,
     encoder: str | TextEncoder = "static",
+    teachers: Sequence[str | TextEncoder] = (),
     cache: EmbeddingCache | str | Path | None = None,
     progress: Progress | None = None,
 ) -> DialogueDataset:
@@ -136,13 +154,17 @@ def create_conversation_dataset(
         context = settings.context.model_copy(update={"mode": "mean"})
         settings = settings.model_copy(update={"context": context})
     if source is None or isinstance(source, (str, Path)):
-        return create_dialogue_dataset(source, settings, encoder=encoder, cache=cache, progress=progress)
+        return create_dialogue_dataset(
+            source, settings, encoder=encoder, teachers=teachers, cache=cache, progress=progress
+        )
     dialogues = [
         Dialogue(turns[i], turns[i + 1], "", f"conversation {number}", tuple(turns[:i]), number)
         for number, turns in enumerate(source)
         for i in range(0, len(turns) - 1, 2)
     ]
-    return create_dialogue_dataset(dialogues, settings, encoder=encoder, cache=cache, progress=progress)
+    return create_dialogue_dataset(
+        dialogues, settings, encoder=encoder, teachers=teachers, cache=cache, progress=progress
+    )
 
 
 def open_dataset(
@@ -150,6 +172,7 @@ def open_dataset(
     mode: str,
     *,
     encoder: str | TextEncoder = "static",
+    teachers: Sequence[str | TextEncoder] = (),
     cache: EmbeddingCache | str | Path | None = None,
     seed: int = 0,
     progress: Progress | None = None,
@@ -162,8 +185,10 @@ def open_dataset(
     if mode == "autoencoder" and config.path != BUILTIN:
         plain = config.format == "text" or config.path.removesuffix(".gz").endswith(".txt")
         if plain or config.columns.text is not None or is_embedding_file(config.path):
-            return create_file_dataset(config.path, config, encoder=encoder, cache=cache, seed=seed, progress=progress)
-    return create_dialogue_dataset(None, config, encoder=encoder, cache=cache, progress=progress)
+            return create_file_dataset(
+                config.path, config, encoder=encoder, teachers=teachers, cache=cache, seed=seed, progress=progress
+            )
+    return create_dialogue_dataset(None, config, encoder=encoder, teachers=teachers, cache=cache, progress=progress)
 
 
 def _dialogue(item: Any, row: int) -> Dialogue:
@@ -179,44 +204,40 @@ def _dialogue_dataset(
     dialogues: list[Dialogue],
     config: DatasetConfig,
     encoder: str | TextEncoder,
+    teachers: Sequence[str | TextEncoder],
     cache: EmbeddingCache | str | Path | None,
     progress: Progress | None,
 ) -> DialogueDataset:
     quality = QualityFilter(config.quality)
+    records = 1 + max(dialogue.row for dialogue in dialogues)
     dialogues = _some(quality.texts(dialogues), quality)
+    texts, by_text = _texts(dialogues, config)
     seen = None
     if config.vectors is not None:
-        vectors, questions, answers = _given_vectors(config, dialogues)
+        vectors, rows = _given_vectors("vectors", config.vectors, config, dialogues, records)
         fingerprint = f"vectors-{_file_hash(config.vectors)}"
     else:
-        heard = [_heard(dialogue, config) for dialogue in dialogues]
-        texts = list(
-            dict.fromkeys(text for d, turns in zip(dialogues, heard, strict=True) for text in (*turns, d.answer))
-        )
         teacher, vectors, seen = _encoded(texts, encoder, cache, progress)
-        fingerprint = teacher.fingerprint
-        place = {text: row for row, text in enumerate(texts)}
-        width = max(len(turns) for turns in heard)
-        questions = np.full((len(dialogues), width), -1, np.int64)
-        for row, turns in enumerate(heard):
-            questions[row, : len(turns)] = [place[text] for text in turns]
-        answers = np.array([place[d.answer] for d in dialogues], np.int64)
+        rows, fingerprint = by_text, teacher.fingerprint
+    others = [(_encoded(texts, each, cache, progress)[1], by_text) for each in teachers]
+    others += [_given_vectors("teacher_vectors", path, config, dialogues, records) for path in config.teacher_vectors]
 
     where = {id(dialogue): row for row, dialogue in enumerate(dialogues)}
     kept = dialogues
     if config.quality.min_cosine is not None or config.quality.max_cosine is not None:
-        kept = quality.cosines(kept, cosines(vectors, questions[:, 0], answers))
+        kept = quality.cosines(kept, cosines(vectors, rows.questions[:, 0], rows.answers))
     kept = _some(quality.balance(kept), quality)
-    rows = [where[id(dialogue)] for dialogue in kept]
+    chosen = [where[id(dialogue)] for dialogue in kept]
     return DialogueDataset(
         kept,
         vectors,
-        questions[rows],
-        answers[rows],
+        rows.questions[chosen],
+        rows.answers[chosen],
         config,
         fingerprint=fingerprint,
         report=quality.report,
         cache=seen,
+        teachers=[aligned(other, theirs, rows, len(vectors)) for other, theirs in others],
     )
 
 
@@ -236,31 +257,46 @@ def _heard(dialogue: Dialogue, config: DatasetConfig) -> list[str]:
     return [dialogue.question]
 
 
+def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str], DialogueRows]:
+    """Each different text once, and where those of each dialogue are among them."""
+    heard = [_heard(dialogue, config) for dialogue in dialogues]
+    texts = list(dict.fromkeys(text for d, turns in zip(dialogues, heard, strict=True) for text in (*turns, d.answer)))
+    place = {text: row for row, text in enumerate(texts)}
+    questions = np.full((len(dialogues), max(len(turns) for turns in heard)), -1, np.int64)
+    for row, turns in enumerate(heard):
+        questions[row, : len(turns)] = [place[text] for text in turns]
+    return texts, DialogueRows(questions, np.array([place[d.answer] for d in dialogues], np.int64))
+
+
 def _given_vectors(
-    config: DatasetConfig, dialogues: list[Dialogue]
-) -> tuple[Vectors, NDArray[np.int64], NDArray[np.int64]]:
-    """Ready embeddings, row for row with the file of dialogues."""
-    assert config.vectors is not None
+    key: str, path: str, config: DatasetConfig, dialogues: list[Dialogue], records: int
+) -> tuple[Vectors, DialogueRows]:
+    """The ready embeddings of ``data.KEY``, row for row with the records of which these dialogues are left."""
     if config.context.mode != "none":
         raise InputError(
-            "data.vectors has no embeddings of the turns before a question: set data.context.mode=none, or encode"
+            f"data.{key} has no embeddings of the turns before a question: set data.context.mode=none, or encode"
         )
-    parts = tuple(
-        ArrayVectors(EmbeddingLoader(config.vectors).load(array=name).vectors) for name in ("question", "answer")
-    )
+    parts = tuple(ArrayVectors(EmbeddingLoader(path).load(array=name).vectors) for name in _PAIR)
     question, answer = parts
     rows = np.array([dialogue.row for dialogue in dialogues], np.int64)
     if len(question) != len(answer) or question.dim != answer.dim:
         raise InputError(
-            f"{config.vectors}: question is [{len(question)}, {question.dim}] and answer "
+            f"{path}: question is [{len(question)}, {question.dim}] and answer "
             f"[{len(answer)}, {answer.dim}]; they must have one shape"
         )
-    if len(np.unique(rows)) != len(rows) or rows.max() >= len(question):
+    if len(np.unique(rows)) != len(rows) or records != len(question):
         raise InputError(
-            f"{config.vectors} has {len(question)} rows, and {config.path} has {rows.max() + 1} records: they must "
-            "match row for row, one question and answer per record"
+            f"{path} has {len(question)} rows, and {config.path} has {records} records: they must match row for row, "
+            "one question and answer per record"
         )
-    return StackedVectors(parts), rows[:, None], rows + len(question)
+    return StackedVectors(parts), DialogueRows(rows[:, None], rows + len(question))
+
+
+def _refuse_teacher_vectors(config: DatasetConfig) -> None:
+    if config.teacher_vectors:
+        raise InputError(
+            "data.teacher_vectors are of questions and answers, and this data set has none: leave them out"
+        )
 
 
 def _encoded(

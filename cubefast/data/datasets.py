@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .cache import CacheStatistics
-from .config import ContextConfig, DatasetConfig, NoiseConfig
+from .config import ContextConfig, DatasetConfig
 from .dialogues import Dialogue, normalize
 from .encoders import Embeddings
 from .pairs import PairDataset
 from .quality import QualityReport
 from .splits import Split, check_leaks, split_dialogues, split_texts, split_vectors
 from .statistics import DatasetStatistics, Spread, cosines
+from .teachers import CentredVectors
 from .vectors import Preparation, Vectors, chunks
 
 
@@ -60,6 +61,7 @@ class DialogueDataset(PairDataset):
         fingerprint: of what made the vectors.
         report: what the quality filter dropped.
         cache: how many texts the cache had.
+        teachers: the same texts embedded by others, row for row with ``vectors``.
 
     Attributes:
         answers: each different answer once (by normal form, the first spelling).
@@ -76,6 +78,7 @@ class DialogueDataset(PairDataset):
         fingerprint: str,
         report: QualityReport | None = None,
         cache: CacheStatistics | None = None,
+        teachers: Sequence[Vectors] = (),
     ) -> None:
         forms = [normalize(dialogue.answer) for dialogue in dialogues]
         first: dict[str, int] = {}
@@ -93,6 +96,7 @@ class DialogueDataset(PairDataset):
             weights=_context_weights(question_rows, config.context),
             prepare=Preparation(normalize=config.normalize),
             lengths=np.array([len(d.question) + len(d.answer) for d in dialogues], np.int64),
+            teachers=teachers,
         )
         self.dialogues = list(dialogues)
         self.config = config
@@ -118,12 +122,18 @@ class DialogueDataset(PairDataset):
         else:
             whole = (True, False, False, True)  # whether the part's answers are in no other part
             parts = [
-                _identities(self.vectors, self._text_rows(rows, answers), self.prepare, self.config.noise, seed)
+                self._identities(self._text_rows(rows, answers), seed)
                 for rows, answers in zip(listed, whole, strict=True)
             ]
         train, validation, paraphrase, group = parts
         tests = {"unseen paraphrase": paraphrase, "unseen group": group}
         return _finish(self, train, validation, tests, self.answers, self.answer_rows)
+
+    def _identities(self, rows: NDArray[np.int64], seed: int) -> PairDataset:
+        noise = self.config.noise
+        return PairDataset(
+            self.vectors, rows, rows, rows, prepare=self.prepare, noise=noise, seed=seed, teachers=self.teachers
+        )
 
     def _text_rows(self, rows: list[int], with_answers: bool) -> NDArray[np.int64]:
         questions = self.input_rows[rows, 0]
@@ -163,6 +173,7 @@ class AutoencoderDataset(PairDataset):
         seed: of the noise.
         fingerprint: of what made the vectors.
         cache: how many texts the cache had.
+        teachers: the same n embedded by others, in any dimension.
     """
 
     def __init__(
@@ -174,6 +185,7 @@ class AutoencoderDataset(PairDataset):
         seed: int = 0,
         fingerprint: str = "",
         cache: CacheStatistics | None = None,
+        teachers: Sequence[Vectors] = (),
     ) -> None:
         if texts is not None and len(texts) != len(vectors):
             raise InputError(f"{len(texts)} texts cannot belong to {len(vectors)} embeddings")
@@ -182,7 +194,15 @@ class AutoencoderDataset(PairDataset):
         prepare = Preparation(normalize=self.config.normalize)
         lengths = None if texts is None else np.array([len(text) for text in texts], np.int64)
         super().__init__(
-            vectors, rows, rows, rows, prepare=prepare, noise=self.config.noise, seed=seed, lengths=lengths
+            vectors,
+            rows,
+            rows,
+            rows,
+            prepare=prepare,
+            noise=self.config.noise,
+            seed=seed,
+            lengths=lengths,
+            teachers=teachers,
         )
         self.texts = texts
         self.fingerprint = fingerprint
@@ -217,12 +237,6 @@ def _context_weights(rows: NDArray[np.int64], context: ContextConfig) -> Embeddi
     return np.broadcast_to(np.float32(context.decay) ** np.arange(rows.shape[1], dtype=np.float32), rows.shape)
 
 
-def _identities(
-    vectors: Vectors, rows: NDArray[np.int64], prepare: Preparation, noise: NoiseConfig, seed: int
-) -> PairDataset:
-    return PairDataset(vectors, rows, rows, rows, prepare=prepare, noise=noise, seed=seed)
-
-
 def _finish(
     dataset: DialogueDataset | AutoencoderDataset,
     train: PairDataset,
@@ -239,18 +253,19 @@ def _finish(
         )
     prepare = dataset.prepare
     if dataset.config.centre:
-        prepare = Preparation(_mean(train), dataset.config.normalize)
+        rows = np.unique(np.concatenate([train.input_rows.ravel(), train.target_rows]))
+        rows = rows[rows >= 0]
+        prepare = Preparation(_mean(dataset.vectors, rows), dataset.config.normalize)
+        teachers = tuple(CentredVectors(teacher, _mean(teacher, rows)) for teacher in dataset.teachers)
         for part in (train, validation, *tests.values()):
-            part.prepare = prepare
+            part.prepare, part.teachers = prepare, teachers
     bank = prepare(dataset.vectors.gather(answer_rows)) if answers else np.zeros((0, dataset.dim), np.float32)
     return Parts(train, validation, tests, answers, bank, prepare)
 
 
-def _mean(train: PairDataset) -> Embeddings:
-    """The mean of the different embeddings of the training part, float32 [D]."""
-    rows = np.unique(np.concatenate([train.input_rows.ravel(), train.target_rows]))
-    rows = rows[rows >= 0]
-    total = np.zeros(train.dim)
+def _mean(vectors: Vectors, rows: NDArray[np.int64]) -> Embeddings:
+    """The mean of these embeddings, float32 [D]."""
+    total = np.zeros(vectors.dim)
     for places in chunks(len(rows)):
-        total += train.vectors.gather(rows[places]).sum(axis=0, dtype=np.float64)
+        total += vectors.gather(rows[places]).sum(axis=0, dtype=np.float64)
     return (total / len(rows)).astype(np.float32)

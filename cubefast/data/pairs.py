@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,9 +86,12 @@ class PairDataset(Dataset[Batch]):
         noisy: bool [n], which inputs get it; None: all.
         seed: of the noise.
         lengths: characters of each pair, for a curriculum; None: not known.
+        teachers: the same M embedded by others, in any dimension: what :meth:`taught` gives.
 
     An item is (input [D], target [D], target id). It depends on its number, the seed and the epoch alone, not on who
     asks for it or in what order: several DataLoader workers give what one gives.
+
+    Raises InputError for a teacher with more or fewer embeddings.
     """
 
     def __init__(
@@ -103,7 +107,14 @@ class PairDataset(Dataset[Batch]):
         noisy: NDArray[np.bool_] | None = None,
         seed: int = 0,
         lengths: NDArray[np.int64] | None = None,
+        teachers: Sequence[Vectors] = (),
     ) -> None:
+        for number, teacher in enumerate(teachers):
+            if len(teacher) != len(vectors):
+                raise InputError(
+                    f"teacher {number} has {len(teacher)} embeddings, and the data set has {len(vectors)}: they must "
+                    "match row for row"
+                )
         self.vectors = vectors
         self.input_rows = inputs if inputs.ndim == 2 else inputs[:, None]
         self.target_rows = targets
@@ -114,6 +125,7 @@ class PairDataset(Dataset[Batch]):
         self.noisy = noisy
         self.seed = seed
         self.lengths = lengths
+        self.teachers = tuple(teachers)
         self.epoch = 0
 
     @classmethod
@@ -147,6 +159,12 @@ class PairDataset(Dataset[Batch]):
             inputs[here] = add_noise(inputs[here], places[here], self.noise, self.seed, self.epoch)
         targets = self.prepare(self.vectors.gather(self.target_rows[places]))
         return torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(self.target_ids[places])
+
+    def taught(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, ...]:
+        """The targets of these items as each of the teachers sees them, float32 [n, E], of unit length."""
+        targets = self.target_rows[np.asarray(rows, dtype=np.int64)]
+        unit = Preparation()
+        return tuple(torch.from_numpy(unit(teacher.gather(targets))) for teacher in self.teachers)
 
     def _inputs(self, places: NDArray[np.int64]) -> Embeddings:
         chosen = self.input_rows[places]
@@ -192,24 +210,22 @@ class PairDataset(Dataset[Batch]):
     def subset(self, rows: NDArray[np.integer] | Sequence[int]) -> PairDataset:
         """Only these pairs, over the same embeddings."""
         places = np.asarray(rows, dtype=np.int64)
-        return PairDataset(
-            self.vectors,
-            self.input_rows[places],
-            self.target_rows[places],
-            self.target_ids[places],
+        return self._with(
+            inputs=self.input_rows[places],
+            targets=self.target_rows[places],
+            target_ids=self.target_ids[places],
             weights=None if self.weights is None else self.weights[places],
-            prepare=self.prepare,
-            noise=self.noise,
             noisy=None if self.noisy is None else self.noisy[places],
-            seed=self.seed,
             lengths=None if self.lengths is None else self.lengths[places],
         )
 
     def with_noise(self, noise: NoiseConfig, seed: int) -> PairDataset:
         """The same pairs with this noise on every input."""
-        found = self.subset(np.arange(len(self)))
-        found.noise, found.noisy, found.seed = noise, None, seed
-        return found
+        return self._with(noise=noise, noisy=None, seed=seed)
+
+    def with_seed(self, seed: int) -> PairDataset:
+        """The same pairs with another draw of the noise."""
+        return self._with(seed=seed)
 
     def mixed(self, share: float, noise: NoiseConfig, seed: int) -> PairDataset:
         """These pairs and, as ``share`` of the whole, single embeddings of theirs with noise -> themselves.
@@ -224,13 +240,11 @@ class PairDataset(Dataset[Batch]):
         alone[:, 0] = chosen
         weights = None if self.weights is None else np.concatenate([self.weights, np.ones((count, width), np.float32)])
         lengths = None if self.lengths is None else np.concatenate([self.lengths, np.zeros(count, np.int64)])
-        return PairDataset(
-            self.vectors,
-            np.concatenate([self.input_rows, alone]),
-            np.concatenate([self.target_rows, chosen]),
-            np.concatenate([self.target_ids, self.target_ids.max(initial=-1) + 1 + chosen]),
+        return self._with(
+            inputs=np.concatenate([self.input_rows, alone]),
+            targets=np.concatenate([self.target_rows, chosen]),
+            target_ids=np.concatenate([self.target_ids, self.target_ids.max(initial=-1) + 1 + chosen]),
             weights=weights,
-            prepare=self.prepare,
             noise=noise,
             noisy=np.arange(len(self) + count) >= len(self),
             seed=seed,
@@ -247,11 +261,22 @@ class PairDataset(Dataset[Batch]):
         source = self.with_seed(seed)
         return EmbeddingPairs(*(torch.cat(parts) for parts in zip(*source.batches(noisy=noisy), strict=True)))
 
-    def with_seed(self, seed: int) -> PairDataset:
-        """The same pairs with another draw of the noise."""
-        source = self.subset(np.arange(len(self)))
-        source.seed = seed
-        return source
+    def _with(self, **changed: Any) -> PairDataset:
+        """Pairs made of the same arguments but these."""
+        same = {
+            "vectors": self.vectors,
+            "inputs": self.input_rows,
+            "targets": self.target_rows,
+            "target_ids": self.target_ids,
+            "weights": self.weights,
+            "prepare": self.prepare,
+            "noise": self.noise,
+            "noisy": self.noisy,
+            "seed": self.seed,
+            "lengths": self.lengths,
+            "teachers": self.teachers,
+        }
+        return PairDataset(**{**same, **changed})
 
 
 def _checked(name: str, values: Tensor | NDArray[np.floating]) -> Tensor:

@@ -6,6 +6,8 @@ past batches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, normalize, relu
@@ -76,6 +78,17 @@ def relational(predicted: Tensor, teacher: Tensor) -> Tensor:
     return off_diagonal / (len(predicted) * (len(predicted) - 1))
 
 
+def distill(predicted: Tensor, taught: Sequence[Tensor]) -> Tensor:
+    """How far the similarities within a batch are from those that several teachers see: the mean of
+    :func:`relational` over the teachers. It is least at the mean of their similarities.
+
+    Args:
+        predicted: [n, D].
+        taught: of each teacher (one at least) the batch's targets, [n, E] with an E of its own.
+    """
+    return torch.stack([relational(predicted, teacher) for teacher in taught]).mean()
+
+
 class Memory:
     """The targets of past batches, the newest ``size`` of them, as further negatives.
 
@@ -103,6 +116,7 @@ def total_loss(
     target: Tensor,
     target_ids: Tensor,
     memory: Memory,
+    taught: Sequence[Tensor] = (),
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum of the losses whose weight is not 0, and each of them by its name, unweighted.
 
@@ -112,6 +126,7 @@ def total_loss(
         target: [n, D].
         target_ids: int64 [n].
         memory: negatives of past batches for ``contrast`` and ``triplet``.
+        taught: the targets as further teachers see them, each [n, E], for ``distill``.
     """
     past = (memory.vectors, memory.ids) if len(memory.ids) else (None, None)
     parts = {}
@@ -129,6 +144,8 @@ def total_loss(
         parts["relational"] = relational(predicted, target)
     if weights.preservation:
         parts["preservation"] = relational(predicted, inputs)
+    if weights.distill:
+        parts["distill"] = distill(predicted, taught)
     total = torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()
     return total, {name: float(value.detach()) for name, value in parts.items()}
 

@@ -14,8 +14,8 @@ from ..files import write_atomically, write_json
 
 
 class RunFolder:
-    """config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors, best/ and
-    checkpoints/.
+    """config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors, best/,
+    checkpoints/ and, if wanted, tensorboard/.
 
     Made with :meth:`create` for a new run, :meth:`resume` for a stopped one and :meth:`open` for a finished one.
     """
@@ -23,6 +23,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._metrics: IO[str] | None = None
+        self._tracker: Any = None
         self._new_parent = False
         self._resumed = False
 
@@ -89,11 +90,17 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def keep_metrics(self, epochs: int) -> None:
-        """Drop what metrics.jsonl has beyond the first ``epochs`` lines: those epochs will be done again."""
+        """Drop what metrics.jsonl has of the epochs after this many: they will be done again."""
+        self.close()  # or the next line would go to the old file
         path = self.path / "metrics.jsonl"
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-        if len(lines) > epochs:
-            write_atomically(path, "".join(lines[:epochs]))
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] <= epochs]
+        if len(kept) < len(lines):
+            write_atomically(path, "".join(kept))
+
+    def track(self, step: int) -> None:
+        """From batch ``step`` on, also record for TensorBoard, in ``tensorboard/``; what it has beyond is dropped."""
+        self._tracker = require_tensorboard()(str(self.path / "tensorboard"), purge_step=step + 1)
 
     def write(self, name: str, content: str | bytes) -> None:
         """A file of the run, atomically."""
@@ -104,11 +111,19 @@ class RunFolder:
         write_json(self.path / name, content)
 
     def record(self, metrics: dict[str, Any]) -> None:
-        """One line more of metrics.jsonl, on the disk when this returns."""
+        """One line more of metrics.jsonl, out of this process when this returns.
+
+        ``metrics`` has ``event`` (epoch or steps), ``epoch`` and ``step``.
+        """
         if self._metrics is None:
             self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
         self._metrics.write(json.dumps(metrics) + "\n")
         self._metrics.flush()
+        if self._tracker is not None:
+            for name, value in metrics.items():
+                if name not in ("event", "epoch", "step"):
+                    self._tracker.add_scalar(f"{metrics['event']}/{name}", value, metrics["step"])
+            self._tracker.flush()
 
     def save_best(self, core: CubicCore) -> None:
         """Keep this core as the best so far."""
@@ -119,6 +134,9 @@ class RunFolder:
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
+        if self._tracker is not None:
+            self._tracker.close()
+            self._tracker = None
 
     def discard_if_empty(self) -> None:
         """Take the folder away again if no core was saved in it: a run that failed before it learnt anything."""
@@ -127,3 +145,12 @@ class RunFolder:
             shutil.rmtree(self.path, ignore_errors=True)
             if self._new_parent and self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
                 self.path.parent.rmdir()
+
+
+def require_tensorboard() -> Any:
+    """torch's SummaryWriter. Raises InputError where the extra is missing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("tensorboard=true needs the package tensorboard; pip install 'cubefast[track]'") from None
+    return SummaryWriter

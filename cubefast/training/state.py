@@ -6,6 +6,7 @@ is pickled. It is written beside its place, flushed, and renamed into it, so it 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import shutil
@@ -21,14 +22,20 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..config import OptimizationConfig
+from ..config import OptimizationConfig, TrainingConfig
 from ..core import CubicCore
+from ..data.pairs import PairDataset
+from ..data.vectors import chunks
 from ..errors import ArtifactError
 from ..files import flush_folder, write_atomically
 from .losses import Memory
 
 CHECKPOINT_VERSION = 1
-PROGRESS_MARGIN = 1e-4  # of validation cosine; less is not progress
+PROGRESS_MARGIN = 1e-4  # of the validation metric; less is not progress
+_FREE: Any = {  # settings that change no weight
+    **dict.fromkeys(("name", "runs", "cache", "cache_limit_mb", "tensorboard"), True),
+    "training": {"keep", "log_every", "workers", "threads"},
+}
 _STATE, _TENSORS = "state.json", "state.safetensors"
 
 
@@ -43,7 +50,8 @@ class TrainingState:
         memory: targets of past batches.
         order: draws the order of the pairs.
         epoch, step: how many epochs, and how many batches, are done.
-        best, best_epoch, best_value: the weights that validated best, when, and their validation cosine.
+        metric: which of validation's decides: cosine, recall_at_1 or mrr.
+        best, best_epoch, best_value: the weights that validated best, when, and that metric.
         without_progress: epochs since.
         records: one mapping per epoch, as in metrics.jsonl.
     """
@@ -54,6 +62,7 @@ class TrainingState:
     averaged: AveragedModel | None
     memory: Memory
     order: torch.Generator
+    metric: str
     best: dict[str, Tensor]
     epoch: int = 0
     step: int = 0
@@ -74,6 +83,7 @@ class TrainingState:
             AveragedModel(core, multi_avg_fn=average) if average is not None else None,
             Memory(options.losses.memory, core.dim),
             torch.Generator().manual_seed(seed),
+            options.metric,
             _copy_of_weights(core),
         )
 
@@ -90,13 +100,14 @@ class TrainingState:
         """End an epoch with this record; whether it is the best so far."""
         self.epoch = record["epoch"]
         self.records.append(record)
+        value = record[f"val_{self.metric}"]
         if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(record["val_cosine"])
+            self.scheduler.step(value)
         self.without_progress += 1
-        if record["val_cosine"] <= self.best_value + PROGRESS_MARGIN:
+        if value <= self.best_value + PROGRESS_MARGIN:
             return False
         self.without_progress = 0
-        self.best_epoch, self.best_value = self.epoch, record["val_cosine"]
+        self.best_epoch, self.best_value = self.epoch, value
         self.best = _copy_of_weights(self.validated)
         return True
 
@@ -157,9 +168,10 @@ class TrainingState:
                     f"{checkpoint} is of version {numbers['checkpoint_version']}; this cubefast reads version "
                     f"{CHECKPOINT_VERSION}. Use the cubefast that wrote it"
                 )
-            for name, now in identity.items():
-                if (then := numbers["identity"].get(name)) != now:
-                    raise ArtifactError(f"{checkpoint} was made with {name} {then}, and now it is {now}; train anew")
+            then = numbers["identity"]
+            changed = [f"{key}={then.get(key)}, not {now}" for key, now in identity.items() if then.get(key) != now]
+            if changed:
+                raise ArtifactError(f"{checkpoint} was made with {'; '.join(changed)}. Set that back, or train anew")
             self._become(numbers, tensors)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
             if isinstance(error, ArtifactError):
@@ -186,6 +198,25 @@ class TrainingState:
         self.order.set_state(tensors["order"])
         for name in ("epoch", "step", "best_epoch", "best_value", "without_progress", "records"):
             setattr(self, name, numbers[name])
+
+
+def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
+    """What a checkpoint and whoever goes on from it must have in common: settings by dotted key, and the pairs."""
+    settings = config.model_dump(mode="json", exclude=_FREE)
+    if config.training.schedule == "plateau":
+        del settings["training"]["epochs"]  # the other schedules are laid out over all epochs; this one may go on
+    data = hashlib.sha256()
+    for rows in chunks(len(train)):
+        for part in (*train.batch(rows, noisy=False), *train.taught(rows)):
+            data.update(part.numpy().tobytes())
+    return {**_flat(settings), "training pairs": f"{len(train)} ({data.hexdigest()[:16]})"}
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import hashlib
-import json
 import math
 import resource
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -25,18 +25,22 @@ from ..core import CubicCore
 from ..data.config import NoiseConfig
 from ..data.pairs import EmbeddingPairs, PairDataset
 from ..errors import ArtifactError, InputError
-from ..evaluation.baselines import Baseline
+from ..evaluation.baselines import Baseline, identity
 from ..evaluation.comparison import VALIDATION_SEED
 from ..evaluation.metrics import cosine
 from ..evaluation.report import Score, score
+from .batches import in_order
 from .curriculum import difficulty, easiest, share
+from .distributed import Processes
 from .losses import total_loss
 from .progress import Progress, Silent
-from .run_folder import RunFolder
-from .state import TrainingState, newest_checkpoint
+from .run_folder import RunFolder, require_tensorboard
+from .state import TrainingState, identity_of, newest_checkpoint
+from .step_log import StepLog
 from .transfer import begin_from
 
 Stop = Literal["all epochs done", "no more progress", "interrupted"]
+RETRIEVAL_SAMPLE = 4096  # validation pairs whose ranks are looked at after every epoch
 
 
 class DivergenceError(RuntimeError):
@@ -49,16 +53,21 @@ class TrainingResult:
 
     Attributes:
         core: with the weights of the best epoch.
-        best_epoch, val_cosine: that epoch, from 1, and its mean cosine on validation.
+        best_epoch, best_value: that epoch, from 1, and what it scored by ``training.metric``.
         records: one mapping per epoch, as in metrics.jsonl.
         stopped: why it ended.
     """
 
     core: CubicCore
-    best_epoch: int = 0
-    val_cosine: float = -math.inf
-    records: list[dict[str, Any]] = field(default_factory=list)
-    stopped: Stop = "all epochs done"
+    best_epoch: int
+    best_value: float
+    records: list[dict[str, Any]]
+    stopped: Stop
+
+    @property
+    def val_cosine(self) -> float:
+        """The mean cosine on validation in the best epoch."""
+        return float(self.records[self.best_epoch - 1]["val_cosine"])
 
 
 class CubeTrainer:
@@ -68,6 +77,7 @@ class CubeTrainer:
         config: a :class:`TrainingConfig`, a mapping of its keys, or a YAML file.
         run: where records and the best core go; None keeps them in memory only.
         progress: what is shown meanwhile; nothing by default.
+        processes: those that train together; this one alone by default.
 
     Example::
 
@@ -81,10 +91,15 @@ class CubeTrainer:
         config: TrainingConfig | Mapping[str, Any] | str | Path | None = None,
         run: RunFolder | None = None,
         progress: Progress | None = None,
+        processes: Processes | None = None,
     ) -> None:
         self.config = config if isinstance(config, TrainingConfig) else TrainingConfig.load(config)
         self.run = run
         self.progress = progress or Silent()
+        self.processes = processes or Processes()
+        self._writes_to = run if self.processes.is_main else None
+        if self.config.tensorboard:
+            require_tensorboard()
         self.core: CubicCore | None = None
 
     def build_core(self, dim: int) -> CubicCore:
@@ -113,6 +128,7 @@ class CubeTrainer:
             InputError: the pairs or the core's sizes do not fit.
             ArtifactError: the checkpoint to resume from is missing, damaged, or of another config or data.
             DivergenceError: the loss became NaN or Inf; the best core so far and the last checkpoint are kept.
+            LostProcessError: another process of the same training has ended.
         """
         train = self._training_pairs(train)
         validation = self._dataset(validation).pairs(noisy=True, seed=VALIDATION_SEED)
@@ -127,9 +143,14 @@ class CubeTrainer:
         batches = [math.ceil(count / options.batch_size) for count in schedule]
         steps = sum(math.ceil(count / options.accumulate) for count in batches)
         state = TrainingState.begin(core, options, steps, self.config.seed)
-        identity = self._identity(train) if self.run is not None else {}
+        shared = self.processes.count > 1
+        identity = identity_of(self.config, train) if self.run is not None or shared else {}
         if resume:
             self._resume(state, identity)
+        self.processes.check_same("settings, pairs and checkpoint", (identity, state.epoch))
+        model = self.processes.model(core)
+        if self._writes_to is not None and self.config.tensorboard:
+            self._writes_to.track(state.step)
 
         stopped: Stop = "all epochs done"
         self.progress.start(options.epochs, sum(batches), state.epoch, state.step)
@@ -138,21 +159,21 @@ class CubeTrainer:
                 if self._has_stalled(state):
                     break
                 began = time.perf_counter()
-                record = {"epoch": epoch, **self._train_epoch(state, train, epoch), "step": state.step}
-                predicted = predict(state.validated, validation.inputs)
+                means = self._train_epoch(state, model, train, epoch)
+                record: dict[str, Any] = {"event": "epoch", "epoch": epoch, "step": state.step, **means}
+                record |= self._validate(state.validated, validation)
                 seconds = time.perf_counter() - began
                 record |= {
-                    "val_cosine": float(cosine(predicted, validation.targets).mean()),
                     "pairs_per_second": record["pairs"] / seconds,
                     "seconds": seconds,
                     "peak_memory_mb": peak_memory_mb(),
                 }
                 is_best = state.take(record)
-                if self.run is not None:
-                    self.run.record(record)
+                if self._writes_to is not None:
+                    self._writes_to.record(record)
                     if is_best:
-                        self.run.save_best(state.validated)
-                    state.save(self.run.checkpoints, options.keep, identity)
+                        self._writes_to.save_best(state.validated)
+                    state.save(self._writes_to.checkpoints, options.keep, identity)
                 self.progress.epoch(record, state.best_epoch)
             if self._has_stalled(state):
                 stopped = "no more progress"
@@ -160,12 +181,13 @@ class CubeTrainer:
             if state.best_epoch == 0:
                 raise
             stopped = "interrupted"
+            self.processes.expect_the_end()
         finally:
             self.progress.end()
         core.load_state_dict(state.best)
         return TrainingResult(core, state.best_epoch, state.best_value, state.records, stopped)
 
-    def _train_epoch(self, state: TrainingState, train: PairDataset, epoch: int) -> dict[str, float]:
+    def _train_epoch(self, state: TrainingState, model: nn.Module, train: PairDataset, epoch: int) -> dict[str, float]:
         """One pass over the pairs; the means of what was seen on the way."""
         options = self.config.training
         core, optimizer = state.core, state.optimizer
@@ -175,24 +197,24 @@ class CubeTrainer:
         if pairs < len(train):
             order = easiest(difficulty(train, options.curriculum.order, core), pairs)[order]
         batches = order.split(options.batch_size)
-        # Numbers, not tensors, are kept of each step: a small tensor kept between the large ones that come and go keeps
-        # the allocator from using their memory again, and the process grows without end.
-        losses, norms = [], []
-        parts: dict[str, list[float]] = {}
+        seen = StepLog(epoch, state.step, options.log_every, self._writes_to)
         rate = optimizer.param_groups[0]["lr"]
-        for step, rows in enumerate(batches, start=1):
-            inputs, targets, ids = train.batch(rows)
-            predicted = core(inputs)
-            loss, each = total_loss(options.losses, predicted, inputs, targets, ids, state.memory)
-            if not loss.isfinite():
-                raise DivergenceError(
-                    f"the loss became {loss.item()} at epoch {epoch}, step {step}; the best core before it is kept, "
-                    "and so is the last checkpoint. Lower training.lr or training.clip"
-                )
-            first = (step - 1) // options.accumulate * options.accumulate  # batches before this step of the optimizer
-            (loss / min(options.accumulate, len(batches) - first)).backward()
-            if step % options.accumulate == 0 or step == len(batches):
-                norms.append(float(clip_grad_norm_(core.parameters(), options.clip)))
+        for number, batch in enumerate(in_order(train, batches, options.workers), start=1):
+            inputs, targets, ids, taught = batch
+            takes_step = number % options.accumulate == 0 or number == len(batches)
+            first = (number - 1) // options.accumulate * options.accumulate  # batches before this step of the optimizer
+            with self._sharing_gradients(model, takes_step):
+                predicted = self.processes.whole(self._forward(model, inputs, state.step), len(inputs))
+                loss, parts = total_loss(options.losses, predicted, inputs, targets, ids, state.memory, taught)
+                if not loss.isfinite():
+                    raise DivergenceError(
+                        f"the loss became {loss.item()} at epoch {epoch}, step {number}; the best core before it is "
+                        "kept, and so is the last checkpoint. Lower training.lr or training.clip"
+                    )
+                # Gradients are averaged over the processes, and each has those of its share alone: hence their count.
+                (loss * self.processes.count / min(options.accumulate, len(batches) - first)).backward()
+            if takes_step:
+                norm = float(clip_grad_norm_(core.parameters(), options.clip))
                 optimizer.step()
                 optimizer.zero_grad()
                 if state.averaged is not None:
@@ -200,19 +222,38 @@ class CubeTrainer:
                 if not isinstance(state.scheduler, ReduceLROnPlateau):
                     state.scheduler.step()
             state.memory.remember(targets, ids)
-            losses.append(loss.item())
-            for name, value in each.items():
-                parts.setdefault(name, []).append(value)
             state.step += 1
-            self.progress.step(losses[-1])
-        means: dict[str, float] = {
-            "pairs": pairs,
-            "share": pairs / len(train),
-            "loss": fmean(losses),
-            "lr": rate,
-            "gradient_norm": fmean(norms),
+            seen.take(len(ids), loss.item(), parts, norm if takes_step else None, optimizer.param_groups[0]["lr"])
+            self.progress.step(loss.item())
+        return {"pairs": pairs, "share": pairs / len(train), "lr": rate, **seen.means()}
+
+    def _forward(self, model: nn.Module, inputs: Tensor, step: int) -> Tensor:
+        """This process's share of the batch through the core; what is random in there follows from the step."""
+        options = self.config.training
+        mine = self.processes.share(inputs)
+        if not options.state_noise and not options.cell_dropout:
+            return cast(Tensor, model(mine))
+        with torch.random.fork_rng(devices=[]):
+            seeds = np.random.SeedSequence((self.config.seed, step, self.processes.rank))
+            torch.manual_seed(int(seeds.generate_state(1)[0]))
+            return cast(Tensor, model(mine, state_noise=options.state_noise, cell_dropout=options.cell_dropout))
+
+    def _sharing_gradients(self, model: nn.Module, now: bool) -> contextlib.AbstractContextManager[None]:
+        """Gradients are averaged over the processes when the optimizer is about to use them, and not before."""
+        return model.no_sync() if isinstance(model, DistributedDataParallel) and not now else contextlib.nullcontext()
+
+    def _validate(self, core: CubicCore, validation: EmbeddingPairs) -> dict[str, float]:
+        """val_cosine of all pairs; val_recall_at_1 and val_mrr of at most RETRIEVAL_SAMPLE, evenly taken."""
+        mine = predict(core, self.processes.share(validation.inputs))
+        predicted = self.processes.whole(mine, len(validation))
+        places = torch.arange(0, len(validation), -(-len(validation) // RETRIEVAL_SAMPLE))
+        sample = EmbeddingPairs(predicted[places], validation.targets[places], validation.target_ids[places])
+        found = score("validation", identity(), sample)  # what was predicted, as it is
+        return {
+            "val_cosine": float(cosine(predicted, validation.targets).mean()),
+            "val_recall_at_1": found.recall_at_1,
+            "val_mrr": found.mrr,
         }
-        return means | {f"loss_{name}": fmean(values) for name, values in parts.items() if len(parts) > 1}
 
     def _pairs_of(self, epoch: int, count: int) -> int:
         """How many of ``count`` pairs an epoch goes through."""
@@ -224,6 +265,11 @@ class CubeTrainer:
         pairs = self._dataset(data)
         if config.training.curriculum.order == "length" and pairs.lengths is None:
             raise InputError("training.curriculum.order=length needs texts; embeddings alone have no length")
+        if config.training.losses.distill and not pairs.teachers:
+            raise InputError(
+                "training.losses.distill needs further teachers, and the data set has none: set teachers=[NAME], or "
+                "data.teacher_vectors=[FILE]; a data set made in Python takes teachers=[...]"
+            )
         if config.training.input_noise and config.mode == "dialogue":
             pairs = pairs.with_noise(NoiseConfig(levels=(config.training.input_noise,)), config.seed)
         return pairs.mixed(config.mix, config.data.noise, config.seed) if config.mode == "mixed" else pairs
@@ -231,18 +277,6 @@ class CubeTrainer:
     def _has_stalled(self, state: TrainingState) -> bool:
         patience = self.config.training.early_stopping
         return patience is not None and state.without_progress >= patience
-
-    def _identity(self, train: PairDataset) -> dict[str, Any]:
-        """What a checkpoint and a resume must have in common."""
-        settings = self.config.model_dump(mode="json", exclude={"name", "runs", "cache", "cache_limit_mb"})
-        if self.config.training.schedule == "plateau":
-            del settings["training"]["epochs"]  # the other schedules are laid out over all epochs; this one may go on
-        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
-        data = hashlib.sha256()
-        for inputs, targets, ids in train.batches(noisy=False):
-            for part in (inputs, targets, ids):
-                data.update(part.numpy().tobytes())
-        return {"settings": digest, "training pairs": f"{len(train)}, {data.hexdigest()[:16]}"}
 
     def _resume(self, state: TrainingState, identity: dict[str, Any]) -> None:
         if self.run is None:
@@ -253,11 +287,11 @@ class CubeTrainer:
                 f"{self.run.path} has no checkpoint: it stopped before its first epoch ended. Train anew"
             )
         state.load(checkpoint, identity)
-        self.run.keep_metrics(state.epoch)
-        if state.best_epoch:  # a best core of an epoch that is about to be done again may stand there
-            best = copy.deepcopy(state.core)
+        if self._writes_to is not None:
+            self._writes_to.keep_metrics(state.epoch)
+            best = copy.deepcopy(state.core)  # the folder may have the one of an epoch that is about to be done again
             best.load_state_dict(state.best)
-            self.run.save_best(best)
+            self._writes_to.save_best(best)
 
     def _dataset(self, data: Any) -> PairDataset:
         if isinstance(data, PairDataset):

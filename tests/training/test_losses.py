@@ -3,9 +3,10 @@ import math
 import pytest
 import torch
 
+from cubefast import CubeTrainer, TrainingConfig
 from cubefast.config import LossConfig
-from cubefast.errors import ConfigError
-from cubefast.training.losses import Memory, cosine_loss, info_nce, relational, total_loss, triplet
+from cubefast.errors import ConfigError, InputError
+from cubefast.training.losses import Memory, cosine_loss, distill, info_nce, relational, total_loss, triplet
 
 
 def test_cosine_loss_on_a_case_done_by_hand():
@@ -69,6 +70,58 @@ def test_relational_compares_similarities_and_a_teacher_may_have_another_dimensi
     assert relational(a[:1], b[:1]).item() == 0
 
 
+def test_distill_on_a_case_done_by_hand_with_teachers_of_two_dimensions():
+    predicted = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]])  # cosines 0, 0.707, 0.707
+    flat = torch.tensor([[1.0, 0.0, 0.0], [3.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # 1, 0, 0
+    line = torch.tensor([[1.0], [-1.0], [2.0]])  # -1, 1, -1
+    half = math.sqrt(0.5)
+    first = ((0 - 1) ** 2 + half**2 + half**2) / 3
+    second = ((0 + 1) ** 2 + (half - 1) ** 2 + (half + 1) ** 2) / 3
+    assert distill(predicted, [flat, line]).item() == pytest.approx((first + second) / 2, abs=1e-6)
+    weights = LossConfig(cosine=0, contrast=0, distill=2)
+    total, parts = total_loss(
+        weights, predicted, predicted, predicted, torch.arange(3), Memory(0, 2), taught=[flat, line]
+    )
+    assert parts == {"distill": pytest.approx((first + second) / 2, abs=1e-6)}
+    assert total.item() == pytest.approx(first + second, abs=1e-5)
+
+
+def test_following_the_teachers_alone_leads_to_the_mean_of_their_similarities():
+    """(a - s)^2 + (b - s)^2 is least at s = (a + b) / 2, and in enough dimensions that mean can be reached."""
+    taught = [torch.nn.functional.normalize(torch.randn(8, dim), dim=1) for dim in (3, 40)]
+    mean = sum(teacher @ teacher.T for teacher in taught) / 2
+    predicted = torch.randn(8, 16, requires_grad=True)
+
+    def similarities():
+        unit = torch.nn.functional.normalize(predicted, dim=1)
+        return unit @ unit.T
+
+    before = (similarities() - mean).abs().max()
+    optimizer = torch.optim.Adam([predicted], lr=0.05)
+    for _ in range(400):
+        optimizer.zero_grad()
+        distill(predicted, taught).backward()
+        optimizer.step()
+    assert before > 0.3
+    assert (similarities() - mean).abs().max() < 0.01
+
+
+def test_no_teacher_to_distill_from_is_refused_before_training():
+    x = torch.randn(20, 8)
+    trainer = CubeTrainer({"training": {"losses": {"distill": 0.1}}})
+    with pytest.raises(InputError, match=r"training.losses.distill needs further teachers.*set teachers=\[NAME\]"):
+        trainer.fit((x, x), (x, x))
+
+
+@pytest.mark.parametrize("key", ["teachers", "data.teacher_vectors"])
+def test_teachers_that_nobody_listens_to_are_refused(key):
+    with pytest.raises(ConfigError, match="teach by training.losses.distill, which is 0: set it, such as to 0.5, or"):
+        TrainingConfig.load(None, [f"{key}=[a]"])
+    TrainingConfig.load(None, [f"{key}=[a]", "training.losses.distill=0.5"])
+    with pytest.raises(ConfigError, match=rf"{key}.0: string should have at least 1 character"):
+        TrainingConfig.load(None, [f'{key}=[""]', "training.losses.distill=0.5"])
+
+
 def test_the_memory_keeps_the_newest():
     memory = Memory(3, 2)
     for i in range(4):
@@ -79,15 +132,18 @@ def test_the_memory_keeps_the_newest():
     assert memory.ids.tolist() == [2, 3, 4]
 
 
-@pytest.mark.parametrize("name", ["cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation"])
+@pytest.mark.parametrize(
+    "name", ["cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation", "distill"]
+)
 def test_each_loss_goes_down_when_it_alone_is_followed(name):
     torch.manual_seed(3)
     inputs, target = torch.randn(16, 8), torch.randn(16, 8)
     weights = LossConfig(**{"cosine": 0, "contrast": 0, name: 1})
     predicted = (target + 0.9 * torch.randn(16, 8)).requires_grad_()
+    taught = [target @ torch.randn(8, 5)]
 
     def loss():
-        return total_loss(weights, predicted, inputs, target, torch.arange(16), Memory(0, 8))
+        return total_loss(weights, predicted, inputs, target, torch.arange(16), Memory(0, 8), taught)
 
     before, parts = loss()
     assert parts == {name: pytest.approx(before.item())}
@@ -108,7 +164,5 @@ def test_losses_are_added_up_by_their_weights():
 
 
 def test_no_loss_at_all_is_refused():
-    from cubefast import TrainingConfig
-
     with pytest.raises(ConfigError, match=r"training.losses: one of cosine, mse, .* must be more than 0"):
         TrainingConfig.load({"training": {"losses": {"cosine": 0, "contrast": 0}}})

@@ -1,6 +1,7 @@
 """A training that is stopped and resumed ends with the same bits as one that is not."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from cubefast.training.run_folder import RunFolder
 
 SMALL = {"state_size": 4, "hidden_size": 8, "steps": 3, "code_size": 2}
 VARIANTS = {
-    "plateau": {"plateau": 1, "early_stopping": None},
+    "plateau, noise": {"plateau": 1, "early_stopping": None, "state_noise": 0.1, "cell_dropout": 0.1, "metric": "mrr"},
     "cosine, averaged, accumulated": {"schedule": "cosine", "warmup": 0.2, "ema": 0.9, "accumulate": 3},
     "one cycle, memory": {"schedule": "one_cycle", "losses": {"contrast": 0.3, "memory": 40}},
 }
@@ -48,7 +49,11 @@ def pairs(count, seed):
 
 
 def trainer(run, mode="dialogue", progress=None, **training):
-    config = {"mode": mode, "core": SMALL, "training": {"epochs": 5, "batch_size": 16, "lr": 0.01, **training}}
+    config = {
+        "mode": mode,
+        "core": SMALL,
+        "training": {"epochs": 5, "batch_size": 16, "lr": 0.01, "log_every": 3, **training},
+    }
     return CubeTrainer(config, run, progress)
 
 
@@ -94,7 +99,9 @@ def test_stopped_and_resumed_is_the_same_as_never_stopped(folder, variant, mode)
     last = "checkpoints/epoch-0005/state.safetensors"
     assert same(load_file(broken.path / last), load_file(whole.path / last)), "optimizer, averages and generators too"
     lines = [json.loads(line) for line in (broken.path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
+    assert [line["epoch"] for line in lines if line["event"] == "epoch"] == [1, 2, 3, 4, 5]
+    steps = [line["step"] for line in lines if line["event"] == "steps"]
+    assert steps == list(range(3, wanted.records[-1]["step"] + 1, 3)), "none twice, none missing"
     assert sorted(p.name for p in broken.checkpoints.iterdir()) == ["epoch-0004", "epoch-0005"]
 
 
@@ -112,9 +119,12 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(folder):
     with pytest.raises(ArtifactError, match="has no checkpoint: it stopped before its first epoch ended"):
         trainer(run).fit(*data, resume=True)
     trainer(run, epochs=1).fit(*data)
-    with pytest.raises(ArtifactError, match=r"epoch-0001 was made with settings \w+, and now it is \w+; train anew"):
-        trainer(run, epochs=2, lr=0.5).fit(*data, resume=True)
-    with pytest.raises(ArtifactError, match=r"was made with training pairs 60, \w+, and now it is 50, \w+"):
+    told = (
+        r"epoch-0001 was made with training.lr=0.01, not 0.5; training.clip=1.0, not 2.0. Set that back, or train anew"
+    )
+    with pytest.raises(ArtifactError, match=told):
+        trainer(run, epochs=2, lr=0.5, clip=2, keep=9).fit(*data, resume=True)
+    with pytest.raises(ArtifactError, match=r"was made with training pairs=60 \(\w+\), not 50 \(\w+\)"):
         trainer(run, epochs=2).fit(pairs(50, 0), data[1], resume=True)
     with pytest.raises(InputError, match="nothing to resume without a run's folder"):
         trainer(None).fit(*data, resume=True)
@@ -156,6 +166,67 @@ def test_a_killed_run_resumes_from_the_command_line_to_the_same_bits(tmp_path):
         assert same(load_file(run / name), load_file(tmp_path / "runs" / "whole" / name)), name
     scores = [json.loads((tmp_path / "runs" / name / "report.json").read_text()) for name in ("whole", "killed")]
     assert scores[0] == scores[1]
+
+
+KILLED_AT_ANY_MOMENT = """
+import os, random, signal, sys, time
+from pathlib import Path
+import torch
+from cubefast import CubeTrainer, EmbeddingPairs
+from cubefast.training.run_folder import RunFolder
+
+torch.set_num_threads(1)
+place = Path(sys.argv[1])
+core = {"state_size": 4, "hidden_size": 8, "steps": 3, "code_size": 2}
+settings = {"core": core, "training": {"epochs": 120, "lr": 0.01, "log_every": 1, "early_stopping": None, "ema": 0.9}}
+
+def data(count, seed):
+    inputs = torch.randn(count, 12, generator=torch.Generator().manual_seed(seed))
+    return EmbeddingPairs.of(inputs, inputs + inputs.roll(1, dims=1))
+
+def fit(name):
+    started = (place / name / "config.yaml").exists()
+    run = RunFolder.resume(place / name) if started else RunFolder.create(place, name, name)
+    run.write("config.yaml", "")
+    CubeTrainer(settings, run).fit(data(100, 0), data(20, 1), resume=any(run.checkpoints.glob("epoch-*")))
+    run.close()
+
+def in_a_child(name):
+    child = os.fork()
+    if child == 0:
+        fit(name)
+        os._exit(0)
+    return child
+
+assert os.waitpid(in_a_child("whole"), 0)[1] == 0
+random.seed(0)
+checkpoints = place / "killed" / "checkpoints"
+in_a_save = 0
+for attempt in range(15):
+    before = max(checkpoints.glob("epoch-*"), default=checkpoints)
+    child = in_a_child("killed")
+    while max(checkpoints.glob("epoch-*"), default=checkpoints) == before:
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "it ended before it was killed"
+        time.sleep(0.001)
+    time.sleep(random.uniform(0, 0.08))  # about two epochs and their saves
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    in_a_save += any(checkpoints.glob(".*"))
+assert os.waitpid(in_a_child("killed"), 0)[1] == 0
+print(in_a_save)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="makes its processes by fork")
+def test_killed_at_random_moments_in_epochs_and_saves_it_ends_with_the_same_bits(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED_AT_ANY_MOMENT, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 1, "no save was met"
+    for name in ("best/model.safetensors", "checkpoints/epoch-0120/state.safetensors"):
+        assert same(load_file(tmp_path / "killed" / name), load_file(tmp_path / "whole" / name)), name
+    for run in ("whole", "killed"):
+        lines = [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()]
+        assert [line["epoch"] for line in lines if line["event"] == "epoch"] == list(range(1, 121))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The trainer, on a map that is known: targets are a fixed rotation of the inputs towards their neighbors."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -50,6 +51,75 @@ def test_the_result_holds_the_best_epoch(tmp_path):
     assert lines == result.records
     assert max(line["val_cosine"] for line in lines) == result.val_cosine
     assert {"epoch", "step", "loss", "val_cosine", "lr", "gradient_norm", "pairs_per_second"} <= set(lines[0])
+
+
+def test_metrics_have_a_line_for_so_many_batches_too(tmp_path):
+    run = RunFolder.create(tmp_path, "r", "x")
+    result = CubeTrainer(config(epochs=1, batch_size=10, log_every=4), run).fit(pairs(100, 0), pairs(20, 1))
+    run.close()
+    first, second, epoch = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["event"], line["epoch"], line["step"]) for line in (first, second)] == [
+        ("steps", 1, 4),
+        ("steps", 1, 8),
+    ]
+    assert {"loss", "loss_cosine", "loss_contrast", "gradient_norm", "lr", "pairs_per_second"} <= set(first)
+    assert epoch == result.records[0]
+    assert min(first["loss"], second["loss"]) < epoch["loss"] < max(first["loss"], second["loss"]) + 0.1
+
+
+def test_the_number_of_workers_changes_no_bit():
+    noisy = {"mode": "autoencoder", "core": config()["core"]}
+    results = []
+    for workers in (0, 2):
+        training = {"epochs": 2, "batch_size": 16, "workers": workers}
+        results.append(CubeTrainer({**noisy, "training": training}).fit(pairs(100, 0), pairs(20, 1)))
+    ours, theirs = (result.core.state_dict() for result in results)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_training_leaves_torchs_own_generator_alone():
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    CubeTrainer(config(epochs=1, state_noise=0.1, cell_dropout=0.1)).fit(pairs(50, 0), pairs(20, 1))
+    assert torch.equal(torch.rand(3), wanted)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "recall_at_1", "mrr"])
+def test_the_chosen_metric_of_validation_decides(metric):
+    result = CubeTrainer(config(epochs=4, metric=metric)).fit(pairs(100, 0), pairs(100, 1))
+    values = [record[f"val_{metric}"] for record in result.records]
+    assert result.best_value == values[result.best_epoch - 1] >= max(values) - 1e-4
+    assert result.val_cosine == result.records[result.best_epoch - 1]["val_cosine"]
+
+
+@pytest.mark.parametrize("regulariser", [{"state_noise": 0.3}, {"cell_dropout": 0.3}])
+def test_noise_in_the_cells_is_in_training_only_and_still_learns(regulariser):
+    train, validation = pairs(200, 0), pairs(100, 1)
+    plain = CubeTrainer(config()).fit(train, validation)
+    trainer = CubeTrainer(config(**regulariser))
+    result = trainer.fit(train, validation)
+    assert result.records[0]["loss"] != plain.records[0]["loss"]
+    assert result.val_cosine > result.records[0]["val_cosine"]
+    assert torch.equal(result.core(validation.inputs), result.core(validation.inputs)), "no noise outside of training"
+
+
+def test_tensorboard_gets_the_same_numbers(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    run = RunFolder.create(tmp_path, "r", "x")
+    settings = {**config(epochs=2, batch_size=10, log_every=4), "tensorboard": True}
+    result = CubeTrainer(settings, run).fit(pairs(100, 0), pairs(20, 1))
+    run.close()
+    events = event_accumulator.EventAccumulator(str(run.path / "tensorboard")).Reload()
+    seen = [(event.step, event.value) for event in events.Scalars("epoch/val_cosine")]
+    assert seen == [(r["step"], pytest.approx(r["val_cosine"])) for r in result.records]
+    assert [event.step for event in events.Scalars("steps/loss")] == [4, 8, 12, 16, 20]
+
+
+def test_without_tensorboard_it_is_said_before_training(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(InputError, match=r"pip install 'cubefast\[track\]'"):
+        CubeTrainer({"tensorboard": True})
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not():

@@ -1,0 +1,97 @@
+"""Further teachers: their embeddings of a data set's texts, row for row with the embeddings that it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .encoders import Embeddings
+from .vectors import Vectors
+
+
+@dataclass(frozen=True)
+class DialogueRows:
+    """Where, among some embeddings, those of each dialogue are.
+
+    Attributes:
+        questions: int64 [n, W], the question and, further right, the turns before it, the latest first; -1 for none.
+        answers: int64 [n].
+    """
+
+    questions: NDArray[np.int64]
+    answers: NDArray[np.int64]
+
+    def flat(self) -> NDArray[np.int64]:
+        """All of them, int64 [n * (W + 1)]."""
+        return np.concatenate([self.questions.ravel(), self.answers])
+
+
+@dataclass(frozen=True)
+class AlignedVectors:
+    """Embeddings in an order that is not their own.
+
+    Attributes:
+        vectors: the embeddings.
+        rows: int64 [M], which of them stands at each place; -1 where none does and nobody asks.
+    """
+
+    vectors: Vectors
+    rows: NDArray[np.int64]
+
+    @property
+    def dim(self) -> int:
+        """Numbers per embedding."""
+        return self.vectors.dim
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gather(self, rows: NDArray[np.integer]) -> Embeddings:
+        """float32 [len(rows), dim]."""
+        return self.vectors.gather(self.rows[rows])
+
+
+@dataclass(frozen=True)
+class CentredVectors:
+    """Embeddings less their mean.
+
+    Attributes:
+        vectors: the embeddings.
+        mean: float32 [dim].
+    """
+
+    vectors: Vectors
+    mean: Embeddings
+
+    @property
+    def dim(self) -> int:
+        """Numbers per embedding."""
+        return self.vectors.dim
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def gather(self, rows: NDArray[np.integer]) -> Embeddings:
+        """float32 [len(rows), dim]."""
+        return self.vectors.gather(rows) - self.mean
+
+
+def aligned(teacher: Vectors, theirs: DialogueRows, ours: DialogueRows, count: int) -> Vectors:
+    """A teacher's embeddings of some dialogues, put where the data set has its own.
+
+    Args:
+        teacher: the embeddings.
+        theirs: where the dialogues are among them.
+        ours: where the same dialogues are among the data set's; a text that is there once may come several times among
+            theirs, the first counts.
+        count: of the data set's embeddings.
+    """
+    if theirs is ours:
+        return teacher
+    rows = np.full(count, -1, np.int64)
+    places, found = ours.flat(), theirs.flat()
+    there = np.flatnonzero(places >= 0)[::-1]  # backwards: of several that are put in one place, the last one stays
+    rows[places[there]] = found[there]
+    return AlignedVectors(teacher, rows)
