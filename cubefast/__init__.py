@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from .data.pairs import EmbeddingPairs, PairDataset
     from .data.reshaper import EmbeddingReshaper
     from .data.transformer import SentenceTransformerEncoder
-    from .decoding import RetrievalDecoder
+    from .decoding import Decoder, RetrievalDecoder
+    from .evaluation.embedding_metrics import EmbeddingMetrics
     from .pipeline import Pipeline
     from .training.trainer import CubeTrainer, TrainingResult
 
@@ -41,9 +42,11 @@ _HOME = {
     "CubeTrainer": ".training.trainer",
     "CubicCore": ".core",
     "DatasetConfig": ".data.config",
+    "Decoder": ".decoding",
     "DialogueDataset": ".data.datasets",
     "EmbeddingCache": ".data.cache",
     "EmbeddingLoader": ".data.loader",
+    "EmbeddingMetrics": ".evaluation.embedding_metrics",
     "EmbeddingPairs": ".data.pairs",
     "EmbeddingReshaper": ".data.reshaper",
     "HashingEncoder": ".data.encoders",
@@ -67,9 +70,11 @@ __all__ = [
     "CubeTrainer",
     "CubicCore",
     "DatasetConfig",
+    "Decoder",
     "DialogueDataset",
     "EmbeddingCache",
     "EmbeddingLoader",
+    "EmbeddingMetrics",
     "EmbeddingPairs",
     "EmbeddingReshaper",
     "HashingEncoder",

@@ -1,27 +1,244 @@
-"""`python -m cubefast.ask runs/NAME "question"`: the nearest answers of a trained run."""
+"""`python -m cubefast.ask RUN ["question"]`: the nearest answers of a trained run, once, in a chat, or for a script."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import os
+import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from . import cli
+from .data.formats import shown
+from .decoding import Answer
 from .errors import InputError
-from .pipeline import Pipeline
+from .pipeline import Pipeline, load_threshold
+from .training.run_folder import RunFolder
+
+_BATCH = 64  # lines answered together
+
+_DESCRIPTION = """Ask a trained run; prints the nearest answers and their cosines.
+
+With a question, it is answered. Without one, on a terminal, a chat begins. With --jsonl, questions are read from the
+standard input, one JSON per line: a text, or {"question": ..., "history": [turns before it], "id": anything}. Each
+gets a line {"id", "question", "answers": [{"text", "score"}], "known"} in the same order; "known" is false where the
+best score is below the threshold. A line that cannot be answered gets {"id", "error", "line"}, and the exit code is 2
+at the end."""
 
 
 def _main(arguments: argparse.Namespace) -> int:
     if arguments.count < 1:
         raise InputError(f"--count must be at least 1; got {arguments.count}")
-    answers = Pipeline.from_run(arguments.run)(arguments.question, arguments.count)
-    for answer in answers:
-        print(textwrap.fill(answer.text, 100, initial_indent=f"{answer.score:.3f}  ", subsequent_indent=" " * 7))
+    if arguments.jsonl and (arguments.interactive or arguments.question is not None):
+        raise InputError("--jsonl reads questions from the standard input: leave the question and --interactive out")
+    chat = arguments.interactive or (arguments.question is None and not arguments.jsonl)
+    if chat and not arguments.interactive and not sys.stdin.isatty():
+        raise InputError("no question: give one, or --jsonl to read questions, or --interactive for a chat")
+    # The threshold is looked at here, for the nearest answer to be shown all the same.
+    pipeline = Pipeline.from_run(arguments.run, index=arguments.index, mmr=arguments.mmr, threshold=None)
+    threshold = _threshold(arguments)
+    if arguments.jsonl:
+        return _answer_lines(pipeline, arguments.count, threshold)
+    if chat:
+        return _chat(pipeline, arguments.question, arguments.count, threshold)
+    _show(pipeline(arguments.question, arguments.count), threshold)
     return 0
 
 
+def _threshold(arguments: argparse.Namespace) -> float | None:
+    if arguments.threshold != "calibrated":
+        return None if arguments.threshold is None else float(arguments.threshold)
+    found = load_threshold(RunFolder.open(arguments.run))
+    if found is not None and found.threshold is None:
+        print(
+            f"note: on validation no threshold made {found.precision:.0%} of the answers right; all are given",
+            file=sys.stderr,
+        )
+    return found.threshold if found else None
+
+
+def _known(answers: list[Answer], threshold: float | None) -> bool:
+    return threshold is None or answers[0].score >= threshold
+
+
+def _show(answers: list[Answer], threshold: float | None) -> None:
+    """Print answers, first of all that they are no good if they are not."""
+    if threshold is not None and not _known(answers, threshold):
+        print(f"I do not know: no answer scores {threshold:.3f} or more (--threshold). The nearest:")
+    for answer in answers:
+        print(textwrap.fill(answer.text, 100, initial_indent=f"{answer.score:.3f}  ", subsequent_indent=" " * 7))
+
+
+def _chat(pipeline: Pipeline, question: str | None, count: int, threshold: float | None) -> int:
+    """Questions and answers until /quit or Ctrl-D."""
+    with suppress(ImportError):
+        import readline  # noqa: F401  (lines can then be edited, and called back with the arrow keys)
+
+    context = pipeline.context
+    hears = context.mode != "none"
+    print("/reset forgets the turns before, /quit or Ctrl-D ends.")
+    print(
+        f"A question hears the {context.window} turns before it."
+        if hears
+        else "The run was trained without context: each question stands alone."
+    )
+    history: list[str] = []
+    while True:
+        try:
+            line = input("> ") if question is None else question
+        except EOFError:
+            print()
+            return 0
+        question, line = None, line.strip()
+        if line == "/quit":
+            return 0
+        if line == "/reset":
+            history.clear()
+        elif line.startswith("/"):
+            print(f"no command {line}; there are /reset and /quit")
+        elif line:
+            try:
+                answers = pipeline(line, count, history=history if hears else ())
+            except InputError as error:
+                print(f"error: {error}")
+                continue
+            _show(answers, threshold)
+            history.append(line)
+            if _known(answers, threshold):
+                history.append(answers[0].text)
+
+
+@dataclass
+class _Request:
+    """A line of the input: what is asked, and then what is answered."""
+
+    line: int
+    id: Any = None
+    question: str = ""
+    history: list[str] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    error: str | None = None
+
+
+def _answer_lines(pipeline: Pipeline, count: int, threshold: float | None) -> int:
+    """JSON lines in, JSON lines out, in order. A batch is what has come so far: who sends one line gets its answer."""
+    number, bad = 0, 0
+    for lines in _lines(sys.stdin.fileno()):
+        requests = [_request(line, number + i) for i, line in enumerate(lines, start=1) if line.strip()]
+        number += len(lines)
+        _answer(pipeline, [request for request in requests if request.error is None], count)
+        for request in requests:
+            reply = json.dumps(_reply(request, threshold), ensure_ascii=False)
+            # Half a surrogate pair, which an id may have, becomes what it was in the JSON: \udXXX.
+            sys.stdout.buffer.write(reply.encode(errors="backslashreplace") + b"\n")
+        sys.stdout.buffer.flush()
+        bad += sum(request.error is not None for request in requests)
+    if bad:
+        raise InputError(f"{bad} of the lines could not be answered; each says why in its place")
+    return 0
+
+
+def _lines(source: int) -> Iterator[list[bytes]]:
+    """The lines of a file descriptor, as many at once as are there, up to _BATCH."""
+    rest = b""
+    while block := os.read(source, 1 << 16):
+        *whole, rest = (rest + block).split(b"\n")
+        for begin in range(0, len(whole), _BATCH):
+            yield whole[begin : begin + _BATCH]
+    if rest:
+        yield [rest]
+
+
+def _request(line: bytes, number: int) -> _Request:
+    request = _Request(number)
+    try:
+        value = json.loads(line.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        request.error = f"not JSON: {error.msg} (column {error.colno})"
+        return request
+    except (ValueError, RecursionError) as error:
+        request.error = f"not JSON: {error}"
+        return request
+    fields = {"question": value} if isinstance(value, str) else value
+    if not isinstance(fields, dict) or "question" not in fields:
+        request.error = 'a line must be a text, or an object with "question"'
+        return request
+    request.id, request.question = fields.get("id"), fields["question"]
+    request.history = fields.get("history", [])
+    if unknown := sorted(set(fields) - {"id", "question", "history"}):
+        request.error = f"no such key: {', '.join(unknown)}; there are question, history and id"
+    elif not isinstance(request.history, list):
+        request.error = f"history must be a list of turns; got {shown(request.history)}"
+    return request
+
+
+def _answer(pipeline: Pipeline, requests: list[_Request], count: int) -> None:
+    """Answer these together; if that fails, one by one, so that the fault of one is no other's."""
+    try:
+        found = pipeline([each.question for each in requests], count, history=[each.history for each in requests])
+    except InputError as error:
+        if len(requests) == 1:
+            requests[0].error = str(error)
+        else:
+            for request in requests:
+                _answer(pipeline, [request], count)
+        return
+    for request, answers in zip(requests, found, strict=True):
+        request.answers = answers
+
+
+def _reply(request: _Request, threshold: float | None) -> dict[str, Any]:
+    if request.error is not None:
+        return {"id": request.id, "error": request.error, "line": request.line}
+    return {
+        "id": request.id,
+        "question": request.question,
+        "answers": [{"text": answer.text, "score": answer.score} for answer in request.answers],
+        "known": _known(request.answers, threshold),
+    }
+
+
+def _cosine_or_none(text: str) -> float | Literal["calibrated"] | None:
+    """For argparse: a threshold."""
+    if text == "none":
+        return None
+    if text == "calibrated":
+        return "calibrated"
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not -1 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a cosine from -1 to 1, or none; got {text!r}")
+    return value
+
+
 if __name__ == "__main__":
-    made = cli.parser("ask", "Ask a trained run a question; prints the nearest answers and their cosines.")
+    made = cli.parser("ask", _DESCRIPTION)
     made.add_argument("run", help="the run's folder, such as runs/dialogue")
-    made.add_argument("question")
+    made.add_argument("question", nargs="?")
     made.add_argument("--count", type=int, default=3, help="how many answers (3)")
+    made.add_argument("--interactive", action="store_true", help="a chat, also where the input is no terminal")
+    made.add_argument("--jsonl", action="store_true", help="JSON lines in and out, for scripts")
+    made.add_argument(
+        "--threshold",
+        type=_cosine_or_none,
+        default="calibrated",
+        metavar="X",
+        help="a cosine below which it says that it does not know, or none (what was calibrated in training)",
+    )
+    made.add_argument(
+        "--mmr", type=float, metavar="L", help="from 0 to 1: the less, the more the answers differ (the nearest ones)"
+    )
+    made.add_argument(
+        "--index",
+        choices=("exact", "usearch"),
+        default="exact",
+        help="usearch: approximate; builds an index first (minutes for 100,000 answers), then answers at once",
+    )
     raise SystemExit(cli.run(_main, made.parse_args()))

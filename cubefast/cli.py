@@ -18,7 +18,11 @@ from .errors import InputError
 COMMANDS = {
     "train": "train a core and leave a run's folder",
     "data": "what a data set is made of, and what the quality filter drops",
+    "evaluate": "a report of how good a trained run is, beside all baselines",
+    "compare": "evaluated runs side by side",
     "ask": "ask a trained run a question",
+    "tune": "search for better settings of the lattice and the training",
+    "export": "make a folder to publish of a run, with a model card",
     "doctor": "which backend is active, and why",
     "bench": "the kernel beside its peers, on this machine",
 }

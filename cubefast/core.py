@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
-import safetensors
-import safetensors.torch
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ._version import __version__
+from .artifact import read_artifact, write_artifact
 from .data.reshaper import EmbeddingReshaper
-from .errors import ArtifactError
-from .files import write_atomically, write_json
+from .errors import ArtifactError, InputError
 from .lattice import Lattice3D
 from .lattice.checks import check_choice, check_count
 
 IOS = ("volume", "faces")
 """volume: every cell hears and answers one number. faces: in at the front (z = 0), out at the back (z = Z-1)."""
 
-FORMAT_VERSION = 1
-_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+_SENTENCE = "sentence_embedding"  # where the modules of sentence-transformers keep the embedding of a text
 
 
 class CubicCore(nn.Module):
@@ -121,34 +119,86 @@ class CubicCore(nn.Module):
         )
         self.w_input = nn.Parameter(torch.empty(hidden_size, numbers + code_size))
         self.b_input = nn.Parameter(torch.zeros(hidden_size))
-        self.code = nn.Parameter(torch.empty(cells, code_size))
+        self.codes = nn.Parameter(torch.empty(cells, code_size))
         self.gain = nn.Parameter(torch.zeros(cells, hidden_size))
         self.bias = nn.Parameter(torch.zeros(cells, hidden_size))
         readers = cells if io == "volume" else x * y
         self.readout = nn.Parameter(torch.zeros(readers, numbers, state_size))
         bound = 1 / math.sqrt(numbers + code_size)
         nn.init.uniform_(self.w_input, -bound, bound)
-        nn.init.normal_(self.code)
+        nn.init.normal_(self.codes)
         if not residual:
             nn.init.normal_(self.readout, std=1 / math.sqrt(state_size * dim))
 
-    def forward(self, embedding: Tensor) -> Tensor:
-        """[..., D] -> [..., D]; not normalised. Raises ValueError for another last dimension."""
+    @overload
+    def forward(self, embedding: Tensor, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Tensor: ...
+    @overload
+    def forward(self, embedding: MutableMapping[str, Any]) -> MutableMapping[str, Any]: ...
+    def forward(self, embedding: Any, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Any:
+        """[..., D] -> [..., D]; not normalised.
+
+        Args:
+            embedding: what is turned into another. The features of a sentence-transformers model, a mapping, come back
+                with their ``sentence_embedding`` turned: a core is one of its modules.
+            state_noise: for training; the states start as Gaussian noise of this standard deviation, not as zeros.
+            cell_dropout: for training; the share of the cells, drawn for each embedding, that hear nothing and know
+                nothing but their neighbors (their drive is zero; the others' is scaled by 1 / (1 - share)).
+
+        Raises ValueError for another last dimension, or features without a sentence_embedding; TypeError for what is
+        neither a tensor nor features.
+        """
+        if not isinstance(embedding, Tensor):
+            turned = self.forward(_sentence_of(embedding), state_noise=state_noise, cell_dropout=cell_dropout)
+            embedding[_SENTENCE] = turned
+            return embedding
         if embedding.shape[-1:] != (self.dim,):
             raise ValueError(f"embedding must be [..., {self.dim}]; got {list(embedding.shape)}")
         laid = self.reshaper.to_lattice(embedding.reshape(-1, self.dim)) * math.sqrt(self.dim)
-        state = laid.new_zeros(len(laid), self.reshaper.cells, self.lattice.state_size)
-        change = self._read(self.lattice(state, self._drive(laid)))
+        state = laid.new_zeros(laid.shape[0], self.reshaper.cells, self.lattice.state_size)
+        if state_noise:
+            state = state_noise * torch.randn_like(state)
+        drive = self._drive(laid)
+        if cell_dropout:
+            drive = nn.functional.dropout1d(drive, cell_dropout)
+        change = self._read(self.lattice(state, drive))
         change = self.reshaper.to_embedding(change).reshape(embedding.shape)
         return embedding + change if self.residual else change
 
+    @torch.no_grad()
+    def transform(self, embeddings: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
+        """The same for arrays, to serve with: [n, D] -> float32 [n, D], or [D] -> [D]; no gradients are kept.
+
+        Args:
+            embeddings: real numbers of any dtype; also a memory-mapped array, which is read a batch at a time.
+            batch_size: rows at once; what is needed beside the result does not grow with n.
+
+        Raises InputError for another shape, something other than numbers, or a row with NaN or Inf.
+        """
+        rows = np.asarray(embeddings)
+        if rows.ndim not in (1, 2) or rows.shape[-1] != self.dim:
+            raise InputError(f"embeddings must be [n, {self.dim}] or [{self.dim}]; got {list(rows.shape)}")
+        if rows.dtype.kind not in "fiub":
+            raise InputError(f"embeddings must be real numbers; got an array of {rows.dtype}")
+        check_count("batch_size", batch_size, 1)
+        if rows.ndim == 1:
+            found: NDArray[np.float32] = self.transform(rows[None], 1)[0]
+            return found
+        result = np.empty(rows.shape, np.float32)
+        for begin in range(0, len(rows), batch_size):
+            with np.errstate(over="ignore"):  # what is too large becomes Inf
+                batch = np.array(rows[begin : begin + batch_size], np.float32)
+            if not (good := np.isfinite(batch).all(axis=1)).all():
+                raise InputError(f"row {begin + int(good.argmin())} holds NaN, Inf or a number too large for float32")
+            result[begin : begin + batch_size] = self(torch.from_numpy(batch).to(self.bias)).float().cpu().numpy()
+        return result
+
     def _drive(self, laid: Tensor) -> Tensor:
         """[B, X, Y, Z] -> [B, N, H]: the drive of each cell, as the class docstring has it."""
-        batch = len(laid)
+        batch = laid.shape[0]  # not len(), which torch.export would take for a constant
         cells, hidden_size = self.bias.shape
         numbers = self.readout.shape[1]
         w_numbers, w_code = self.w_input.split([numbers, self.w_input.shape[1] - numbers], dim=1)
-        quiet = (self.code @ w_code.T + self.b_input) * (1 + self.gain) + self.bias
+        quiet = (self.codes @ w_code.T + self.b_input) * (1 + self.gain) + self.bias
         if self.io == "volume":
             scale = w_numbers[:, 0] * (1 + self.gain)
             return torch.addcmul(quiet, laid.reshape(batch, cells, 1), scale)
@@ -160,7 +210,7 @@ class CubicCore(nn.Module):
 
     def _read(self, state: Tensor) -> Tensor:
         """[B, N, S] -> [B, X, Y, Z]: what the cells answer, in the embedding's scale."""
-        batch = len(state)
+        batch = state.shape[0]
         x, y, z = self.reshaper.shape
         if self.io == "volume":
             answered = torch.einsum("bns,ns->bn", state, self.readout[:, 0])
@@ -175,49 +225,47 @@ class CubicCore(nn.Module):
         return sum(parameter.numel() for parameter in self.parameters())
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors`` into ``folder``, made if it is not there."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        write_atomically(folder / _WEIGHTS, safetensors.torch.save(tensors, {"format": "pt"}))
-        write_json(
-            folder / _CONFIG,
-            {"format_version": FORMAT_VERSION, "cubefast": __version__, "core": self.config},
-        )
+        """Write ``config.json`` and ``model.safetensors`` into ``folder``, made if it is not there.
+
+        Raises InputError for weights that are NaN or Inf.
+        """
+        write_artifact(Path(folder), self.config, self.state_dict())
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> CubicCore:
-        """The core that :meth:`save_pretrained` wrote: the same outputs, bit for bit. Nothing in it is executed.
+        """The core that :meth:`save_pretrained` wrote, on the CPU: the same outputs, bit for bit. Nothing in it is
+        executed, and no random number is drawn.
 
         Raises:
-            ArtifactError: a file is missing, damaged, of a newer format, or does not fit the other.
+            ArtifactError: a file is missing, damaged, of another format, or does not fit the other.
         """
-        folder = Path(folder)
+        config, tensors = read_artifact(Path(folder))
         try:
-            saved = json.loads((folder / _CONFIG).read_text())
-            version = saved["format_version"]
-            config = saved["core"]
-        except FileNotFoundError:
-            raise ArtifactError(f"no saved core in {folder}: {_CONFIG} is missing") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{folder / _CONFIG} cannot be read: {error!r}") from None
-        if version != FORMAT_VERSION:
-            raise ArtifactError(
-                f"{folder / _CONFIG} is of format version {version}; this cubefast {__version__} reads "
-                f"version {FORMAT_VERSION}. Use the cubefast that wrote it ({saved.get('cubefast')})"
-            )
-        try:
-            core = cls(**config)
-        except (TypeError, ValueError) as error:
-            raise ArtifactError(f"{folder / _CONFIG} does not describe a core: {error}") from None
-        try:
-            tensors = safetensors.torch.load((folder / _WEIGHTS).read_bytes())
-        except FileNotFoundError:
-            raise ArtifactError(f"no saved core in {folder}: {_WEIGHTS} is missing") from None
-        except (OSError, safetensors.SafetensorError) as error:
-            raise ArtifactError(f"{folder / _WEIGHTS} is damaged or truncated: {error}") from None
-        try:
+            with torch.random.fork_rng(devices=[]):
+                core = cls(**config).to(next(iter(tensors.values())).dtype)
             core.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ArtifactError(f"{folder / _WEIGHTS} does not fit {_CONFIG}: {error}") from None
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ArtifactError(f"{folder} does not hold a core: {error}") from None
         return core
+
+    def save(self, folder: str, safe_serialization: bool = True) -> None:
+        """What sentence-transformers calls to save a module: :meth:`save_pretrained`. Always safetensors."""
+        self.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: str) -> CubicCore:
+        """What sentence-transformers calls to load a module: :meth:`from_pretrained`."""
+        return cls.from_pretrained(folder)
+
+
+def _sentence_of(features: Any) -> Tensor:
+    """The embedding among the features that the modules of sentence-transformers hand on."""
+    if not isinstance(features, MutableMapping):
+        raise TypeError(f"embedding must be a tensor; got {type(features).__name__}. For arrays there is transform()")
+    if _SENTENCE not in features:
+        raise ValueError(
+            f"the features have no {_SENTENCE}, but {', '.join(map(str, features))}. Put the core after the module "
+            "that makes one, such as Pooling"
+        )
+    sentence: Tensor = features[_SENTENCE]
+    return sentence

@@ -3,38 +3,97 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, Literal, overload
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from .config import TrainingConfig
 from .core import CubicCore
+from .data.config import ContextConfig
 from .data.datasets import Parts
 from .data.encoders import TextEncoder, create_encoder
-from .data.vectors import Preparation
-from .decoding import Answer, RetrievalDecoder
+from .data.formats import shown
+from .data.pairs import PairDataset
+from .data.vectors import ArrayVectors, Preparation
+from .decoding import Answer, Calibration, Decoder, RetrievalDecoder, calibrate_threshold
+from .decoding.search import IndexKind
 from .errors import ArtifactError, InputError
 from .training.run_folder import RunFolder
+from .training.trainer import predict
 
-ANSWERS = "answers.safetensors"
+ANSWERS, THRESHOLD = "answers.safetensors", "threshold.json"
 
 
 def save_answers(run: RunFolder, fingerprint: str, parts: Parts) -> None:
     """Keep a run's bank of answers: their texts, their vectors as the core saw them, what was done to make them so, and
     the fingerprint of the encoder.
     """
-    tensors = {"vectors": torch.from_numpy(parts.answer_vectors)}
+    # The texts, as JSON, are a tensor of bytes: a header may not have more than 100 MB.
+    texts = json.dumps(parts.answers, ensure_ascii=False).encode()
+    tensors = {
+        "vectors": torch.from_numpy(parts.answer_vectors),
+        "texts": torch.frombuffer(bytearray(texts), dtype=torch.uint8),
+    }
     if parts.prepare.mean is not None:
         tensors["mean"] = torch.from_numpy(parts.prepare.mean)
-    header = {
-        "fingerprint": fingerprint,
-        "normalize": json.dumps(parts.prepare.normalize),
-        "texts": json.dumps(parts.answers, ensure_ascii=False),
-    }
+    header = {"fingerprint": fingerprint, "normalize": json.dumps(parts.prepare.normalize)}
     run.write(ANSWERS, safetensors.torch.save(tensors, header))
+
+
+def _load_answers(run: RunFolder) -> tuple[list[str], Tensor, str, Preparation]:
+    """What :func:`save_answers` kept; the vectors stay in the file until they are read."""
+    path = run.path / ANSWERS
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header, names = file.metadata(), file.keys()
+            # Early runs have the texts in the header.
+            texts = json.loads(file.get_tensor("texts").numpy().tobytes() if "texts" in names else header["texts"])
+            mean = file.get_tensor("mean").numpy() if "mean" in names else None
+            prepare = Preparation(mean, json.loads(header["normalize"]))
+            return texts, file.get_tensor("vectors"), header["fingerprint"], prepare
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"the answers of the run, {path}, cannot be read: {error}") from None
+
+
+def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: float = 0.9) -> Calibration:
+    """Calibrate on validation below which score a run says that it does not know, and keep that beside its answers.
+
+    The right answers of these questions are in the bank. A question about something else tends to score lower, but how
+    much lower nobody has measured here.
+
+    Args:
+        run: where ``threshold.json`` goes.
+        core: a trained core.
+        parts: with question -> answer pairs and a bank; what an autoencoder is trained on has no right answers.
+        precision: how often what is answered should be right.
+
+    Raises InputError for parts without answers.
+    """
+    decoder = RetrievalDecoder(parts.answers, parts.answer_vectors)
+    pairs = parts.validation.pairs()
+    rows, scores = decoder.nearest(predict(core, pairs.inputs), 1)
+    found = calibrate_threshold(scores[:, 0], rows[:, 0] == pairs.target_ids.numpy(), precision)
+    run.write_json(THRESHOLD, found.as_dict())
+    return found
+
+
+def load_threshold(run: RunFolder) -> Calibration | None:
+    """What :func:`save_threshold` kept; None for a run without it. Raises ArtifactError for a damaged file."""
+    path = run.path / THRESHOLD
+    if not path.exists():
+        return None
+    try:
+        return TypeAdapter(Calibration).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise ArtifactError(f"{path} cannot be read: {reason}. Delete it to do without a threshold") from None
 
 
 class Pipeline:
@@ -45,23 +104,44 @@ class Pipeline:
         core: a trained core.
         decoder: finds texts for the core's embeddings.
         prepare: done to a question's embedding before the core, as in training.
+        context: how a question hears the turns before it, as in training; None: not at all.
     """
 
     def __init__(
-        self, encoder: TextEncoder, core: CubicCore, decoder: RetrievalDecoder, prepare: Preparation | None = None
+        self,
+        encoder: TextEncoder,
+        core: CubicCore,
+        decoder: Decoder,
+        prepare: Preparation | None = None,
+        context: ContextConfig | None = None,
     ) -> None:
         self.encoder = encoder
         self.prepare = prepare or Preparation()
         self.core = core.eval()
         self.decoder = decoder
+        self.context = context or ContextConfig()
 
     @classmethod
-    def from_run(cls, path: str | Path) -> Pipeline:
+    def from_run(
+        cls,
+        path: str | Path,
+        *,
+        index: IndexKind = "exact",
+        mmr: float | None = None,
+        threshold: float | Literal["calibrated"] | None = "calibrated",
+    ) -> Pipeline:
         """The pipeline of ``runs/NAME``.
+
+        Args:
+            path: the run's folder.
+            index, mmr: see :class:`RetrievalDecoder`.
+            threshold: the score below which it says that it does not know; ``calibrated``: what the run found on
+                validation, if it did; None: it always answers.
 
         Raises:
             ArtifactError: no finished run, a damaged file, answers made with another encoder than is here, or a run on
                 ready embeddings, which has no encoder.
+            InputError: a setting that cannot be, or a package that is missing.
         """
         run = RunFolder.open(path)
         config = TrainingConfig.load(run.path / "config.yaml")
@@ -70,40 +150,91 @@ class Pipeline:
                 f"{path} was trained on ready embeddings ({config.data.vectors}), so there is no encoder to ask with. "
                 f'Use CubicCore.from_pretrained("{run.path / "best"}") on embeddings of the same kind'
             )
+        if threshold == "calibrated":
+            calibration = load_threshold(run)
+            threshold = calibration.threshold if calibration else None
         encoder = create_encoder(config.encoder)
         core = CubicCore.from_pretrained(run.path / "best")
-        bank = run.path / ANSWERS
-        try:
-            with safetensors.safe_open(bank, framework="pt") as file:
-                header = file.metadata()
-                vectors = file.get_tensor("vectors")
-                mean = file.get_tensor("mean").numpy() if "mean" in file.keys() else None  # noqa: SIM118
-            texts, fingerprint = json.loads(header["texts"]), header["fingerprint"]
-            prepare = Preparation(mean, json.loads(header["normalize"]))
-        except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise ArtifactError(f"the answers of the run, {bank}, cannot be read: {error}") from None
+        texts, vectors, fingerprint, prepare = _load_answers(run)
         if fingerprint != encoder.fingerprint:
             raise ArtifactError(
                 f"{path} was trained with the encoder {fingerprint}, and this machine's is "
                 f"{encoder.fingerprint}: their embeddings do not match. Install that version, or train "
                 "again"
             )
-        return cls(encoder, core, RetrievalDecoder(texts, vectors), prepare)
+        # What denoises single embeddings never heard a turn before.
+        context = None if config.mode == "autoencoder" and config.data.context.mode == "mean" else config.data.context
+        decoder = RetrievalDecoder(texts, vectors, index=index, mmr=mmr, threshold=threshold)
+        return cls(encoder, core, decoder, prepare, context)
 
     @overload
-    def __call__(self, questions: str, count: int = 5) -> list[Answer]: ...
+    def __call__(self, questions: str, count: int = 5, *, history: Sequence[str] = ()) -> list[Answer]: ...
     @overload
-    def __call__(self, questions: list[str], count: int = 5) -> list[list[Answer]]: ...
-    def __call__(self, questions: str | list[str], count: int = 5) -> list[Answer] | list[list[Answer]]:
-        """The ``count`` best answers of a question, best first; of several, a list for each.
+    def __call__(
+        self, questions: list[str], count: int = 5, *, history: Sequence[Sequence[str]] = ()
+    ) -> list[list[Answer]]: ...
+    def __call__(
+        self, questions: str | list[str], count: int = 5, *, history: Any = ()
+    ) -> list[Answer] | list[list[Answer]]:
+        """The ``count`` best answers of a question, or none if it does not know; of several questions, a list for each.
 
-        Raises InputError for a blank question.
+        Args:
+            questions: one, or several to be answered together, which is faster.
+            count: of answers.
+            history: the turns of the conversation before the question, the earliest first; of several questions, a
+                list for each, or nothing.
+
+        Raises InputError for a blank question or turn, or turns for a run that was trained without context.
         """
         if isinstance(questions, str):
-            return self([questions], count)[0]
-        for question in questions:
-            if not question.strip():
-                raise InputError("the question is blank; ask something")
-        with torch.no_grad():
-            embeddings = self.core(torch.from_numpy(self.prepare(self.encoder.encode(questions))))
-        return self.decoder.decode(embeddings, count)
+            return self([questions], count, history=[history])[0]
+        if not questions:
+            return []
+        return self.decoder.decode(self.embed(questions, history), count)
+
+    def embed(self, questions: list[str], history: Sequence[Sequence[str]] = ()) -> Tensor:
+        """What the core makes of each question and its turns before it: float32 [n, D], for a decoder of your own."""
+        if history and len(history) != len(questions):
+            raise InputError(f"{len(questions)} questions need a list of turns each; got {len(history)} of them")
+        heard = [self._heard(*each) for each in zip(questions, history or [()] * len(questions), strict=True)]
+        place = {text: row for row, text in enumerate(dict.fromkeys(text for turns in heard for text in turns))}
+        rows = np.full((len(heard), max(map(len, heard))), -1, np.int64)
+        for row, turns in enumerate(heard):
+            rows[row, : len(turns)] = [place[text] for text in turns]
+        weights = np.float32(self.context.decay) ** np.arange(rows.shape[1], dtype=np.float32)
+        # What adds a question and its turns up in training does it here; its targets are not looked at.
+        inputs, _, _ = PairDataset(
+            ArrayVectors(self.encoder.encode(list(place))),
+            rows,
+            rows[:, 0],
+            rows[:, 0],
+            weights=np.broadcast_to(weights, rows.shape),
+            prepare=self.prepare,
+        ).batch(np.arange(len(rows)))
+        return predict(self.core, inputs)
+
+    def _heard(self, question: str, history: Sequence[str]) -> list[str]:
+        """The texts that make up an input, as cubefast.data.create has them: the question, then the latest turns."""
+        if isinstance(history, str):
+            raise InputError("the history must be a list of turns; got a text")
+        question = _checked(question, "the question")
+        turns = [_checked(turn, f"turn {i} of the history") for i, turn in enumerate(history, start=1)]
+        if turns and self.context.mode == "none":
+            raise InputError("the run was trained without context (data.context.mode=none): leave the history out")
+        turns = turns[-self.context.window :]
+        if self.context.mode == "text":
+            return ["\n".join([*turns, question])]
+        return [question, *reversed(turns)]
+
+
+def _checked(text: object, what: str) -> str:
+    """The text without blanks at its ends, as training has it. Raises InputError unless there is one."""
+    if not isinstance(text, str):
+        raise InputError(f"{what} must be a text; got {shown(text)}")
+    if not text.strip():
+        raise InputError(f"{what} is blank; ask something")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{what} has half a surrogate pair: {shown(text)}") from None
+    return text.strip()

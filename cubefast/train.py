@@ -9,19 +9,18 @@ import time
 from . import cli
 from .config import TrainingConfig, named_configs
 from .core import CubicCore
-from .data.cache import EmbeddingCache
 from .data.config import BUILTIN
-from .data.create import open_dataset
 from .data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from .errors import InputError
 from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
 from .evaluation.report import table
 from .lattice.backends import facts
-from .pipeline import save_answers
+from .pipeline import THRESHOLD, save_answers, save_threshold
 from .settings import describe_keys
 from .training.distributed import LostProcessError, Processes, joined
 from .training.progress import for_this_terminal
+from .training.reading import open_data, split_data, task_of
 from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer, TrainingResult, as_baseline, peak_memory_mb
 
@@ -42,13 +41,15 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
             + ", ".join(f"{name} {len(pairs)}" for name, pairs in parts.tests.items())
         )
         run.write_json("data.json", dataset.stats().as_dict())
-        comparison = Comparison(parts, _single_mode(config), config.data.noise)
+        comparison = Comparison(parts, task_of(config), config.data.noise)
         print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
         if parts.answers:
             save_answers(run, dataset.fingerprint, parts)
+        (run.path / THRESHOLD).unlink(missing_ok=True)  # it was of the core before
         result = trainer.fit(parts.train, parts.validation, resume=resume)
         if result.stopped == "interrupted" and processes.count > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
+        threshold = save_threshold(run, result.core, parts) if _can_be_asked(config, dataset) else None
         run.write("curves.png", training_curves(result.records, comparison.validation_lines()))
         scores = comparison.scores(as_baseline(result.core))
         if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
@@ -65,8 +66,10 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
     print(table(scores))
     print("\n(cosine to the right answer and its rank among the answers to find; * best of its column)")
     print(f"\nsaved in {run.path}")
-    if isinstance(dataset, DialogueDataset) and config.mode == "dialogue" and config.data.vectors is None:
+    if threshold is not None and isinstance(dataset, DialogueDataset):
         print(f'try: python -m cubefast.ask {run.path} "{dataset.dialogues[0].question}"')
+        print(f"     (it answers {threshold.in_words()})")
+        print(f"     python -m cubefast.evaluate {run.path}")
     return result
 
 
@@ -83,25 +86,14 @@ def help_to_train(config: TrainingConfig, run: RunFolder | None, processes: Proc
 
 def _read(config: TrainingConfig, processes: Processes) -> tuple[DialogueDataset | AutoencoderDataset, Parts]:
     """The data set and its parts; of several processes on a machine, one encodes and the others wait."""
-    limit = config.cache_limit_mb * 1_000_000 if config.cache_limit_mb is not None else None
     with processes.first_of_each_machine():
-        dataset = open_dataset(
-            config.data,
-            config.mode,
-            encoder=config.encoder,
-            teachers=config.teachers,
-            cache=EmbeddingCache(config.cache, limit_bytes=limit),
-            seed=config.seed,
-            progress=cli.counting,
-        )
-    if isinstance(dataset, DialogueDataset):
-        return dataset, dataset.split(_single_mode(config), config.seed)
-    return dataset, dataset.split()
+        dataset = open_data(config, cli.counting)
+    return dataset, split_data(config, dataset)
 
 
-def _single_mode(config: TrainingConfig) -> str:
-    """How the data are split: a mixed run adds its noisy embeddings to question -> answer pairs later."""
-    return "autoencoder" if config.mode == "autoencoder" else "dialogue"
+def _can_be_asked(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> bool:
+    """Whether questions can be encoded and there are answers to find."""
+    return isinstance(dataset, DialogueDataset) and config.mode != "autoencoder" and config.data.vectors is None
 
 
 def _announce(config: TrainingConfig, run: RunFolder, environment: dict[str, object]) -> None:

@@ -63,6 +63,7 @@ def test_train_leaves_a_whole_run_folder(finished):
         "environment.json",
         "metrics.jsonl",
         "report.json",
+        "threshold.json",
     }
     assert yaml.safe_load((run / "config.yaml").read_text())["core"]["steps"] == 4
     environment = json.loads((run / "environment.json").read_text())
@@ -77,7 +78,7 @@ def test_train_leaves_a_whole_run_folder(finished):
 
 def test_ask_answers_from_the_bank_with_scores(finished):
     folder, _ = finished
-    done = command("ask", "runs/small", "How do vaccines work?", "--count", "2", cwd=folder)
+    done = command("ask", "runs/small", "How do vaccines work?", "--count", "2", "--threshold", "none", cwd=folder)
     assert done.returncode == 0, done.stderr
     scores = [float(line.split()[0]) for line in done.stdout.splitlines() if not line.startswith(" ")]
     assert len(scores) == 2
@@ -87,12 +88,12 @@ def test_ask_answers_from_the_bank_with_scores(finished):
 def test_the_pipeline_is_the_same_in_python(finished):
     from cubefast import Pipeline
 
-    pipeline = Pipeline.from_run(finished[0] / "runs" / "small")
+    pipeline = Pipeline.from_run(finished[0] / "runs" / "small", threshold=None)
     one = pipeline("How do vaccines work?", 2)
     among_others = pipeline(["How do vaccines work?", "Who was first?"], 2)[0]
     assert [answer.text for answer in among_others] == [answer.text for answer in one]
     assert [answer.score for answer in among_others] == pytest.approx([answer.score for answer in one], abs=1e-5)
-    printed = command("ask", "runs/small", "How do vaccines work?", cwd=finished[0]).stdout
+    printed = command("ask", "runs/small", "How do vaccines work?", "--threshold", "none", cwd=finished[0]).stdout
     assert one[0].text.split()[0] in printed.splitlines()[0]
 
 

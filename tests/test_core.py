@@ -1,27 +1,13 @@
-"""The core: identity at the start, the lattice really in the path, saved and loaded bit for bit."""
+"""The core: identity at the start, the lattice really in the path, tensors, arrays or features in and out."""
 
-import copy
-import json
-
+import numpy as np
 import pytest
 import torch
 
 from cubefast import CubicCore, use_backend
-from cubefast.errors import ArtifactError
+from cubefast.errors import InputError
 
-
-def shaken(core: CubicCore) -> CubicCore:
-    """The core with every parameter away from its start, so that nothing is zero."""
-    with torch.no_grad():
-        for parameter in core.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return core
-
-
-def principal(dim=32, **keywords) -> CubicCore:
-    core = CubicCore(dim, placement="principal", state_size=4, hidden_size=8, steps=4, **keywords)
-    core.reshaper.fit(torch.randn(100, dim))
-    return core
+from .cores import principal, shaken
 
 
 @pytest.mark.parametrize("io", ["volume", "faces"])
@@ -54,7 +40,7 @@ def test_drive_is_the_formula_of_the_docstring():
     core = shaken(principal())
     x = torch.randn(3, 32)
     laid = core.reshaper.to_lattice(x).reshape(3, 32, 1) * 32**0.5
-    heard = torch.cat([laid, core.code.expand(3, -1, -1)], dim=2)
+    heard = torch.cat([laid, core.codes.expand(3, -1, -1)], dim=2)
     wanted = (heard @ core.w_input.T + core.b_input) * (1 + core.gain) + core.bias
     got = core._drive(core.reshaper.to_lattice(x) * 32**0.5)
     assert torch.allclose(got, wanted, atol=1e-5)
@@ -105,7 +91,7 @@ def test_every_parameter_is_learnt(io):
     core = shaken(principal(io=io, update="residual_tanh"))
     core(torch.randn(4, 32)).square().sum().backward()
     for name, parameter in core.named_parameters():
-        if io == "faces" and name in ("code", "gain", "bias"):
+        if io == "faces" and name in ("codes", "gain", "bias"):
             continue  # most cells of a volume hear no number, but all hear their code
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -119,44 +105,6 @@ def test_backends_give_the_same_core(backend):
         wanted = core(x)
     with use_backend(backend):
         assert torch.allclose(core(x), wanted, atol=1e-5)
-
-
-def test_saving_and_loading_keeps_every_bit(tmp_path):
-    core = shaken(principal(boundary="periodic"))
-    core.save_pretrained(tmp_path / "core")
-    assert sorted(f.name for f in (tmp_path / "core").iterdir()) == ["config.json", "model.safetensors"]
-    loaded = CubicCore.from_pretrained(tmp_path / "core")
-    x = torch.randn(4, 32)
-    assert torch.equal(loaded(x), core(x))
-    assert loaded.config == core.config
-    assert torch.equal(copy.deepcopy(core)(x), core(x))
-
-
-def test_what_cannot_be_loaded_is_refused_in_words(tmp_path):
-    folder = tmp_path / "core"
-    with pytest.raises(ArtifactError, match=r"no saved core in .*core: config.json is missing"):
-        CubicCore.from_pretrained(folder)
-    principal().save_pretrained(folder)
-    weights, config = folder / "model.safetensors", folder / "config.json"
-    good_weights, good_config = weights.read_bytes(), json.loads(config.read_text())
-
-    def refused(message):
-        with pytest.raises(ArtifactError, match=message):
-            CubicCore.from_pretrained(folder)
-
-    weights.write_bytes(good_weights[:-10])
-    refused("model.safetensors is damaged or truncated")
-    weights.unlink()
-    refused("model.safetensors is missing")
-    weights.write_bytes(good_weights)
-    config.write_text(json.dumps({**good_config, "format_version": 99}))
-    refused("is of format version 99; this cubefast .* reads version 1")
-    config.write_text(json.dumps({**good_config, "core": {**good_config["core"], "hidden_size": 9}}))
-    refused("model.safetensors does not fit config.json")
-    config.write_text(json.dumps({**good_config, "core": {**good_config["core"], "speed": 9}}))
-    refused("does not describe a core")
-    config.write_text("{")
-    refused("config.json cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -177,3 +125,72 @@ def test_sizes_that_do_not_fit_are_refused(keywords, message):
 def test_an_embedding_of_another_size_is_refused():
     with pytest.raises(ValueError, match=r"embedding must be \[..., 32\]; got \[4, 31\]"):
         CubicCore(32)(torch.zeros(4, 31))
+
+
+def test_features_of_sentence_transformers_come_back_with_their_embedding_turned():
+    core = shaken(principal())
+    x = torch.randn(4, 32, requires_grad=True)
+    mask = torch.ones(4, 7)
+    features = {"attention_mask": mask, "sentence_embedding": x}
+    assert core(features) is features
+    assert torch.equal(features["sentence_embedding"], core(x))
+    assert features["attention_mask"] is mask
+    (gradient,) = torch.autograd.grad(features["sentence_embedding"].sum(), x)
+    assert (gradient != 0).any()
+    with pytest.raises(ValueError, match="no sentence_embedding, but input_ids. Put the core after .*Pooling"):
+        core({"input_ids": mask})
+    with pytest.raises(TypeError, match=r"embedding must be a tensor; got ndarray. For arrays there is transform"):
+        core(np.zeros((4, 32)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "bool"])
+def test_transform_takes_arrays_of_any_real_dtype_and_gives_float32(dtype):
+    core = shaken(principal())
+    x = (3 * np.random.default_rng(0).standard_normal((5, 32))).astype(dtype)
+    out = core.transform(x)
+    assert (out.dtype, out.shape) == (np.float32, (5, 32))
+    with torch.no_grad():
+        wanted = core(torch.from_numpy(x.astype(np.float32))).numpy()
+    np.testing.assert_array_equal(out, wanted)
+    np.testing.assert_allclose(core.transform(x[3]), out[3], atol=1e-5)
+    np.testing.assert_allclose(core.transform(x, batch_size=2), out, atol=1e-5)
+    np.testing.assert_array_equal(core.transform(x[::-1])[::-1][:1], core.transform(x[::-1])[-1:])
+    assert core.transform(x[:0]).shape == (0, 32)
+
+
+def test_transform_serves_cores_of_other_dtypes_and_lists():
+    core = shaken(principal())
+    x = np.random.default_rng(0).standard_normal((5, 32))
+    wide = core.transform(x)
+    np.testing.assert_array_equal(core.transform(x.tolist()), wide)
+    assert core.double().transform(x).dtype == np.float32
+    np.testing.assert_allclose(core.transform(x), wide, atol=1e-5)
+
+
+def test_transform_reads_a_memory_map_a_batch_at_a_time(tmp_path):
+    x = np.random.default_rng(0).standard_normal((10, 32)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    core, seen = shaken(principal()), []
+    wanted = core.transform(x)
+    core.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    np.testing.assert_allclose(core.transform(mapped, batch_size=4), wanted, atol=1e-5)
+    assert seen == [4, 4, 2]
+    np.testing.assert_array_equal(mapped, x)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((2, 31)), r"embeddings must be \[n, 32\] or \[32\]; got \[2, 31\]"),
+        (np.zeros((1, 2, 32)), r"got \[1, 2, 32\]"),
+        (np.float32(1), r"got \[\]"),
+        (np.full((2, 32), "a"), "embeddings must be real numbers; got an array of <U1"),
+        (np.zeros((2, 32), complex), "real numbers; got an array of complex128"),
+        (np.array([[0.0] * 32, [0.0] * 31 + [np.nan]]), "row 1 holds NaN, Inf or a number too large for float32"),
+        (np.array([[1e300] * 32]), "row 0 holds NaN, Inf or a number too large"),
+    ],
+)
+def test_transform_refuses_what_is_no_embedding(bad, message):
+    with pytest.raises(InputError, match=message):
+        principal().transform(bad)

@@ -22,10 +22,10 @@ def test_the_first_screen_has_exactly_the_two_set_up_commands(root):
     assert "python -m pytest" in continuous_integration
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("number", range(7))
 def test_the_python_examples_run(root, number, tmp_path):
     examples = blocks(root, "python")
-    assert len(examples) == 3
+    assert len(examples) == 7
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", examples[number]], cwd=tmp_path, capture_output=True, text=True
     )

@@ -140,7 +140,8 @@ class EmbeddingReshaper(nn.Module):
 
     def _ready_rotation(self, like: Tensor) -> Tensor:
         assert self.rotation is not None
-        if not self.fitted:
+        # Looking at a number is no part of a graph: there, what is not fitted gives NaN.
+        if not torch.compiler.is_compiling() and not self.fitted:
             raise RuntimeError(
                 'the placement "principal" has not been fitted; call fit(training embeddings) first, '
                 'or use placement="order"'

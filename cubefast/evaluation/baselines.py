@@ -1,26 +1,108 @@
-"""What a core must beat. Each is fitted on the training pairs only; ridge picks its penalty on validation."""
+"""What a core must beat. Each is fitted on the training pairs only, and what it has to choose is chosen on validation,
+by the mean cosine. All that are in closed form are here; the one that is trained is in ``mlp.py``.
+
+=========================  ============================================================
+baseline                   settings compared on validation
+=========================  ============================================================
+identity, mean answer      none
+Procrustes                 none
+nearest training question  none
+ridge                      9 penalties
+low-rank ridge             9 penalties; where the rank is not given, each with about 9 ranks
+residual MLP               3 learning rates, each with when to stop
+PCA-Wiener                 none; it is told the noise of the test
+=========================  ============================================================
+
+A core with the default config has one setting and when to stop: whoever tunes it further has to say so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..data.pairs import EmbeddingPairs, PairDataset
-from .metrics import cosine
+from ..errors import InputError
+from .metrics import cosine, nearest
 
 RIDGE_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+
+Pairs = PairDataset | EmbeddingPairs
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A map from embeddings [n, D] to embeddings [n, D], with the number of its fitted parameters."""
+    """A map from embeddings [n, D] to embeddings [n, D].
+
+    Attributes:
+        name: what it is called in a report, with what was chosen.
+        parameters: how many numbers it has fitted and must keep.
+        predict: the map.
+        tried: how many settings were compared on validation.
+    """
 
     name: str
     parameters: int
     predict: Callable[[Tensor], Tensor]
+    tried: int = 1
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the linear baselines need of the training pairs, gathered in one pass in float64.
+
+    Attributes:
+        count: n.
+        x_mean, y_mean: [D], of inputs and targets.
+        xx, xy, yy: [D, D], X'X, X'Y and Y'Y of the centred inputs X and targets Y.
+    """
+
+    count: int
+    x_mean: Tensor
+    y_mean: Tensor
+    xx: Tensor
+    xy: Tensor
+    yy: Tensor
+
+    @classmethod
+    def of(cls, pairs: Pairs | Moments) -> Moments:
+        """Of pairs that may be more than fit in memory; moments are returned as they are."""
+        if isinstance(pairs, Moments):
+            return pairs
+        count = len(pairs)
+        x_sum = y_sum = torch.zeros(pairs.dim, dtype=torch.float64)
+        xx = xy = yy = torch.zeros(pairs.dim, pairs.dim, dtype=torch.float64)
+        for inputs, targets, _ in pairs.batches():
+            x, y = inputs.double(), targets.double()
+            x_sum, y_sum = x_sum + x.sum(dim=0), y_sum + y.sum(dim=0)
+            xx, xy, yy = xx + x.T @ x, xy + x.T @ y, yy + y.T @ y
+        x_mean, y_mean = x_sum / count, y_sum / count
+        return cls(
+            count,
+            x_mean,
+            y_mean,
+            xx - torch.outer(x_sum, x_mean),
+            xy - torch.outer(x_sum, y_mean),
+            yy - torch.outer(y_sum, y_mean),
+        )
+
+    def residual(self) -> Moments:
+        """The moments of the same inputs with targets less inputs."""
+        return Moments(
+            self.count,
+            self.x_mean,
+            self.y_mean - self.x_mean,
+            self.xx,
+            self.xy - self.xx,
+            self.yy - self.xy - self.xy.T + self.xx,
+        )
+
+    def affine(self, weights: Tensor) -> Callable[[Tensor], Tensor]:
+        """x -> (x - x_mean) weights + y_mean, in float64, to float32."""
+        return lambda inputs: ((inputs.double() - self.x_mean) @ weights + self.y_mean).float()
 
 
 def identity() -> Baseline:
@@ -28,45 +110,121 @@ def identity() -> Baseline:
     return Baseline("identity", 0, lambda inputs: inputs)
 
 
-def mean_target(train: PairDataset | EmbeddingPairs, name: str = "mean answer") -> Baseline:
+def mean_target(train: Pairs | Moments, name: str = "mean answer") -> Baseline:
     """The mean of the training targets, whatever the input."""
-    mean = (_sums(train, lambda x, y: y.sum(dim=0)) / len(train)).float()
+    mean = Moments.of(train).y_mean.float()
     return Baseline(name, mean.numel(), mean.expand_as)
 
 
-def ridge(train: PairDataset | EmbeddingPairs, validation: EmbeddingPairs) -> Baseline:
+def procrustes(train: Pairs | Moments) -> Baseline:
+    """Orthogonal Procrustes around the means: y = s (x - x_mean) R + y_mean, with the orthogonal R and the number s of
+    least squared error. With U S V' the singular value decomposition of X'Y of the centred pairs, R = U V' and
+    s = sum(S) / |X|^2 (Schönemann 1966; Schönemann and Carroll 1970).
+    """
+    moments = Moments.of(train)
+    u, values, vh = torch.linalg.svd(moments.xy)
+    weights = (u @ vh) * (values.sum() / moments.xx.trace().clamp(min=1e-30))
+    return Baseline("Procrustes", weights.numel() + moments.y_mean.numel(), moments.affine(weights))
+
+
+def ridge(train: Pairs | Moments, validation: EmbeddingPairs) -> Baseline:
     """Linear regression with an L2 penalty: W = (X'X + lambda I)^-1 X'Y on centred X and Y, and an intercept.
 
-    lambda is the one of RIDGE_PENALTIES with the best mean cosine on validation; computed in float64, the training
-    set read in parts.
+    lambda is the one of RIDGE_PENALTIES with the best mean cosine on validation.
     """
-    count = len(train)
-    x_mean = _sums(train, lambda x, y: x.sum(dim=0)) / count
-    y_mean = _sums(train, lambda x, y: y.sum(dim=0)) / count
-    gram = _sums(train, lambda x, y: (x - x_mean).T @ (x - x_mean))
-    moment = _sums(train, lambda x, y: (x - x_mean).T @ (y - y_mean))
-    best: tuple[float, float, Tensor] | None = None
-    for penalty in RIDGE_PENALTIES:
-        weights = torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=gram.dtype), moment)
-        predicted = (validation.inputs.double() - x_mean) @ weights + y_mean
-        score = float(cosine(predicted, validation.targets.double()).mean())
-        if best is None or score > best[0]:
-            best = (score, penalty, weights)
-    assert best is not None
-    _, penalty, weights = best
+    moments = Moments.of(train)
+    fits = [(penalty, _ridge_weights(moments, penalty)) for penalty in RIDGE_PENALTIES]
+    scores = [_mean_cosine(moments.affine(weights), validation) for _, weights in fits]
+    penalty, weights = fits[scores.index(max(scores))]  # the smallest of equals
     return Baseline(
         f"ridge, lambda {penalty:g}",
-        weights.numel() + y_mean.numel(),
-        lambda inputs: ((inputs.double() - x_mean) @ weights + y_mean).float(),
+        weights.numel() + moments.y_mean.numel(),
+        moments.affine(weights),
+        tried=len(fits),
     )
 
 
-def wiener(train: PairDataset | EmbeddingPairs, noise: float) -> Baseline:
+def low_rank_ridge(
+    train: Pairs | Moments, validation: EmbeddingPairs, ranks: Sequence[int], *, residual: bool = False
+) -> Baseline:
+    """Ridge regression whose W has rank r, so that 2 D r + D numbers are enough: W_r = W V V', where W is ridge's and V
+    [D, r] the first eigenvectors of Y'X W = W'(X'X + lambda I) W. No other W of rank r has less penalised squared error
+    (Mukherjee and Zhu 2011).
+
+    Args:
+        train, validation: the pairs.
+        ranks: those tried, each with each of RIDGE_PENALTIES; the best mean cosine on validation decides.
+        residual: fit what is to be added to the input, Y - X, instead of Y: a penalty then pulls towards the identity,
+            where a pretrained teacher is right already, and no longer towards the mean answer. It is the linear
+            counterpart of a core or MLP that adds to its input.
+
+    Raises InputError for a rank that is not from 1 to D.
+    """
+    moments = Moments.of(train)
+    if residual:
+        moments = moments.residual()
+    dim = len(moments.y_mean)
+    if not ranks or min(ranks) < 1 or max(ranks) > dim:
+        raise InputError(f"ranks must be from 1 to {dim}; got {list(ranks)}")
+    x, y = validation.inputs.double(), validation.targets.double()
+    base = x + moments.y_mean if residual else moments.y_mean
+    best_score, best = float("-inf"), (0, 0.0, moments.xy, moments.xy)
+    for penalty in RIDGE_PENALTIES:
+        weights = _ridge_weights(moments, penalty)
+        fitted = moments.xy.T @ weights
+        axes = torch.linalg.eigh((fitted + fitted.T) / 2).eigenvectors.flip(1)  # the largest first
+        rotated = (x - moments.x_mean) @ weights @ axes
+        for rank in ranks:
+            first = axes[:, :rank]
+            score = float(cosine(base + rotated[:, :rank] @ first.T, y).mean())
+            if score > best_score:
+                best_score, best = score, (rank, penalty, weights @ first, first)
+    rank, penalty, narrow, wide = best
+
+    def predict(inputs: Tensor) -> Tensor:
+        x = inputs.double()
+        change = (x - moments.x_mean) @ narrow @ wide.T + moments.y_mean
+        return (x + change if residual else change).float()
+
+    kind = "ridge" if rank == dim else f"low-rank ridge, rank {rank}"
+    return Baseline(
+        f"{'residual ' if residual else ''}{kind}, lambda {penalty:g}",
+        min(2 * dim * rank, dim * dim) + dim,  # two matrices, or multiplied out
+        predict,
+        tried=len(RIDGE_PENALTIES) * len(ranks),
+    )
+
+
+def rank_within(parameters: int, dim: int) -> int:
+    """The largest rank up to D for which low-rank ridge has at most so many parameters; 0 if there is none."""
+    return max(0, min(dim, (parameters - dim) // (2 * dim)))
+
+
+def nearest_question(train: Pairs, name: str = "nearest training question") -> Baseline:
+    """The target of the training pair whose (clean) input has the highest cosine to the input: what a search among past
+    questions would answer. It keeps all training pairs, and goes through them in parts.
+    """
+    source = train if isinstance(train, PairDataset) else PairDataset.from_pairs(train)
+
+    def predict(inputs: Tensor) -> Tensor:
+        best = torch.full((len(inputs),), float("-inf"))
+        answers = torch.zeros_like(inputs)
+        for known, targets, _ in source.batches(noisy=False):
+            cosines, places = nearest(inputs, known)
+            better = cosines > best
+            best[better], answers[better] = cosines[better], targets[places[better]]
+        return answers
+
+    return Baseline(name, 2 * len(source) * source.dim, predict)
+
+
+def wiener(train: Pairs | Moments, noise: float) -> Baseline:
     """The best linear denoiser in closed form, told the noise: each principal axis of the clean training targets is
     shrunk by variance / (variance + noise^2) around their mean.
     """
-    mean = _sums(train, lambda x, y: y.sum(dim=0)) / len(train)
-    variances, axes = torch.linalg.eigh(_sums(train, lambda x, y: (y - mean).T @ (y - mean)) / len(train))
+    moments = Moments.of(train)
+    mean = moments.y_mean
+    variances, axes = torch.linalg.eigh(moments.yy / moments.count)
     variances = variances.clamp(min=0)
     shrink = (axes * (variances / (variances + noise**2).clamp(min=1e-30))) @ axes.T
     return Baseline(
@@ -76,10 +234,11 @@ def wiener(train: PairDataset | EmbeddingPairs, noise: float) -> Baseline:
     )
 
 
-def _sums(train: PairDataset | EmbeddingPairs, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """The sum over parts of the training set of ``of(inputs, targets)``, in float64."""
-    parts = (of(inputs.double(), targets.double()) for inputs, targets, _ in train.batches())
-    total = next(parts)
-    for part in parts:
-        total = total + part
-    return total
+def _ridge_weights(moments: Moments, penalty: float) -> Tensor:
+    penalised = moments.xx + penalty * torch.eye(len(moments.xx), dtype=torch.float64)
+    weights: Tensor = torch.linalg.solve(penalised, moments.xy)
+    return weights
+
+
+def _mean_cosine(predict: Callable[[Tensor], Tensor], pairs: EmbeddingPairs) -> float:
+    return float(cosine(predict(pairs.inputs), pairs.targets).double().mean())

@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator, Mapping
+
 from ..data.config import NoiseConfig
 from ..data.datasets import Parts
-from ..data.pairs import EmbeddingPairs
-from .baselines import Baseline, identity, mean_target, ridge, wiener
+from ..data.pairs import EmbeddingPairs, PairDataset
+from .baselines import (
+    Baseline,
+    Moments,
+    identity,
+    low_rank_ridge,
+    mean_target,
+    nearest_question,
+    procrustes,
+    rank_within,
+    ridge,
+    wiener,
+)
 from .metrics import cosine
-from .report import Score, noisy, score
+from .mlp import hidden_within, residual_mlp
+from .report import Measured, Score, measure, noisy, score
+from .turns import Origin
 
 VALIDATION_SEED = 1  # the trainer's validation and the baselines' are the same
 _TRAIN_SEED, _TEST_SEED = 2, 3
+
+Fitted = Callable[[Baseline, float], None]
+"""Told each baseline when it is fitted, and the seconds that took."""
 
 
 class Comparison:
@@ -21,16 +40,60 @@ class Comparison:
         mode: dialogue, or autoencoder: then everything is scored under noise, and PCA-Wiener joins.
         noise: what the autoencoder was trained with. It is tested under Gaussian noise of the same levels, and of half
             the least and twice the largest of them.
+        core_parameters: of the core; given, it meets all baselines, some of them of its size (about a minute on 13,000
+            pairs of 384 numbers, nearly all of it for the MLPs). None: identity, the mean answer and ridge alone.
+        origins: of each test by its name, where its pairs come from; what is left out is not known.
+        fitted: told what is done.
+
+    Attributes:
+        baselines: the fitted ones, in the order of the table.
     """
 
-    def __init__(self, parts: Parts, mode: str, noise: NoiseConfig) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        mode: str,
+        noise: NoiseConfig,
+        *,
+        core_parameters: int | None = None,
+        origins: Mapping[str, Origin] | None = None,
+        fitted: Fitted | None = None,
+    ) -> None:
         self.parts = parts
         self.denoise = mode == "autoencoder"
         self.noise = noise
+        self.origins = origins or {}
         train = parts.train.with_seed(_TRAIN_SEED)
         self.validation = parts.validation.pairs(noisy=True, seed=VALIDATION_SEED)
-        mean_name = "mean embedding" if self.denoise else "mean answer"
-        self.baselines = [identity(), mean_target(train, mean_name), ridge(train, self.validation)]
+        self.moments = Moments.of(train)
+        self.baselines: list[Baseline] = []
+        began = time.perf_counter()
+        for baseline in self._fit(train, core_parameters):
+            self.baselines.append(baseline)
+            if fitted is not None:
+                fitted(baseline, time.perf_counter() - began)
+            began = time.perf_counter()
+
+    def _fit(self, train: PairDataset, core_parameters: int | None) -> Iterator[Baseline]:
+        moments, validation = self.moments, self.validation
+        yield identity()
+        yield mean_target(moments, "mean embedding" if self.denoise else "mean answer")
+        linear = ridge(moments, validation)
+        yield linear
+        if core_parameters is None:
+            return
+        yield procrustes(moments)
+        dim = train.dim
+        if 0 < (rank := rank_within(core_parameters, dim)) < dim:
+            yield low_rank_ridge(moments, validation, [rank])
+            yield low_rank_ridge(moments, validation, [rank], residual=True)
+        ranks = [2**power for power in range(2, dim.bit_length()) if 2**power < dim]
+        yield low_rank_ridge(moments, validation, [*ranks, dim], residual=True)
+        sizes = {hidden_within(parameters, dim): parameters for parameters in (linear.parameters, core_parameters)}
+        for hidden in sorted(sizes):
+            if hidden > 0:
+                yield residual_mlp(train, validation, sizes[hidden])
+        yield nearest_question(train, "nearest training embedding" if self.denoise else "nearest training question")
 
     def validation_lines(self) -> dict[str, float]:
         """The mean cosine of each baseline on validation, by its name."""
@@ -40,20 +103,32 @@ class Comparison:
         }
 
     def scores(self, core: Baseline) -> list[Score]:
-        """The core and each baseline on every test; for an autoencoder at several levels of noise."""
-        found = []
+        """The core and each baseline on every test; for an autoencoder at several levels of noise. Quick."""
+        return [
+            score(title, model, pairs) for _, title, baselines, pairs in self._tests() for model in (core, *baselines)
+        ]
+
+    def measure(self, core: Baseline) -> list[Measured]:
+        """The same with all metrics and the values of every query."""
+        centre = self.moments.y_mean.float()
+        return [
+            measure(title, model, pairs, centre=centre, origin=self.origins.get(name))
+            for name, title, baselines, pairs in self._tests()
+            for model in (core, *baselines)
+        ]
+
+    def _tests(self) -> Iterator[tuple[str, str, list[Baseline], EmbeddingPairs]]:
+        """The name of each test, its title, whom the core meets there, and the pairs."""
         for name, part in self.parts.tests.items():
             pairs = part.pairs()
             if not self.denoise:
-                found += [score(name, model, pairs) for model in (core, *self.baselines)]
+                yield name, name, self.baselines, pairs
                 continue
             for level in self._levels():
                 known = "gaussian" in self.noise.kinds and level in self.noise.levels
                 title = f"{name}, noise {level:g}" + ("" if known else " (not trained on)")
                 dirty = EmbeddingPairs(noisy(pairs.inputs, level, _TEST_SEED), pairs.targets, pairs.target_ids)
-                models = [core, *self.baselines, wiener(self.parts.train, level)]
-                found += [score(title, model, dirty) for model in models]
-        return found
+                yield name, title, [*self.baselines, wiener(self.moments, level)], dirty
 
     def _levels(self) -> list[float]:
         if max(self.noise.levels) == 0:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..data.pairs import EmbeddingPairs
 from .baselines import Baseline
-from .metrics import cosine, mean_reciprocal_rank, recall_at, retrieval_ranks
+from .embedding_metrics import EmbeddingMetrics
+from .metrics import cosine, different, mean_reciprocal_rank, recall_at, retrieval_ranks
+from .turns import Origin
 
 
 @dataclass(frozen=True)
 class Score:
-    """One model on one test. ``pool``: how many answers the right one had to be found among."""
+    """One model on one test: a line of the table. ``pool``: how many answers the right one had to be found among."""
 
     test: str
     model: str
@@ -28,29 +31,95 @@ class Score:
     mrr: float
 
     def as_dict(self) -> dict[str, str | int | float]:
-        """For JSON."""
+        """For JSON; ``Score(**...)`` takes it back."""
         return asdict(self)
 
 
 def score(test: str, model: Baseline, pairs: EmbeddingPairs) -> Score:
-    """Mean cosine to the target, and retrieval among all different targets of the test."""
+    """Mean cosine to the target, and retrieval among all different targets of the test; no more, so it is quick."""
     with torch.no_grad():
         predicted = model.predict(pairs.inputs)
-    pool_ids, right = torch.unique(pairs.target_ids, return_inverse=True)
-    places = torch.arange(len(right))
-    first = torch.full_like(pool_ids, len(right)).scatter_reduce(0, right, places, "amin")
-    ranks = retrieval_ranks(predicted, pairs.targets[first], right)
+    pool, right = different(pairs.targets, pairs.target_ids)
+    ranks = retrieval_ranks(predicted, pool, right)
     return Score(
         test=test,
         model=model.name,
         parameters=model.parameters,
         queries=len(pairs),
-        pool=len(pool_ids),
+        pool=len(pool),
         cosine=float(cosine(predicted, pairs.targets).mean()),
         recall_at_1=recall_at(ranks, 1),
         recall_at_10=recall_at(ranks, 10),
         mrr=mean_reciprocal_rank(ranks),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One model on one test, with all metrics and the values of every query.
+
+    Attributes:
+        test, model: their names.
+        parameters: how many numbers the model has fitted.
+        tried: how many settings of it were compared on validation.
+        metrics: what it came to.
+    """
+
+    test: str
+    model: str
+    parameters: int
+    tried: int
+    metrics: EmbeddingMetrics
+
+    @property
+    def score(self) -> Score:
+        """Its line of the table."""
+        found = self.metrics
+        return Score(
+            test=self.test,
+            model=self.model,
+            parameters=self.parameters,
+            queries=found.queries,
+            pool=found.pool,
+            cosine=found.cosine,
+            recall_at_1=found.recall_at_1,
+            recall_at_10=found.recall_at_10,
+            mrr=found.mrr,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: all but the values of single queries."""
+        names = {"test": self.test, "model": self.model, "parameters": self.parameters, "tried": self.tried}
+        return {**names, **self.metrics.as_dict()}
+
+
+def measure(
+    test: str, model: Baseline, pairs: EmbeddingPairs, *, centre: Tensor | None = None, origin: Origin | None = None
+) -> Measured:
+    """All metrics of what a model makes of the inputs; the pool is all different targets of the test.
+
+    Args:
+        test: its name.
+        model: the model.
+        pairs: the test.
+        centre: [D], the mean of the training targets, for the centred cosine.
+        origin: where the pairs come from; None: each answer is a group, and nothing is said of conversations.
+
+    Raises InputError for predictions that are NaN, Inf or zero.
+    """
+    origin = origin or Origin()
+    with torch.no_grad():
+        predicted = model.predict(pairs.inputs)
+    metrics = EmbeddingMetrics.of(
+        predicted,
+        pairs.targets,
+        pairs.target_ids,
+        centre=centre,
+        groups=origin.groups,
+        conversations=origin.conversations,
+        context=origin.context,
+    )
+    return Measured(test, model.name, model.parameters, model.tried, metrics)
 
 
 def table(scores: Sequence[Score]) -> str:
@@ -61,19 +130,20 @@ def table(scores: Sequence[Score]) -> str:
         ("R@10", lambda s: s.recall_at_10),
         ("MRR", lambda s: s.mrr),
     ]
+    width = max([28, *(len(each.model) + 2 for each in scores)])
     lines = []
     for test in dict.fromkeys(each.test for each in scores):
         block = [each for each in scores if each.test == test]
         title = f"{test} ({block[0].queries} queries, {block[0].pool} answers to find)"
         lines.append(f"\n{title}")
-        lines.append(f"  {'':<28}{'parameters':>11}" + "".join(f"{name:>9}" for name, _ in columns))
+        lines.append(f"  {'':<{width}}{'parameters':>11}" + "".join(f"{name:>9}" for name, _ in columns))
         best = [max(round(value(each), 3) for each in block) for _, value in columns]
         for each in block:
             cells = "".join(
                 f"{value(each):>8.3f}{'*' if round(value(each), 3) == top else ' '}"
                 for (_, value), top in zip(columns, best, strict=True)
             )
-            lines.append(f"  {each.model:<28}{each.parameters:>11,}{cells}".rstrip())
+            lines.append(f"  {each.model:<{width}}{each.parameters:>11,}{cells}".rstrip())
     return "\n".join(lines)
 
 

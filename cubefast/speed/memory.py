@@ -15,11 +15,17 @@ from pathlib import Path
 _THRESHOLD = "MALLOC_MMAP_THRESHOLD_"
 
 
-def _status_mb(key: str) -> float:
+def status_mb(key: str) -> float:
+    """This process's memory: VmRSS is what it holds now, VmHWM the most it has held. Linux only."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024 / 1e6
     raise RuntimeError(f"/proc/self/status has no {key}")
+
+
+def reset_peak() -> None:
+    """Count VmHWM anew, from what is held now."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def main(peer_name: str, workload_name: str) -> float:
@@ -32,10 +38,10 @@ def main(peer_name: str, workload_name: str) -> float:
     run = PEERS[peer_name].forward_backward(workload)
     run(tensors)
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _status_mb("VmRSS")
+    reset_peak()
+    before = status_mb("VmRSS")
     result = run(tensors)
-    peak = _status_mb("VmHWM")
+    peak = status_mb("VmHWM")
     del result
     return peak - before
 

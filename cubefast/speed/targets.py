@@ -1,4 +1,7 @@
-"""The kernel's targets: what is promised, what was measured, met or not. All are ratios of one run, or memory."""
+"""The targets of the kernel and of training: what is promised, what was measured, met or not.
+
+All but one are ratios of one run, or memory.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import torch
 
 from .measure import SGEMM, SGEMM_FLOPS, Timing, interleaved, peak_memory_mb, time_peers
 from .peers import OURS, PEERS
+from .training import Training
 from .workloads import LARGE, ONE_SAMPLE, ORIGINAL, TINY, W1, Workload
 
 KERNEL, EAGER = "cubefast", "eager torch"
@@ -136,6 +140,17 @@ def memory_targets(memory: Mapping[str, float]) -> list[Target]:
             "MB",
         ),
         Target("64x64x64 peak memory", peak_memory_mb(KERNEL, LARGE.name), 600, False, "MB"),
+    ]
+
+
+def training_targets(usual: Training, long: Training) -> list[Target]:
+    """An epoch of a usual size beside its useful work, its process, and how long one of many large embeddings takes."""
+    what = f"epoch of {usual.name}"
+    return [
+        Target(f"{what}, time beside its useful operations at sgemm's rate", usual.times_sgemm, 1.6, False),
+        Target(f"{what}, everything but the kernel", usual.outside_percent, 15, False, "%"),
+        Target(f"{what}, memory of the whole process", usual.peak_mb, 800, False, "MB"),
+        Target(f"epoch of {long.name}", long.seconds, 300, False, "s"),
     ]
 
 

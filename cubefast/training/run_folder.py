@@ -14,8 +14,8 @@ from ..files import write_atomically, write_json
 
 
 class RunFolder:
-    """config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors, best/,
-    checkpoints/ and, if wanted, tensorboard/.
+    """config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors,
+    threshold.json, best/, checkpoints/ and, if wanted, tensorboard/.
 
     Made with :meth:`create` for a new run, :meth:`resume` for a stopped one and :meth:`open` for a finished one.
     """

@@ -32,10 +32,10 @@ from .losses import Memory
 
 CHECKPOINT_VERSION = 1
 PROGRESS_MARGIN = 1e-4  # of the validation metric; less is not progress
-_FREE: Any = {  # settings that change no weight
-    **dict.fromkeys(("name", "runs", "cache", "cache_limit_mb", "tensorboard"), True),
-    "training": {"keep", "log_every", "workers", "threads"},
-}
+FREE_SETTINGS = frozenset(  # dotted keys that change no weight
+    ["name", "runs", "cache", "cache_limit_mb", "tensorboard"]
+    + [f"training.{name}" for name in ("keep", "log_every", "workers", "threads")]
+)
 _STATE, _TENSORS = "state.json", "state.safetensors"
 
 
@@ -202,14 +202,16 @@ class TrainingState:
 
 def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
     """What a checkpoint and whoever goes on from it must have in common: settings by dotted key, and the pairs."""
-    settings = config.model_dump(mode="json", exclude=_FREE)
+    settings = _flat(config.model_dump(mode="json"))
+    free = FREE_SETTINGS
     if config.training.schedule == "plateau":
-        del settings["training"]["epochs"]  # the other schedules are laid out over all epochs; this one may go on
+        free |= {"training.epochs"}  # the other schedules are laid out over all epochs; this one may go on
     data = hashlib.sha256()
     for rows in chunks(len(train)):
         for part in (*train.batch(rows, noisy=False), *train.taught(rows)):
             data.update(part.numpy().tobytes())
-    return {**_flat(settings), "training pairs": f"{len(train)} ({data.hexdigest()[:16]})"}
+    settings = {key: value for key, value in settings.items() if key not in free}
+    return {**settings, "training pairs": f"{len(train)} ({data.hexdigest()[:16]})"}
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:

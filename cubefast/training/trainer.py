@@ -25,9 +25,8 @@ from ..core import CubicCore
 from ..data.config import NoiseConfig
 from ..data.pairs import EmbeddingPairs, PairDataset
 from ..errors import ArtifactError, InputError
-from ..evaluation.baselines import Baseline, identity
+from ..evaluation.baselines import Baseline
 from ..evaluation.comparison import VALIDATION_SEED
-from ..evaluation.metrics import cosine
 from ..evaluation.report import Score, score
 from .batches import in_order
 from .curriculum import difficulty, easiest, share
@@ -38,9 +37,9 @@ from .run_folder import RunFolder, require_tensorboard
 from .state import TrainingState, identity_of, newest_checkpoint
 from .step_log import StepLog
 from .transfer import begin_from
+from .validation import validation_metrics
 
 Stop = Literal["all epochs done", "no more progress", "interrupted"]
-RETRIEVAL_SAMPLE = 4096  # validation pairs whose ranks are looked at after every epoch
 
 
 class DivergenceError(RuntimeError):
@@ -243,17 +242,10 @@ class CubeTrainer:
         return model.no_sync() if isinstance(model, DistributedDataParallel) and not now else contextlib.nullcontext()
 
     def _validate(self, core: CubicCore, validation: EmbeddingPairs) -> dict[str, float]:
-        """val_cosine of all pairs; val_recall_at_1 and val_mrr of at most RETRIEVAL_SAMPLE, evenly taken."""
+        """val_cosine, val_recall_at_1 and val_mrr; each process predicts its share of the pairs."""
         mine = predict(core, self.processes.share(validation.inputs))
-        predicted = self.processes.whole(mine, len(validation))
-        places = torch.arange(0, len(validation), -(-len(validation) // RETRIEVAL_SAMPLE))
-        sample = EmbeddingPairs(predicted[places], validation.targets[places], validation.target_ids[places])
-        found = score("validation", identity(), sample)  # what was predicted, as it is
-        return {
-            "val_cosine": float(cosine(predicted, validation.targets).mean()),
-            "val_recall_at_1": found.recall_at_1,
-            "val_mrr": found.mrr,
-        }
+        found = validation_metrics(self.processes.whole(mine, len(validation)), validation)
+        return {f"val_{name}": value for name, value in found.items()}
 
     def _pairs_of(self, epoch: int, count: int) -> int:
         """How many of ``count`` pairs an epoch goes through."""

@@ -128,7 +128,7 @@ def test_another_shape_takes_the_shared_cell_alone():
     assert said == "the shared cell (5 of 9 tensors)"
     assert torch.equal(small.lattice.w_perceive, large.lattice.w_perceive)
     assert torch.equal(small.w_input, large.w_input)
-    assert small.code.shape == (12, 2)
+    assert small.codes.shape == (12, 2)
     again = CubicCore(12, (2, 2, 3), **SMALL)
     assert begin_from(again, small, "r") == "every weight"
     assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), small.state_dict().values(), strict=True))

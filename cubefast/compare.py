@@ -1,0 +1,39 @@
+"""`python -m cubefast.compare RUN RUN ...`: evaluated runs side by side, with paired intervals."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from . import cli
+from .errors import InputError
+from .files import write_atomically
+from .reporting.html import to_html
+from .reporting.markdown import to_markdown
+from .reporting.side_by_side import compare_runs
+from .reporting.text import to_text
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    output: Path | None = arguments.output
+    if output is not None and output.suffix not in (".md", ".html"):
+        raise InputError(f"--output must end in .md or .html; got {output}")
+    if output is not None and not output.parent.is_dir():
+        raise InputError(f"{output} cannot be written: there is no folder {output.parent}")
+    document = compare_runs(arguments.runs)
+    print(to_text(document))
+    if output is not None:
+        write_atomically(output, to_html(document, {}) if output.suffix == ".html" else to_markdown(document))
+        print(f"\nwritten to {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    made = cli.parser(
+        "compare",
+        "Print evaluated runs side by side: scores on the same test pairs, the difference of each to the first with\n"
+        "its 95% interval, and the settings that differ. `python -m cubefast.evaluate RUN` comes first.",
+    )
+    made.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or RUN/evaluations/NAME")
+    made.add_argument("--output", type=Path, metavar="FILE", help="also write it as FILE.md or FILE.html")
+    raise SystemExit(cli.run(_main, made.parse_args()))

@@ -1,0 +1,149 @@
+"""The answers of a bank that lie nearest to an embedding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data.vectors import Vectors
+from ..errors import InputError
+from .bank import Bank, Doubles, Rows, unit
+from .search import NO_ROW, ExactIndex, IndexKind, create_index
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer of the bank and its cosine to the embedding asked with."""
+
+    text: str
+    score: float
+
+
+class Decoder(Protocol):
+    """What turns embeddings into texts."""
+
+    def decode(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> list[list[Answer]]:
+        """For each embedding [n, D] at most ``count`` answers, the one to be given first; none: it does not know."""
+        ...
+
+
+class RetrievalDecoder:
+    """Search by cosine among answers that are there.
+
+    Args:
+        texts: the bank's n answers.
+        vectors: their embeddings [n, D], as a tensor, an array (also a memory-mapped one) or :class:`Vectors`; need not
+            be of unit length. They are not copied.
+        index: ``exact`` looks at every answer; ``usearch`` (extra ``ann``) builds an approximate index first, which
+            then answers much faster: :meth:`recall_against_exact` says what it misses.
+        mmr: None: the nearest answers. A number from 0 to 1: answers that differ, by maximal marginal relevance
+            (Carbonell & Goldstein 1998). Of the ``fetch`` nearest, the next one taken is always::
+
+                argmax_d  mmr * cos(query, d) - (1 - mmr) * max_{e already taken} cos(d, e)
+
+            So 1 is the plain order, and the first answer is always the nearest. Scores remain cosines to the query.
+        threshold: the least cosine of the nearest answer; below it, the list of answers is empty: it does not know.
+            None: it always answers. See :func:`calibrate_threshold`.
+        fetch: how many answers ``mmr`` chooses from, if that is more than are asked for.
+
+    Raises InputError for an empty bank, texts and vectors that do not match, rows that are NaN or Inf, a setting that
+    cannot be, or ``usearch`` where it is not installed.
+    """
+
+    def __init__(
+        self,
+        texts: Sequence[str],
+        vectors: Tensor | NDArray[np.floating] | Vectors,
+        *,
+        index: IndexKind = "exact",
+        mmr: float | None = None,
+        threshold: float | None = None,
+        fetch: int = 50,
+    ) -> None:
+        if mmr is not None and not 0 <= mmr <= 1:
+            raise InputError(f"mmr must be a number from 0 to 1, or None; got {mmr}")
+        if threshold is not None and math.isnan(threshold):
+            raise InputError("threshold must be a cosine, or None; got NaN")
+        if len(texts) == 0 or len(vectors) != len(texts):
+            raise InputError(
+                f"a bank needs at least one answer and a vector [D] for each; got {len(texts)} answers "
+                f"and {len(vectors)} vectors"
+            )
+        self.texts = list(texts)
+        self.mmr = mmr
+        self.threshold = threshold
+        self.fetch = fetch
+        self._bank = Bank(vectors)
+        self._index = create_index(index, self._bank)
+
+    def decode(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> list[list[Answer]]:
+        """The ``count`` nearest answers of each embedding [n, D], best first; fewer where the bank has no more.
+
+        An empty list where the nearest is below the threshold.
+
+        Raises InputError for embeddings of another dimension, NaN or Inf in them, or a count below 1.
+        """
+        rows, cosines = self.nearest(embeddings, count if self.mmr is None else max(count, self.fetch))
+        return [self._answers(*found, count) for found in zip(rows, cosines, strict=True)]
+
+    def nearest(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> tuple[Rows, Doubles]:
+        """The places in the bank of the nearest answers, int64 [n, count], and their cosines, float64 [n, count].
+
+        Neither ``mmr`` nor the threshold plays a part. ``count`` is no more than the bank has; where an approximate
+        index finds fewer, there are places -1 with the cosine -inf. Raises InputError as :meth:`decode` does.
+        """
+        queries = self._queries(embeddings)
+        if count < 1:
+            raise InputError(f"count must be at least 1; got {count}")
+        return self._index.search(queries, min(count, len(self.texts)))
+
+    def _answers(self, rows: Rows, cosines: Doubles, count: int) -> list[Answer]:
+        rows = rows[rows != NO_ROW]
+        if not len(rows) or (self.threshold is not None and cosines[0] < self.threshold):
+            return []
+        order: Sequence[int] = range(min(count, len(rows)))
+        if self.mmr is not None:
+            vectors = self._bank.unit_rows(rows)
+            order = _marginal_relevance(cosines[: len(rows)], vectors @ vectors.T, self.mmr, len(order))
+        return [Answer(self.texts[rows[i]], float(cosines[i])) for i in order]
+
+    def recall_against_exact(self, embeddings: Tensor | NDArray[np.floating], count: int = 10) -> float:
+        """Which share of the ``count`` truly nearest answers the index finds, mean over the embeddings [n, D].
+
+        ``mmr`` and the threshold play no part. Of equally near answers, the ones that the exact search gives count.
+
+        Raises InputError as :meth:`decode` does, and for no embeddings.
+        """
+        found, _ = self.nearest(embeddings, count)
+        if not len(found):
+            raise InputError("a recall needs at least one embedding; got none")
+        exact, _ = ExactIndex(self._bank).search(self._queries(embeddings), found.shape[1])
+        return float(np.mean([np.isin(*pair).mean() for pair in zip(exact, found, strict=True)]))
+
+    def _queries(self, embeddings: Tensor | NDArray[np.floating]) -> Doubles:
+        """Unit rows, float64 [n, D]."""
+        queries = embeddings.detach().cpu().double().numpy() if isinstance(embeddings, Tensor) else embeddings
+        if queries.ndim != 2 or queries.shape[1] != self._bank.dim:
+            raise InputError(f"embeddings must be [n, {self._bank.dim}]; got {list(queries.shape)}")
+        finite = np.isfinite(queries).all(axis=1)
+        if not finite.all():
+            raise InputError(f"embedding {int(finite.argmin())} is NaN or Inf")
+        return unit(queries)
+
+
+def _marginal_relevance(relevance: Doubles, similarity: Doubles, weight: float, count: int) -> list[int]:
+    """Which of f candidates, best first, are taken in turn; ``relevance`` [f], ``similarity`` [f, f]."""
+    taken = [0]
+    alike = similarity[0].copy()  # to the most alike that is taken
+    while len(taken) < count:
+        value = weight * relevance - (1 - weight) * alike
+        value[taken] = -np.inf
+        taken.append(int(value.argmax()))
+        alike = np.maximum(alike, similarity[taken[-1]])
+    return taken

@@ -1,0 +1,140 @@
+"""The rows of a bank that are nearest to an embedding: all of them looked at, or an index asked."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .bank import Bank, Doubles, Rows
+
+IndexKind = Literal["exact", "usearch"]
+
+_CHUNK = 65_536  # rows of the bank: the fewer chunks, the less the threads of a product wait for each other
+_QUERIES = 64  # at once: with a chunk, 16 MB of scores
+
+NO_ROW = -1
+"""Stands, with the score -inf, where an index found fewer rows than it was asked for."""
+
+
+class Index(Protocol):
+    """What finds the nearest rows of a bank."""
+
+    def search(self, queries: Doubles, count: int) -> tuple[Rows, Doubles]:
+        """The nearest rows of unit queries [q, D] and their cosines, both [q, count], best first.
+
+        Equal cosines are in the order of their rows. ``count`` is at most the size of the bank.
+        """
+        ...
+
+
+class ExactIndex:
+    """Every row is looked at.
+
+    Chunk by chunk, a float32 matrix product says which rows could be among the best; their cosines are then taken in
+    float64. So what is found depends neither on the size of the chunks nor on which queries are asked together, and of
+    equal answers the first comes first. Memory: a number for each query and row of a chunk.
+
+    Args:
+        bank: what is searched.
+        chunk: rows looked at together.
+    """
+
+    def __init__(self, bank: Bank, chunk: int = _CHUNK) -> None:
+        self.bank = bank
+        self.chunk = chunk
+
+    def search(self, queries: Doubles, count: int) -> tuple[Rows, Doubles]:
+        """See :class:`Index`."""
+        blocks = [self._search(queries[begin : begin + _QUERIES], count) for begin in range(0, len(queries), _QUERIES)]
+        rows = np.concatenate([np.zeros((0, count), np.int64), *(each[0] for each in blocks)])
+        return rows, np.concatenate([np.zeros((0, count)), *(each[1] for each in blocks)])
+
+    def _search(self, queries: Doubles, count: int) -> tuple[Rows, Doubles]:
+        narrow = queries.astype(np.float32)
+        best_rows = np.full((len(queries), count), NO_ROW)
+        best = np.full((len(queries), count), -np.inf)
+        for begin, rows in self.bank.chunks(self.chunk):
+            scores = self.bank.scores(narrow, begin, rows)
+            owners, places = _candidates(scores, best[:, -1], count, self.bank.slack)
+            if not len(owners):
+                continue
+            found = begin + places
+            cosines = self.bank.cosines(queries, owners, found)
+            best_rows, best = _merge((best_rows, best), owners, found, cosines)
+        return best_rows, best
+
+
+def _candidates(scores: NDArray[np.float32], worst: Doubles, count: int, slack: float) -> tuple[Rows, Rows]:
+    """Which of a chunk's scores [q, c], each at most ``slack`` off, could be among the best ``count``: queries, places.
+
+    ``worst`` [q] is the cosine that has to be reached, so far.
+    """
+    least = (worst - slack).astype(np.float32)
+    hit = scores >= least[:, None]
+    crowded = np.flatnonzero(np.count_nonzero(hit, axis=1) > count)
+    if len(crowded):  # then the chunk itself has enough that are better than most of these
+        inner = scores[crowded]
+        inner.partition(-count, axis=1)
+        least[crowded] = np.maximum(least[crowded], inner[:, -count] - np.float32(2 * slack))
+        hit[crowded] = scores[crowded] >= least[crowded, None]
+    owners, places = np.nonzero(hit)
+    return owners, places
+
+
+def _merge(best: tuple[Rows, Doubles], owners: Rows, rows: Rows, cosines: Doubles) -> tuple[Rows, Doubles]:
+    """The best [q, count] of those so far and the new ones, of equal ones the lower row."""
+    queries, count = best[0].shape
+    owners = np.concatenate([np.repeat(np.arange(queries), count), owners])
+    rows = np.concatenate([best[0].ravel(), rows])
+    cosines = np.concatenate([best[1].ravel(), cosines])
+    order = np.lexsort((-cosines, owners))  # a stable sort, and lower rows come first already
+    first = np.searchsorted(owners[order], np.arange(queries))
+    kept = order[first[:, None] + np.arange(count)]
+    return rows[kept], cosines[kept]
+
+
+class UsearchIndex:
+    """A graph of near neighbors (HNSW) by the package usearch: much faster than looking at all, and may miss some.
+
+    Building it takes minutes for 100,000 rows, and memory for a copy of them as bfloat16. The cosines of what it finds
+    are exact. Several threads build it, so another time it may find other rows.
+
+    Args:
+        bank: what is searched.
+
+    Raises InputError when usearch is not installed.
+    """
+
+    def __init__(self, bank: Bank) -> None:
+        if importlib.util.find_spec("usearch") is None:
+            raise InputError("index usearch needs the package usearch; pip install 'cubefast[ann]'")
+        from usearch.index import Index as Graph
+
+        self.bank = bank
+        self._graph = Graph(ndim=bank.dim, metric="cos", dtype="bf16")
+        for begin, rows in bank.chunks(_CHUNK):
+            self._graph.add(np.arange(begin, begin + len(rows)), rows)
+
+    def search(self, queries: Doubles, count: int) -> tuple[Rows, Doubles]:
+        """See :class:`Index`."""
+        rows = np.full((len(queries), count), NO_ROW)
+        cosines = np.full((len(queries), count), -np.inf)
+        for i, query in enumerate(queries):
+            found = np.sort(self._graph.search(query.astype(np.float32), count).keys.astype(np.int64))
+            exact = self.bank.cosines(queries, np.full(len(found), i), found)
+            order = np.argsort(-exact, kind="stable")
+            rows[i, : len(found)], cosines[i, : len(found)] = found[order], exact[order]
+        return rows, cosines
+
+
+def create_index(kind: IndexKind, bank: Bank) -> Index:
+    """An index by its name. Raises InputError for another name."""
+    if kind == "exact":
+        return ExactIndex(bank)
+    if kind == "usearch":
+        return UsearchIndex(bank)
+    raise InputError(f"index must be exact or usearch; got {kind!r}")

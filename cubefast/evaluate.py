@@ -1,0 +1,85 @@
+"""`python -m cubefast.evaluate RUN`: is it any good, and where is it not? A report for a person, and its figures."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from pathlib import Path
+
+import numpy as np
+
+from . import cli
+from .evaluation.baselines import Baseline
+from .evaluation.report import table
+from .files import write_atomically, write_json
+from .reporting.composed import compose
+from .reporting.figures import draw
+from .reporting.findings import Findings, find_out
+from .reporting.html import to_html
+from .reporting.markdown import to_markdown
+from .reporting.material import Material, open_material
+from .reporting.results import per_query
+
+_DESCRIPTION = """Score a trained run beside all baselines on its held-out tests, and say in words what came of it.
+
+Written into the run's folder (with data=FILE into RUN/evaluations/NAME/): report.md, report.html (one file, to be read
+or printed), report.json, per_query.npz (every value of every query), and the figures as PNGs.
+
+With data=FILE, all pairs of another file are the test. Nothing is fitted on it: core and baselines are the run's, and
+it may share no text with what the run was trained on. data.* keys describe the file (data.columns.question=q)."""
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    began = time.perf_counter()
+    material = open_material(arguments.run, arguments.overrides, cli.counting)
+    print("fitting the baselines on the training part")
+    findings = find_out(material, _tell, lambda text: print(text, flush=True))
+    folder = _folder(material)
+    write_report(findings, folder)
+    print(table([each.score for test in findings.tests for each in test.measured]))
+    print(f"\n{findings.verdict}")
+    print(f"\n{time.perf_counter() - began:.0f} s; read {folder / 'report.html'} or {folder / 'report.md'}")
+    return 0
+
+
+def _tell(baseline: Baseline, seconds: float) -> None:
+    print(f"  {baseline.name} ({seconds:.1f} s)", flush=True)
+
+
+def _folder(material: Material) -> Path:
+    """Where the report goes: beside what the run has, or in a folder for the other file."""
+    if material.source is None:
+        return material.run.path
+    name = Path(material.source).name
+    for suffix in (".gz", Path(name.removesuffix(".gz")).suffix):
+        name = name.removesuffix(suffix)
+    folder = material.run.path / "evaluations" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_report(findings: Findings, folder: Path) -> None:
+    """All files of a report, each whole or not there; report.json comes last."""
+    head = findings.headline
+    pictures = draw(head, findings.analyses[head.title])
+    for name, picture in pictures.items():
+        write_atomically(folder / name, picture)
+    curves = findings.material.run.path / "curves.png"
+    with_curves = curves.exists() and findings.material.source is None
+    if with_curves:
+        pictures["curves.png"] = curves.read_bytes()
+    arrays = io.BytesIO()
+    np.savez_compressed(arrays, **per_query(findings.results))  # type: ignore[arg-type]  # taken for allow_pickle
+    write_atomically(folder / "per_query.npz", arrays.getvalue())
+    document = compose(findings, with_curves)
+    write_atomically(folder / "report.html", to_html(document, pictures))
+    write_atomically(folder / "report.md", to_markdown(document))
+    write_json(folder / "report.json", findings.as_dict())
+
+
+if __name__ == "__main__":
+    made = cli.parser("evaluate", _DESCRIPTION)
+    made.add_argument("run", help="the run's folder, such as runs/dialogue")
+    made.add_argument("overrides", nargs="*", metavar="data=FILE", help="another file to test on, and data.* keys")
+    raise SystemExit(cli.run(_main, made.parse_args()))

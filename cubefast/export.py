@@ -1,0 +1,39 @@
+"""`python -m cubefast.export`: a folder to publish, made of a run. Nothing is sent anywhere."""
+
+from __future__ import annotations
+
+import argparse
+from typing import get_args
+
+from . import cli
+from .integrations.model_folder import write_model_folder
+from .integrations.torch_export import Operators
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    names = write_model_folder(arguments.run, arguments.folder, operators=arguments.torch, license=arguments.license)
+    print(f"made {arguments.folder} with {', '.join(names)}")
+    print(
+        "\nIts README.md says what the core can and cannot do, with intervals if you run cubefast.evaluate before this."
+    )
+    print("To publish it on the hub:")
+    print(f"  hf upload OWNER/NAME {arguments.folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    made = cli.parser(
+        "export",
+        "Make a folder to publish of a finished run: the core, a model card written from the report, the settings. The "
+        "bank of answers stays in the run.",
+    )
+    made.add_argument("run", help="the run's folder, such as runs/dialogue")
+    made.add_argument("folder", help="a new folder")
+    made.add_argument(
+        "--torch",
+        choices=get_args(Operators),
+        help="also core.pt2, a program of torch.export. kernel: with cubefast's operator, fast, for where cubefast is "
+        "installed; plain: with torch's own operators only",
+    )
+    made.add_argument("--license", metavar="ID", help="for the card, such as apache-2.0")
+    raise SystemExit(cli.run(_main, made.parse_args()))

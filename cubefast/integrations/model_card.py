@@ -1,0 +1,278 @@
+"""The README.md of a core that is published: what it is, how it did beside its baselines, how to use it.
+
+All of it follows from the run, and nothing in it names a folder of the machine that the run was on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ..config import TrainingConfig
+from ..core import CubicCore
+from ..data.config import BUILTIN
+from ..evaluation.report import Score
+from .public_config import base_models, takes_ready_embeddings
+
+_TASKS = {
+    "dialogue": "the embedding of a question into that of its answer",
+    "autoencoder": "a noisy embedding into the clean one",
+    "mixed": "the embedding of a question into that of its answer, and a noisy embedding into the clean one",
+}
+_METRICS = {"cosine": "cosine", "recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR"}
+_TESTS = {
+    "unseen paraphrase": "a question that was not trained, of an answer that was",
+    "unseen group": "a topic of which nothing was trained",
+}
+# By what of them the example uses.
+_IMPORTS = {
+    "np.": "import numpy as np",
+    "CubicCore": "from cubefast import CubicCore",
+    "create_encoder": "from cubefast.data.encoders import create_encoder",
+    "Preparation": "from cubefast.data.vectors import Preparation",
+}
+_DOMAINS = 8  # are named, the largest
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a card tells of.
+
+    Attributes:
+        name: what the model is called.
+        config: of the run, with names in the place of folders.
+        core: the trained core.
+        scores: of the report; the first model of each test is the core.
+        statistics: of the data set, as in data.json.
+        verdict, limits: in words, of a report that ``cubefast.evaluate`` wrote; None and empty: not evaluated.
+        fingerprint: of the encoder; None: not known.
+        centred: whether a mean is taken off the embeddings first; it is in ``mean.npy``.
+        exported: whether there is a ``core.pt2``.
+        license: by its identifier on the hub; None: left to whoever publishes it.
+    """
+
+    name: str
+    config: TrainingConfig
+    core: CubicCore
+    scores: Sequence[Score]
+    statistics: Mapping[str, Any]
+    verdict: str | None = None
+    limits: Sequence[str] = ()
+    fingerprint: str | None = None
+    centred: bool = False
+    exported: bool = False
+    license: str | None = None
+
+
+def model_card(trained: Trained) -> str:
+    """The card: Markdown, with the front matter that the hub reads."""
+    front = yaml.safe_dump(_front_matter(trained), sort_keys=False, allow_unicode=True)
+    sections = [
+        f"# {trained.name}",
+        *_what_it_is(trained),
+        "## How it did",
+        *_results(trained),
+        "## Use it",
+        "With cubefast installed (`config.json` names the version that wrote it):",
+        f"```python\n{_example(trained)}\n```",
+        *_notes(trained),
+        "## What it cannot do",
+        "\n".join(f"- {line}" for line in _limits(trained)),
+        "## What it was trained on",
+        *_training(trained),
+    ]
+    return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _tests(scores: Sequence[Score]) -> dict[str, list[Score]]:
+    """The scores by test."""
+    return {test: [each for each in scores if each.test == test] for test in dict.fromkeys(s.test for s in scores)}
+
+
+def _figure(score: Score, metric: str) -> float:
+    """As it is shown: what looks the same counts as the same."""
+    return round(float(getattr(score, metric)), 3)
+
+
+def _front_matter(trained: Trained) -> dict[str, Any]:
+    data = trained.config.data.path
+    published = data.removeprefix("hub:") if data.startswith("hub:") else None
+    base = base_models(trained.config)
+    results = [
+        {
+            "task": {"type": "information-retrieval", "name": "Information Retrieval"},
+            "dataset": {"type": published or "custom", "name": f"{data}, {test}"},
+            "metrics": [
+                {"type": metric, "name": name, "value": _figure(models[0], metric)} for metric, name in _METRICS.items()
+            ],
+        }
+        for test, models in _tests(trained.scores).items()
+    ]
+    return {
+        **({"license": trained.license} if trained.license else {}),
+        "library_name": "cubefast",
+        "pipeline_tag": "feature-extraction",
+        "tags": ["cubefast", "embeddings", "adapter", "neural-cellular-automata"],
+        **({"base_model": base, "base_model_relation": "adapter"} if base else {}),
+        **({"datasets": [published]} if published else {}),
+        "model-index": [{"name": trained.name, "results": results}],
+    }
+
+
+def _what_it_is(trained: Trained) -> list[str]:
+    core, lattice = trained.core, trained.core.lattice
+    if takes_ready_embeddings(trained.config):
+        source = f"embeddings of {core.dim} numbers that came ready in a file"
+    else:
+        source = f"embeddings of {core.dim} numbers by the encoder `{trained.config.encoder}`"
+        source += f" (`{trained.fingerprint}`)" if trained.fingerprint else ""
+    x, y, z = core.reshaper.shape
+    return [
+        f"A 3D lattice of cells (a neural cellular automaton) that turns {_TASKS[trained.config.mode]}. It was trained "
+        f"with cubefast on {source}; what made them was not trained.",
+        f"{core.parameter_count():,} parameters: {x}x{y}x{z} cells with {lattice.state_size} numbers of state and "
+        f"{lattice.hidden_size} hidden ones each, run for {lattice.steps} steps.",
+    ]
+
+
+def _results(trained: Trained) -> list[str]:
+    found = [f"**{trained.verdict}.**"] if trained.verdict else []
+    found.append(
+        f"On held-out data, one training with seed {trained.config.seed}. Cosine: to the embedding wanted. R@k: how "
+        "often the right answer is among the first k of all answers of the test. MRR: the mean of 1 / rank. Ties count "
+        "against the model. Bold: best of its column."
+    )
+    for test, models in _tests(trained.scores).items():
+        meaning = next((f", {words}" for name, words in _TESTS.items() if test.startswith(name)), "")
+        lines = [
+            f"**{test}**{meaning} ({models[0].queries:,} queries, {models[0].pool:,} answers to find):",
+            "",
+            f"| | parameters | {' | '.join(_METRICS.values())} |",
+            f"| --- | ---: {'| ---: ' * len(_METRICS)}|",
+        ]
+        best = {metric: max(_figure(each, metric) for each in models) for metric in _METRICS}
+        for each in models:
+            bold = {metric: "**" if _figure(each, metric) == best[metric] else "" for metric in _METRICS}
+            cells = [f"{bold[metric]}{_figure(each, metric):.3f}{bold[metric]}" for metric in _METRICS]
+            lines.append(f"| {each.model} | {each.parameters:,} | {' | '.join(cells)} |")
+        found.append("\n".join(lines))
+    return found
+
+
+def _example(trained: Trained) -> str:
+    config, dim = trained.config, trained.core.dim
+
+    def prepared(vectors: str) -> str:
+        return f"prepare({vectors})" if trained.centred else vectors
+
+    lines = [
+        'folder = "."  # this one; of the hub: huggingface_hub.snapshot_download("OWNER/NAME")',
+        "core = CubicCore.from_pretrained(folder)",
+    ]
+    if trained.centred:
+        lines.append(f'prepare = Preparation(np.load(f"{{folder}}/mean.npy"), normalize={config.data.normalize})')
+    if takes_ready_embeddings(config):
+        lines += [
+            f"embeddings = np.random.default_rng(0).standard_normal((2, {dim}))  # yours here",
+            "",
+            f"turned = core.transform({prepared('embeddings')})  # float32 [2, {dim}]",
+        ]
+    elif config.mode == "autoencoder":
+        lines += [
+            f"encoder = create_encoder({json.dumps(config.encoder, ensure_ascii=False)})",
+            'texts = ["How do I boil an egg?"]',
+            f"embeddings = {prepared('encoder.encode(texts)')}  # yours, with noise",
+            "",
+            f"clean = core.transform(embeddings)  # float32 [1, {dim}]",
+        ]
+    else:
+        lines += [
+            f"encoder = create_encoder({json.dumps(config.encoder, ensure_ascii=False)})",
+            'questions = ["How do I boil an egg?"]',
+            'answers = ["Ten minutes in boiling water make it hard.", "The air scatters blue light most."]',
+            "",
+            f"turned = core.transform({prepared('encoder.encode(questions)')})  # float32 [1, {dim}]",
+            f"scores = turned @ {prepared('encoder.encode(answers)')}.T / np.linalg.norm(turned, axis=1)[:, None]",
+            "print(answers[scores[0].argmax()])",
+        ]
+    body = "\n".join(lines)
+    return "\n".join([*(line for used, line in _IMPORTS.items() if used in body), "", body])
+
+
+def _notes(trained: Trained) -> list[str]:
+    config, base = trained.config, base_models(trained.config)
+    found = []
+    if config.mode != "autoencoder":
+        found.append("Questions go through the core, answers do not.")
+        if config.data.context.mode != "none":
+            found.append(
+                "In training a question heard the turns of the conversation before it, as `data.context` in "
+                "`config.yaml` says."
+            )
+    if base and config.encoder.startswith("st:") and not set(config.encoder) & set("?+") and not trained.centred:
+        found.append(
+            "In sentence-transformers the core is a module after the encoder: "
+            f'`SentenceTransformer(modules=[*SentenceTransformer("{base[0]}"), core])`.'
+        )
+    if trained.exported:
+        found.append(
+            '`core.pt2` is the core as a program: `torch.export.load("core.pt2").module()` takes and gives [n, '
+            f"{trained.core.dim}]. If torch does not know an operator in it, `import cubefast` first."
+        )
+    return [" ".join(found)] if found else []
+
+
+def _limits(trained: Trained) -> list[str]:
+    found = list(trained.limits) or _beaten(trained.scores)
+    source = "the model that made its training data" if takes_ready_embeddings(trained.config) else "its encoder"
+    found.append(f"It knows the embeddings of {source} only; those of another mean nothing to it.")
+    found.append("What it does with other topics or languages than those of its training data was not measured.")
+    return found
+
+
+def _beaten(scores: Sequence[Score]) -> list[str]:
+    """Where baselines have the better mean, of a run that was not evaluated further."""
+    found = []
+    for test, (core, *others) in _tests(scores).items():
+        beaten = []
+        for metric, name in _METRICS.items():
+            best = max(others, key=lambda each: _figure(each, metric), default=core)
+            if _figure(best, metric) > _figure(core, metric):
+                beaten.append(f"in {name} by {best.model}, {_figure(best, metric):.3f} to {_figure(core, metric):.3f}")
+        if beaten:
+            found.append(f"It is beaten on *{test}* {'; '.join(beaten)}.")
+    if not found:
+        found.append("No model in the tables above beats it; models that are not in them, and other data, may.")
+    found.append("The figures are of one training; how far those of another seed are from them was not measured.")
+    return found
+
+
+def _training(trained: Trained) -> list[str]:
+    config, numbers = trained.config, trained.statistics
+    data = "The set that comes with cubefast" if config.data.path == BUILTIN else f"`{config.data.path}`"
+    counts = [f"{numbers[key]:,} {what}" for key, what in _COUNTS.items() if numbers.get(key)]
+    found = [f"{data}: {', '.join(counts)}. `data.json` has more." if counts else f"{data}."]
+    if domains := numbers.get("domains"):
+        largest = sorted(domains.items(), key=lambda item: (-item[1], item[0]))
+        more = f" and {len(largest) - _DOMAINS} more" if len(largest) > _DOMAINS else ""
+        named = ", ".join(f"{name or '(none)'} {count:,}" for name, count in largest[:_DOMAINS])
+        found.append(f"Domains: {named}{more}.")
+    if config.mode != "dialogue":
+        noise = config.data.noise
+        found.append(f"Noise: {', '.join(noise.kinds)}, levels {', '.join(f'{level:g}' for level in noise.levels)}.")
+    found.append("`config.yaml` has the settings, with names in the place of folders, and `report.json` every figure.")
+    if not trained.license:
+        found.append("License: not stated; whoever publishes this sets `license:` at the top of this file.")
+    return found
+
+
+_COUNTS = {
+    "pairs": "pairs",
+    "questions": "different questions",
+    "answers": "different answers",
+    "groups": "groups",
+}

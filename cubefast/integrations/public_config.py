@@ -1,0 +1,58 @@
+"""What may be told of a run's config to others: its settings, but no folder of the machine it ran on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..config import TrainingConfig
+from ..data.config import BUILTIN
+from ..data.loader import is_embedding_file
+
+# A model of sentence-transformers in the name of an encoder; its options follow a question mark, others a plus.
+_TRANSFORMER = re.compile(r"(?:^|(?<=\+))st:([^?]+?)(?=\?|\+(?:st:|static|hashing)|$)")
+
+
+def takes_ready_embeddings(config: TrainingConfig) -> bool:
+    """Whether the data came as embeddings, so that no encoder is known."""
+    return config.data.vectors is not None or (config.mode == "autoencoder" and is_embedding_file(config.data.path))
+
+
+def without_places(config: TrainingConfig) -> TrainingConfig:
+    """The config with the mere names of files and folders, and nothing of the machine's: it may be published."""
+
+    def name_only(text: str) -> str:
+        return text if text == BUILTIN or text.startswith("hub:") else Path(text).name
+
+    def encoder(text: str) -> str:
+        return _TRANSFORMER.sub(lambda found: f"st:./{Path(found[1]).name}" if _is_folder(found[1]) else found[0], text)
+
+    data = config.data
+    return config.model_copy(
+        update={
+            **{key: TrainingConfig.model_fields[key].default for key in ("runs", "cache", "cache_limit_mb")},
+            "init_from": config.init_from and Path(config.init_from).name,
+            "encoder": encoder(config.encoder),
+            "teachers": tuple(map(encoder, config.teachers)),
+            "data": data.model_copy(
+                update={
+                    "path": name_only(data.path),
+                    "vectors": data.vectors and name_only(data.vectors),
+                    "teacher_vectors": tuple(map(name_only, data.teacher_vectors)),
+                }
+            ),
+        }
+    )
+
+
+def _is_folder(model: str) -> bool:
+    """Whether that is a folder and not a name on the hub."""
+    return model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model or Path(model).is_dir()
+
+
+def base_models(config: TrainingConfig) -> list[str]:
+    """The encoder's models on the hub."""
+    if takes_ready_embeddings(config):
+        return []
+    found = [name for name in _TRANSFORMER.findall(config.encoder) if not _is_folder(name)]
+    return [name if "/" in name else f"sentence-transformers/{name}" for name in found]

@@ -1,0 +1,183 @@
+"""What a run cannot do, each line with the figure it comes from; and how far its score can be trusted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..core import CubicCore
+from ..decoding import RetrievalDecoder, calibrate_threshold
+from ..pipeline import load_threshold
+from ..training.trainer import predict
+from .analysis import Analysis
+from .material import Material
+from .results import CUBE, HEADLINES, SectionResult, TestResult
+
+METRIC_NAMES = {"cosine": "cosine", "mrr": "MRR"}
+BINS = 10  # of the calibration
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What comes of saying "I do not know" below a score found on validation, among the run's whole bank of answers.
+
+    Attributes:
+        threshold: the score; None: none reaches the precision on validation.
+        precision: how often what is answered was to be right.
+        answers: how many the bank has.
+        answered, right: of each test, the share of its questions that is answered, and of these the share that is
+            right (None where nothing is answered).
+    """
+
+    threshold: float | None
+    precision: float
+    answers: int
+    answered: dict[str, float]
+    right: dict[str, float | None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def threshold_of(material: Material, result: SectionResult) -> Threshold | None:
+    """The run's own threshold (threshold.json) or, without one, calibrated now on validation, and tried on the tests.
+
+    None where answers are not those of the run's bank: another file, or an autoencoder.
+    """
+    parts = result.section.parts
+    if material.source is not None or result.section.mode != "dialogue" or not parts.answers:
+        return None
+    decoder = RetrievalDecoder(parts.answers, parts.answer_vectors)
+
+    def scored(core: CubicCore, inputs: torch.Tensor, ids: NDArray[np.int64]) -> tuple[Any, NDArray[np.bool_]]:
+        rows, scores = decoder.nearest(predict(core, inputs), 1)
+        return scores[:, 0], rows[:, 0] == ids
+
+    found = load_threshold(material.run)
+    if found is None:
+        validation = parts.validation.pairs()
+        found = calibrate_threshold(*scored(material.core, validation.inputs, validation.target_ids.numpy()))
+    answered: dict[str, float] = {}
+    right: dict[str, float | None] = {}
+    for test in result.tests:
+        scores, correct = scored(material.core, test.inputs, parts.tests[test.title].target_ids)
+        given = scores >= found.threshold if found.threshold is not None else np.zeros(len(scores), bool)
+        answered[test.title] = float(given.mean())
+        right[test.title] = float(correct[given].mean()) if given.any() else None
+    return Threshold(found.threshold, found.precision, len(parts.answers), answered, right)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often the nearest answer is right, by its score.
+
+    Attributes:
+        scores, right: of each tenth of the queries (by score), the mean score and the share that is right.
+        queries: of each.
+        separation: how likely a right answer scores more than a wrong one (the area under the ROC curve); None where
+            all are right or all wrong.
+    """
+
+    scores: list[float]
+    right: list[float]
+    queries: list[int]
+    separation: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def calibration_of(test: TestResult, model: str = CUBE) -> Calibration:
+    """Of the answers that a model of ``test.found`` gives."""
+    found = test.found[model]
+    scores = found.scores.double().numpy()
+    correct = (found.places == test.right).numpy()
+    order = np.argsort(scores, kind="stable")
+    parts = [part for part in np.array_split(order, min(BINS, len(order))) if len(part)]
+    separation = None
+    if 0 < correct.sum() < len(correct):
+        above = scores[correct][:, None] - scores[~correct][None, :]
+        separation = float((above > 0).mean() + 0.5 * (above == 0).mean())
+    return Calibration(
+        [float(scores[part].mean()) for part in parts],
+        [float(correct[part].mean()) for part in parts],
+        [len(part) for part in parts],
+        separation,
+    )
+
+
+def limits_of(
+    material: Material, results: list[SectionResult], analyses: dict[str, Analysis], threshold: Threshold | None
+) -> list[str]:
+    """Sentences, each with its figure. Those that do not hold are not there."""
+    lines = []
+    for result in results:
+        for test in result.tests:
+            for metric in HEADLINES:
+                lines += _not_better(test, metric)
+    for title, analysis in analyses.items():
+        worse = [b for b in analysis.buckets if b.kind == "domain" and b.identity_words == "worse than"]
+        for bucket in worse:
+            difference, low, high = bucket.against_identity
+            lines.append(
+                f"{title}: in the domain {bucket.name} it is further from the right answer than the question is as it "
+                f"stands: {difference:+.3f} against identity, interval {low:+.3f} to {high:+.3f} "
+                f"({bucket.queries} queries)."
+            )
+    lines += _unseen_domains(results[0])
+    if threshold is not None:
+        for title, share in threshold.answered.items():
+            right = threshold.right[title]
+            if threshold.threshold is None:
+                lines.append(
+                    f"It cannot tell when it does not know: no score reaches {threshold.precision:.0%} right "
+                    "on validation."
+                )
+                break
+            of_others = "" if right is None else f"; of the others {right:.0%} get the right one"
+            lines.append(
+                f"{title}: {1 - share:.0%} of the questions score below {threshold.threshold:.3f}, the threshold "
+                f"found on validation for {threshold.precision:.0%} right{of_others} (among all "
+                f"{threshold.answers:,} answers of the bank)."
+            )
+    head = results[0].headline
+    if results[0].section.mode == "dialogue":
+        size, pool = head.cube.metrics.queries, head.cube.metrics.pool
+        lines.append(
+            f"It writes no text: it finds one of the answers it is given. Here the right one was among {pool:,} "
+            f"({size:,} queries); among more answers ranks are worse."
+        )
+    lines.append("This is one run with one seed. What another seed would change is not in any interval here.")
+    return lines
+
+
+def _not_better(test: TestResult, metric: str) -> list[str]:
+    found: dict[str, list[str]] = {"worse than": [], "not distinguishable from": []}
+    for other in test.measured[1:]:
+        verdict = test.verdict(metric, other.model)
+        if verdict.words in found:
+            found[verdict.words].append(f"{other.model} ({verdict.difference:+.3f})")
+    return [
+        f"{test.title}: in {METRIC_NAMES[metric]} it is {words} {', '.join(names)}."
+        for words, names in found.items()
+        if names
+    ]
+
+
+def _unseen_domains(result: SectionResult) -> list[str]:
+    known = Counter(result.section.train.domains or ())
+    lines = []
+    for title, items in result.section.tests.items():
+        new = Counter(domain for domain in items.domains or () if domain and domain not in known)
+        if known and new:
+            named = ", ".join(f"{name} ({count})" for name, count in new.most_common(5))
+            more = f" and {len(new) - 5} more" if len(new) > 5 else ""
+            lines.append(f"{title}: of these domains it was trained on nothing: {named}{more}.")
+    return lines

@@ -1,0 +1,310 @@
+"""What a run is evaluated on: its own held-out tests again, or all pairs of another file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..config import TrainingConfig
+from ..core import CubicCore
+from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
+from ..data.dialogues import Dialogue, normalize
+from ..data.pairs import PairDataset
+from ..data.splits import split_dialogues
+from ..errors import ArtifactError, InputError
+from ..evaluation.turns import Origin
+from ..pipeline import ANSWERS
+from ..training.reading import open_data
+from ..training.run_folder import RunFolder
+
+Dataset = DialogueDataset | AutoencoderDataset
+Progress = Callable[[str, int], Callable[[int], None]]
+
+_READY = "vectors-"  # how the fingerprint of a file of ready embeddings begins
+
+
+@dataclass(frozen=True)
+class Items:
+    """What is known of the n pairs of a part beside their embeddings; None for what is not.
+
+    Attributes:
+        keys: n hexadecimal texts, the same for the same pair: of its texts or, without any, of its embeddings.
+        questions, answers: the texts; of an autoencoder the same text twice.
+        domains: "" for a pair without one.
+        groups: what must stay together.
+        contexts: the turns before each question.
+    """
+
+    keys: NDArray[np.str_]
+    questions: list[str] | None = None
+    answers: list[str] | None = None
+    domains: list[str] | None = None
+    groups: list[str] | None = None
+    contexts: list[tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """The data of one way of asking, ready to be scored.
+
+    Attributes:
+        mode: dialogue or autoencoder.
+        parts: train and validation of the run, and the tests.
+        tests: of each test, its items; origins: the same for the metrics.
+        train: the items that were trained on.
+        texts: the text of each target id; None where texts are not known.
+    """
+
+    mode: str
+    parts: Parts
+    tests: dict[str, Items]
+    origins: dict[str, Origin]
+    train: Items
+    texts: Mapping[int, str] | None
+
+
+@dataclass(frozen=True)
+class Material:
+    """A finished run and what it is to be scored on.
+
+    Attributes:
+        run, config, core: the run.
+        sections: one, or two for a mixed run: question -> answer first.
+        source: the other file that was given; None: the run's own held-out tests.
+        fingerprint: of what made the vectors of the tests.
+        notes: what a reader has to know of the data.
+    """
+
+    run: RunFolder
+    config: TrainingConfig
+    core: CubicCore
+    sections: list[Section]
+    source: str | None
+    fingerprint: str
+    notes: list[str]
+
+
+def open_material(path: str | Path, overrides: Sequence[str] = (), progress: Progress | None = None) -> Material:
+    """Open a run and rebuild its data as it was trained; with ``data=FILE`` among the overrides, test on that file.
+
+    Raises:
+        ArtifactError: no finished run, or its data or encoder are no longer what they were.
+        InputError: overrides of other keys than ``data``, a file that cannot be read or shares texts with training.
+    """
+    run = RunFolder.open(path)
+    config = TrainingConfig.load(run.path / "config.yaml")
+    source = _checked(overrides, config)
+    core = CubicCore.from_pretrained(run.path / "best")
+    dataset = open_data(config, progress, teachers=False)
+    _check_unchanged(run, dataset)
+    modes = {"dialogue": ["dialogue"], "autoencoder": ["autoencoder"], "mixed": ["dialogue", "autoencoder"]}[
+        config.mode
+    ]
+    sections = [_section(dataset, mode, config.seed) for mode in modes]
+    if source is None:
+        return Material(run, config, core, sections, None, dataset.fingerprint, [])
+    other = open_data(TrainingConfig.load(run.path / "config.yaml", overrides), progress, teachers=False)
+    notes = _check_alike(dataset, other)
+    _check_apart(dataset, sections[0].parts, other)
+    name = Path(source).name
+    sections = [_on(section, other, name) for section in sections]
+    return Material(run, config, core, sections, source, other.fingerprint, notes)
+
+
+def _checked(overrides: Sequence[str], config: TrainingConfig) -> str | None:
+    """The file that the overrides name. Raises InputError for other keys."""
+    keys = {item.partition("=")[0]: item.partition("=")[2] for item in overrides}
+    if beyond := [key for key in keys if key != "data" and not key.startswith("data.")]:
+        raise InputError(
+            f"an evaluation takes data=FILE and data.* keys only, for the rest is the run's; got {', '.join(beyond)}"
+        )
+    source = keys.get("data", keys.get("data.path"))
+    if keys and source is None:
+        raise InputError(f"{', '.join(keys)}: these describe another file; name it with data=FILE")
+    if source is not None and config.data.vectors is not None and "data.vectors" not in keys:
+        raise InputError(
+            "the run was trained on ready embeddings, so another file needs its own by the same encoder: give "
+            "data.vectors=FILE too"
+        )
+    return source
+
+
+def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
+    """Raise ArtifactError if the data or the encoder are not those the run was trained with."""
+    mend = "Put back what was there, or train again"
+    path = run.path / ANSWERS
+    if path.exists():
+        try:
+            with safetensors.safe_open(path, framework="np") as file:
+                fingerprint = file.metadata()["fingerprint"]
+        except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
+            raise ArtifactError(f"the answers of the run, {path}, cannot be read: {error}") from None
+        if fingerprint != dataset.fingerprint:
+            raise ArtifactError(
+                f"{run.path} was trained with the embeddings of {fingerprint}, and now they come from "
+                f"{dataset.fingerprint}: the figures would mean nothing. {mend}"
+            )
+    path = run.path / "data.json"
+    try:
+        before = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    now = json.loads(json.dumps(dataset.stats().as_dict()))
+    keys = ("pairs", "dim", "questions", "answers", "groups", "domains", "question_chars", "answer_chars")
+    if changed := [key for key in keys if now[key] != before.get(key)]:
+        raise ArtifactError(
+            f"the data set of {run.path} has changed since it was trained ({', '.join(changed)}), so texts it was "
+            f"trained on may now be among the tests. {mend}"
+        )
+
+
+def _section(dataset: Dataset, mode: str, seed: int) -> Section:
+    """The run's own data, split as in training."""
+    if isinstance(dataset, AutoencoderDataset) or mode == "autoencoder":
+        parts = dataset.split() if isinstance(dataset, AutoencoderDataset) else dataset.split(mode, seed)
+        items = _of_rows(dataset, {"train": parts.train, **parts.tests})
+        train = items.pop("train")
+        return Section(mode, parts, items, _origins(items), train, _texts(dataset))
+    parts = dataset.split(mode, seed)
+    split = split_dialogues(dataset.dialogues, dataset.config.split)
+    rows = {"train": split.train, "unseen paraphrase": split.unseen_paraphrase, "unseen group": split.unseen_group}
+    dialogues = {name: [dataset.dialogues[row] for row in rows[name]] for name in ("train", *parts.tests)}
+    items = {name: _of_dialogues(each) for name, each in dialogues.items()}
+    train = items.pop("train")
+    origins = {name: Origin.of(dialogues[name], part) for name, part in parts.tests.items()}
+    return Section(mode, parts, items, origins, train, dict(enumerate(dataset.answers)))
+
+
+def _on(section: Section, other: Dataset, name: str) -> Section:
+    """The same training part, and all of another data set as the one test."""
+    other.prepare = section.parts.prepare
+    if section.mode == "dialogue" and isinstance(other, DialogueDataset):
+        test = other.subset(np.arange(len(other)))
+        items = {name: _of_dialogues(other.dialogues)}
+        origins = {name: Origin.of(other.dialogues, test)}
+        texts: Mapping[int, str] | None = dict(enumerate(other.answers))
+    else:
+        rows = other.input_rows[:, 0]
+        if isinstance(other, DialogueDataset):
+            rows = np.array(list(dict.fromkeys([*rows.tolist(), *other.target_rows.tolist()])), np.int64)
+        test = PairDataset(other.vectors, rows, rows, rows, prepare=other.prepare)
+        items = _of_rows(other, {name: test})
+        origins, texts = _origins(items), _texts(other)
+    parts = dataclasses.replace(section.parts, tests={name: test})
+    return dataclasses.replace(section, parts=parts, tests=items, origins=origins, texts=texts)
+
+
+def _of_dialogues(dialogues: Sequence[Dialogue]) -> Items:
+    return Items(
+        keys=_keys(json.dumps([*d.context, d.question, d.answer]).encode() for d in dialogues),
+        questions=[d.question for d in dialogues],
+        answers=[d.answer for d in dialogues],
+        domains=[d.domain for d in dialogues] if any(d.domain for d in dialogues) else None,
+        groups=[d.group for d in dialogues],
+        contexts=[d.context for d in dialogues] if any(d.context for d in dialogues) else None,
+    )
+
+
+def _texts(dataset: Dataset) -> dict[int, str] | None:
+    """The text of each row of the embeddings; None where texts are not known."""
+    if isinstance(dataset, AutoencoderDataset):
+        return None if dataset.texts is None else dict(enumerate(dataset.texts))
+    return {row: text for row, text, _ in _rows_of(dataset)}
+
+
+def _rows_of(dataset: DialogueDataset) -> Iterator[tuple[int, str, Dialogue]]:
+    """The row of each question and answer, its text, and whose it is."""
+    questions, answers = dataset.input_rows[:, 0].tolist(), dataset.target_rows.tolist()
+    for dialogue, question, answer in zip(dataset.dialogues, questions, answers, strict=True):
+        yield question, dialogue.question, dialogue
+        yield answer, dialogue.answer, dialogue
+
+
+def _of_rows(dataset: Dataset, parts: Mapping[str, PairDataset]) -> dict[str, Items]:
+    """Of parts whose pairs are single embeddings and themselves."""
+    texts = _texts(dataset)
+    of: dict[int, Dialogue] = {}
+    if isinstance(dataset, DialogueDataset):
+        for row, _, dialogue in _rows_of(dataset):
+            of.setdefault(row, dialogue)
+    found = {}
+    for name, part in parts.items():
+        places = part.input_rows[:, 0]
+        rows = places.tolist()
+        if texts is None:
+            found[name] = Items(_keys(row.tobytes() for row in part.vectors.gather(places)))
+            continue
+        here = [texts[row] for row in rows]
+        found[name] = Items(
+            keys=_keys(text.encode() for text in here),
+            questions=here,
+            answers=here,
+            domains=[of[row].domain for row in rows] if any(each.domain for each in of.values()) else None,
+            groups=[of[row].group if row in of else normalize(texts[row]) for row in rows],
+        )
+    return found
+
+
+def _origins(items: Mapping[str, Items]) -> dict[str, Origin]:
+    return {name: Origin(groups=_numbers(each.groups)) for name, each in items.items() if each.groups is not None}
+
+
+def _check_alike(dataset: Dataset, other: Dataset) -> list[str]:
+    """Refuse embeddings of another encoder; where that cannot be known, a note says so."""
+    if other.dim != dataset.dim:
+        raise InputError(f"the run's embeddings have {dataset.dim} numbers, those of the other file {other.dim}")
+    if other.fingerprint == dataset.fingerprint:
+        return []
+    if dataset.fingerprint.startswith(_READY) and other.fingerprint.startswith(_READY):
+        return ["Ready embeddings do not say which encoder made them: that it is the run's, you have to know."]
+    raise InputError(
+        f"the run was trained on embeddings of {dataset.fingerprint}, and the other file has those of "
+        f"{other.fingerprint}: they must be of one encoder"
+    )
+
+
+def _check_apart(dataset: Dataset, parts: Parts, other: Dataset) -> None:
+    """Raise InputError if something of the other file was trained or selected on: a text in normal form or, where
+    texts are not known, an embedding.
+    """
+    if isinstance(dataset, DialogueDataset):
+        split = split_dialogues(dataset.dialogues, dataset.config.split)
+        known = _told(dataset, np.array([*split.train, *split.validation]))
+    else:
+        known = _told(dataset, np.concatenate([parts.train.input_rows[:, 0], parts.validation.input_rows[:, 0]]))
+    leaks = [shown for form, shown in _told(other, np.arange(len(other))).items() if form in known]
+    if leaks:
+        raise InputError(
+            f"{len(leaks)} texts or embeddings of the other file are also in the training or validation part, the "
+            f"first: {leaks[0][:80]!r}. Take them out of it: a test that was trained on measures memory"
+        )
+
+
+def _told(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, str]:
+    """What these items say: by its normal form, as it is."""
+    if isinstance(dataset, DialogueDataset):
+        dialogues = [dataset.dialogues[row] for row in rows.tolist()]
+        return {normalize(text): text for each in dialogues for text in (each.question, each.answer)}
+    if dataset.texts is not None:
+        return {normalize(dataset.texts[row]): dataset.texts[row] for row in rows.tolist()}
+    found = zip(rows.tolist(), dataset.vectors.gather(rows), strict=True)
+    return {vector.tobytes().hex(): f"embedding {row}" for row, vector in found}
+
+
+def _keys(contents: Iterable[bytes]) -> NDArray[np.str_]:
+    return np.array([hashlib.sha256(content).hexdigest()[:16] for content in contents], dtype="U16")
+
+
+def _numbers(labels: Sequence[Any]) -> Tensor:
+    return torch.from_numpy(np.unique(labels, return_inverse=True)[1])

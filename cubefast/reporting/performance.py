@@ -1,0 +1,85 @@
+"""What a run costs: parameters, training time, memory, and the latency of one query as it is on this machine now."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..lattice.backends import facts
+from ..pipeline import Pipeline
+from ..training.trainer import peak_memory_mb, predict
+from .material import Material
+from .results import SectionResult
+
+_WARM, _TIMED, _BATCH = 5, 100, 256
+
+
+def measure_performance(material: Material, result: SectionResult) -> dict[str, Any]:
+    """Sizes, times and memory, for JSON. Times are of this moment and this machine; they differ from call to call."""
+    core, test = material.core, result.headline
+    one = test.inputs[:1]
+    many = test.inputs[torch.arange(_BATCH) % len(test.inputs)]
+    ridge = next(each for each in result.comparison.baselines if each.name.startswith("ridge"))
+    machine = facts()
+    return {
+        "parameters": core.parameter_count(),
+        "bytes_on_disk": sum(file.stat().st_size for file in (material.run.path / "best").iterdir()),
+        "training": _training(material),
+        "one_query_core": _latency(lambda: predict(core, one)),
+        "one_query_ridge": _latency(lambda: ridge.predict(one)),
+        "one_query_whole": _whole(material, test.items.questions),
+        "batch": _BATCH,
+        "queries_per_second": _BATCH / (_latency(lambda: predict(core, many), 10)["median_ms"] / 1000),
+        "peak_memory_mb": peak_memory_mb(),
+        "machine": {key: machine[key] for key in ("backend", "threads", "cpus", "platform")},
+    }
+
+
+def _whole(material: Material, questions: list[str] | None) -> dict[str, float] | None:
+    """From the text of a question to the text of an answer; None where the run cannot be asked."""
+    if material.config.data.vectors is not None or not material.sections[0].parts.answers or not questions:
+        return None
+    pipeline = Pipeline.from_run(material.run.path, threshold=None)
+    asked = itertools.cycle(questions)
+    return _latency(lambda: pipeline(next(asked), 1))
+
+
+def _training(material: Material) -> dict[str, Any]:
+    """Of metrics.jsonl and environment.json: what the training took, and where."""
+    records = epochs_of(material)
+    path = material.run.path / "environment.json"
+    environment = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return {
+        "epochs": len(records),
+        "seconds": sum(record["seconds"] for record in records),
+        "pairs_per_second": float(np.median([record["pairs_per_second"] for record in records])) if records else None,
+        "peak_memory_mb": max((record["peak_memory_mb"] for record in records), default=None),
+        "machine": {key: environment.get(key) for key in ("backend", "threads", "cpus", "platform")},
+    }
+
+
+def epochs_of(material: Material) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl that end an epoch; none where the file is missing."""
+    path = material.run.path / "metrics.jsonl"
+    if not path.exists():
+        return []
+    records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [record for record in records if record["event"] == "epoch"]
+
+
+def _latency(call: Callable[[], object], times: int = _TIMED) -> dict[str, float]:
+    """Median and 95th percentile of so many calls, after some to warm up."""
+    for _ in range(_WARM):
+        call()
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - began)
+    return {"median_ms": float(np.median(seconds)) * 1000, "p95_ms": float(np.percentile(seconds, 95)) * 1000}

@@ -1,0 +1,189 @@
+"""Evaluated runs side by side: the same test pairs, paired intervals, and the settings in which they differ."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..errors import ArtifactError, InputError
+from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_bootstrap
+from .document import Block, Document, Heading, Paragraph, Table, Text
+from .results import CUBE
+
+_METRICS = ("cosine", "mrr")
+_MUST_AGREE = ("data.centre", "data.normalize")  # they change what a cosine is taken of
+_MEAN_NOTHING = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # for what is learnt
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation of a run left behind.
+
+    Attributes:
+        name: the folder, as it was given.
+        report: of report.json.
+        arrays: of per_query.npz.
+    """
+
+    name: str
+    report: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Evaluated:
+        """From a run's folder, or RUN/evaluations/NAME. Raises ArtifactError where it has not been evaluated."""
+        folder = Path(path)
+        if not folder.is_dir():
+            raise ArtifactError(f"no run at {folder}")
+        try:
+            report = json.loads((folder / "report.json").read_text("utf-8"))
+            with np.load(folder / "per_query.npz", allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+        except FileNotFoundError:
+            report, arrays = {}, {}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise ArtifactError(f"the evaluation in {folder} cannot be read: {error}") from None
+        if "verdict" not in report or "tests" not in arrays:
+            raise ArtifactError(f"{folder} has not been evaluated; do `python -m cubefast.evaluate {folder}` first")
+        return cls(str(path), report, arrays)
+
+    @property
+    def tests(self) -> list[str]:
+        """The titles of its tests."""
+        return [str(title) for title in self.arrays["tests"]]
+
+    def model(self, test: int, name: str) -> int:
+        """The place of a model whose name begins so."""
+        return next(i for i, each in enumerate(self.arrays[f"{test}/models"]) if str(each).startswith(name))
+
+    def values(self, test: int, metric: str, model: int = 0) -> NDArray[np.float64]:
+        """float64 [n]: of each query, the model's cosine or 1 / rank."""
+        if metric == "mrr":
+            reciprocal: NDArray[np.float64] = 1 / self.arrays[f"{test}/rank"][model].astype(np.float64)
+            return reciprocal
+        found: NDArray[np.float64] = self.arrays[f"{test}/{metric}"][model].astype(np.float64)
+        return found
+
+
+def compare_runs(paths: Sequence[str]) -> Document:
+    """Each run against the first.
+
+    Raises:
+        InputError: fewer than two runs, or runs that were not tested on the same pairs.
+        ArtifactError: a run that has not been evaluated.
+    """
+    if len(paths) < 2:
+        raise InputError(f"a comparison needs two runs or more; got {len(paths)}")
+    first, *others = runs = [Evaluated.read(path) for path in paths]
+    for other in others:
+        _check_same(first, other)
+    names = [f"{number}. {run.name}" for number, run in enumerate(runs, start=1)]
+    blocks: list[Block] = []
+    for test, title in enumerate(first.tests):
+        blocks += [Heading(title[0].upper() + title[1:]), _scores(runs, names, test, title)]
+        blocks.append(_differences(runs, names, test, title))
+    blocks += [Heading("Settings that differ"), _settings(runs, names)]
+    blocks.append(
+        Paragraph(
+            f"Intervals are paired, by {RESAMPLES:,} resamples of whole groups; one that leaves 0 out is called better "
+            f"or worse, if there are {FEWEST_GROUPS} groups or more. Each run is one seed: an interval is of the "
+            "questions, not of the seeds.",
+            quiet=True,
+        )
+    )
+    return Document(f"{len(runs)} runs side by side, each against {first.name}", blocks)
+
+
+def _check_same(first: Evaluated, other: Evaluated) -> None:
+    """Raise InputError unless the two were tested on the same pairs, embedded alike."""
+    beginning = f"{first.name} and {other.name} cannot be compared: "
+    ours, theirs = (each.report["run"]["fingerprint"] for each in (first, other))
+    if ours != theirs:
+        raise InputError(f"{beginning}their embeddings are of {ours} and of {theirs}")
+    settings = [dict(_flat(each.report["config"])) for each in (first, other)]
+    for key in _MUST_AGREE:
+        if settings[0][key] != settings[1][key]:
+            raise InputError(f"{beginning}{key} is {settings[0][key]} in the one and {settings[1][key]} in the other")
+    if first.tests != other.tests:
+        raise InputError(f"{beginning}the tests are {', '.join(first.tests)} and {', '.join(other.tests)}")
+    for test, title in enumerate(first.tests):
+        a, b = (each.arrays[f"{test}/key"] for each in (first, other))
+        if not np.array_equal(a, b):
+            only = [len(np.setdiff1d(*pair)) for pair in ((a, b), (b, a))]
+            raise InputError(
+                f"{beginning}the test {title} has {only[0]} pairs in {first.name} that {other.name} does not have, and "
+                f"{only[1]} the other way round, of {len(a)} and {len(b)}. Evaluate both on one file: data=FILE"
+            )
+
+
+def _scores(runs: Sequence[Evaluated], names: Sequence[str], test: int, title: str) -> Table:
+    first = runs[0]
+    lines = [(name, run, 0) for name, run in zip(names, runs, strict=True)]
+    for reference in ("identity", "ridge"):
+        place = first.model(test, reference)
+        lines.append((f"{first.arrays[f'{test}/models'][place]} (of 1)", first, place))
+    rows: list[list[Text]] = []
+    for name, run, model in lines:
+        ranks = run.arrays[f"{test}/rank"][model]
+        rows.append(
+            [
+                name,
+                f"{int(run.arrays[f'{test}/parameters'][model]):,}",
+                f"{run.values(test, 'cosine', model).mean():.3f}",
+                f"{(ranks <= 1).mean():.3f}",
+                f"{(ranks <= 10).mean():.3f}",
+                f"{run.values(test, 'mrr', model).mean():.3f}",
+            ]
+        )
+    pool = int(first.arrays[f"{test}/pool"])
+    caption = f"{title}: {len(first.arrays[f'{test}/key']):,} queries, {pool:,} answers to find"
+    return Table(caption, ["run", "parameters", "cosine", "R@1", "R@10", "MRR"], rows)
+
+
+def _differences(runs: Sequence[Evaluated], names: Sequence[str], test: int, title: str) -> Table:
+    rows: list[list[Text]] = []
+    for run, name in zip(runs[1:], names[1:], strict=True):
+        line: list[Text] = [name]
+        for metric in _METRICS:
+            verdict = verdict_between(run, runs[0], test, metric)
+            line += [
+                f"{verdict.difference:+.4f}",
+                f"{verdict.low:+.4f} to {verdict.high:+.4f}",
+                verdict.words.removesuffix(" than").removesuffix(" from"),
+            ]
+        rows.append(line)
+    columns = ["run less 1", "cosine", "interval", "it is", "MRR", "interval", "it is"]
+    return Table(f"{title}: each against {names[0]}, with 95% intervals", columns, rows)
+
+
+def verdict_between(run: Evaluated, first: Evaluated, test: int, metric: str) -> Verdict:
+    """The core of one run against that of another on the same test, by cosine or mrr."""
+    groups = torch.from_numpy(first.arrays[f"{test}/groups"])
+    ours, theirs = (torch.from_numpy(each.values(test, metric)) for each in (run, first))
+    found = paired_bootstrap(ours, theirs, groups)
+    return Verdict(f"{CUBE} of {run.name}", first.name, metric, *found, len(groups), len(groups.unique()))
+
+
+def _settings(runs: Sequence[Evaluated], names: Sequence[str]) -> Block:
+    flat = [dict(_flat(run.report["config"])) for run in runs]
+    keys = [key for key in flat[0] if key not in _MEAN_NOTHING and any(each.get(key) != flat[0][key] for each in flat)]
+    if not keys:
+        return Paragraph("None.")
+    rows: list[list[Text]] = [[key, *(json.dumps(each.get(key)) for each in flat)] for key in keys]
+    return Table("Of the runs' configs", ["key", *names], rows)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,149 @@
+"""`python -m cubefast.tune`: searches for a better config, trial by trial, on the validation part."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import cli
+from .config import TrainingConfig, named_configs
+from .data.config import BUILTIN
+from .data.datasets import Parts
+from .errors import InputError
+from .evaluation.comparison import Comparison
+from .training.distributed import joined
+from .training.progress import LiveLine, Progress, Silent
+from .training.reading import open_data, split_data, task_of
+
+if TYPE_CHECKING:  # they need Optuna, which may be missing
+    from .tuning.folder import StudyFolder
+    from .tuning.study import Study
+    from .tuning.trial import Trial
+
+
+class _PassingLine(LiveLine):
+    """A live line that leaves nothing behind: each trial has a line of its own."""
+
+    def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
+        super().start(epochs, batches, epochs_done, batches_done)
+        self.bar.leave = False
+
+
+def _progress() -> Progress:
+    return _PassingLine() if sys.stdout.isatty() else Silent()
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    if importlib.util.find_spec("optuna") is None:
+        raise InputError("cubefast.tune needs the package optuna; pip install 'cubefast[tune]'")
+    from .tuning.space import DEFAULT_SPACE
+    from .tuning.study import open_study
+
+    if arguments.print_space:
+        print(DEFAULT_SPACE, end="")
+        return 0
+    if arguments.trials < 1:
+        raise InputError(f"--trials must be at least 1; got {arguments.trials}")
+    if arguments.timeout is not None and not arguments.timeout > 0:
+        raise InputError(f"--timeout must be more than 0 seconds; got {arguments.timeout:g}")
+    folder = _folder(arguments)
+    config = folder.config
+    try:
+        with joined(config.training.threads) as processes:
+            if processes.count > 1:
+                raise InputError("a study is the work of one process; start it with python -m cubefast.tune")
+            print(f"study of {len(folder.space.mapping)} parameters, mode {config.mode} -> {folder.path}")
+            print(f"reading     {'the built-in set' if config.data.path == BUILTIN else config.data.path}", flush=True)
+            parts, comparison = _read(config)
+            print(f"data        train {len(parts.train)}, validation {len(parts.validation)}; tests are not touched")
+            with open_study(folder, parts, comparison) as study:
+                return _search(study, arguments.trials, arguments.timeout)
+    finally:
+        folder.discard_if_unused()
+
+
+def _folder(arguments: argparse.Namespace) -> StudyFolder:
+    """The study to go on with, if --study names one that is there; else a new one."""
+    from .tuning.folder import StudyFolder
+    from .tuning.space import SearchSpace
+
+    if arguments.study is not None and arguments.study.exists():
+        return StudyFolder.open(arguments.study, arguments.config, arguments.overrides, arguments.space)
+    config = TrainingConfig.load(arguments.config, arguments.overrides)
+    return StudyFolder.create(arguments.study, config, SearchSpace.load(arguments.space, config))
+
+
+def _read(config: TrainingConfig) -> tuple[Parts, Comparison]:
+    """The data set, encoded and split, and the baselines fitted on its train part."""
+    parts = split_data(config, open_data(config, cli.counting))
+    return parts, Comparison(parts, task_of(config), config.data.noise)
+
+
+def _search(study: Study, wanted: int, timeout: float | None) -> int:
+    """Do the trials and print what they came to; the exit code."""
+    from .tuning.report import beginning, outcome, summary
+
+    path = study.folder.path
+    print(beginning(study, wanted) + "\n", flush=True)
+    interrupted = False
+
+    def heard(*_: object) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    def told(trial: Trial) -> None:
+        print(outcome(study, trial, wanted), flush=True)
+        if interrupted:  # raised where Python ignores it: in a callback of a weak reference, of which Optuna has many
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, heard)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            study.run(wanted, timeout, told, _progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if study.best is not None:
+        print(
+            f"{summary(study)}\n\nsaved in {path}\ntry: python -m cubefast.train --config {_quoted(path / 'best.yaml')}"
+        )
+    if study.done < wanted:
+        print(
+            f"{'stopped by Ctrl-C' if interrupted else 'the time is up'} after {study.done} of {wanted} trials. "
+            f"Go on with: python -m cubefast.tune --study {_quoted(path)} --trials {wanted}",
+            file=sys.stderr,
+        )
+    if interrupted:
+        return 130
+    if study.done and study.best is None:
+        print(f"error: every trial failed; {path / 'trials.jsonl'} has the reasons", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
+if __name__ == "__main__":
+    made = cli.parser(
+        "tune",
+        "Search for better settings of the lattice and the training, judged on the validation part. The config as it "
+        "is comes first;\nthe tests are not touched: train with best.yaml to see those.",
+    )
+    made.add_argument(
+        "--config", metavar="NAME|FILE", help=f"to begin from: a YAML file, or one of: {', '.join(named_configs())}"
+    )
+    made.add_argument("--space", type=Path, metavar="FILE", help="what to try, as --print-space prints it")
+    made.add_argument("--print-space", action="store_true", help="print the default search space as YAML; tune nothing")
+    made.add_argument("--trials", type=int, default=30, help="how many in all, with those of a study gone on with (30)")
+    made.add_argument("--timeout", type=float, metavar="SECONDS", help="begin no trial after so long")
+    made.add_argument("--study", type=Path, metavar="FOLDER", help="a new folder, or a study to go on with (runs/tune)")
+    made.add_argument("overrides", nargs="*", metavar="key=value", help="of the config, such as data=FILE")
+    raise SystemExit(cli.run(_main, made.parse_args()))

@@ -1,0 +1,183 @@
+"""The search space: which keys of a config are tuned, and between which values."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pydantic import Field
+
+from ..config import TrainingConfig
+from ..errors import ConfigError
+from ..settings import Section, keys_of, parse_mapping, read_mapping, validated
+from ..training.state import FREE_SETTINGS
+
+DEFAULT_SPACE = """\
+# What `python -m cubefast.tune` searches: each key of a config (python -m cubefast.train --help lists them) with
+# a list of choices, or low and high. log: true draws evenly by ratio; step: only every so many.
+training.lr: {low: 0.0003, high: 0.01, log: true}
+training.weight_decay: {low: 0.0001, high: 0.1, log: true}
+training.batch_size: [32, 64, 128]
+training.losses.contrast: {low: 0.0, high: 0.5}
+core.state_size: {low: 8, high: 24, step: 8}
+core.hidden_size: {low: 32, high: 96, step: 32}
+core.steps: {low: 8, high: 24, step: 4}
+core.code_size: {low: 0, high: 32, step: 8}
+"""
+
+_TUNED = ("core", "training", "mix")  # the rest is the data and its splits
+_COMPARED_BY = "training.metric"
+
+
+class _Range(Section):
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = Field(None, gt=0)
+
+
+class SearchSpace:
+    """Values for some keys of a config, all of which hold in the config that is begun from.
+
+    Args:
+        mapping: dotted key -> a list of choices, or a mapping with low, high and, if wanted, log or step.
+        base: the config that the values go into.
+
+    Attributes:
+        mapping: the same, with every value as the config has it.
+        distributions: the same for Optuna. A choice goes by its JSON text, so that lists and null can be choices.
+
+    Raises ConfigError with everything that is wrong: keys that do not exist or are not to be tuned, ranges that are
+    none, values that the config refuses.
+    """
+
+    def __init__(self, mapping: Mapping[str, Any], base: TrainingConfig) -> None:
+        self.mapping: dict[str, Any] = {}
+        self.distributions: dict[str, BaseDistribution] = {}
+        problems = [] if mapping else ["no key to tune; --print-space shows a space to begin with"]
+        for key, values in mapping.items():
+            try:
+                _check_key(str(key), base)
+                self.mapping[key], self.distributions[key] = _read(key, values, base)
+            except ConfigError as error:
+                problems += str(error).splitlines()
+        if problems:
+            raise ConfigError("\n".join(f"search space: {problem}" for problem in problems))
+
+    @classmethod
+    def load(cls, source: str | Path | None, base: TrainingConfig) -> SearchSpace:
+        """From a YAML file, or the default one."""
+        if source is None:
+            return cls(parse_mapping(DEFAULT_SPACE, "space"), base)
+        return cls(read_mapping(source, " of keys and values; --print-space shows one"), base)
+
+    def to_yaml(self) -> str:
+        """The space as a file that :meth:`load` reads."""
+        return yaml.safe_dump(self.mapping, sort_keys=False, default_flow_style=None)
+
+    def values_of(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The values, by key, of a trial's parameters."""
+        return {
+            key: json.loads(param) if isinstance(self.distributions[key], CategoricalDistribution) else param
+            for key, param in params.items()
+        }
+
+    def params_of(self, config: TrainingConfig) -> dict[str, Any]:
+        """A trial's parameters that stand for the config's values; those keys are left out whose value is outside."""
+        found = {}
+        for key, distribution in self.distributions.items():
+            value = value_at(config, key)
+            if isinstance(distribution, CategoricalDistribution):
+                if (label := json.dumps(value)) in distribution.choices:
+                    found[key] = label
+            elif isinstance(distribution, (FloatDistribution, IntDistribution)) and _lies_in(distribution, value):
+                found[key] = value
+        return found
+
+
+def value_at(config: TrainingConfig, key: str) -> Any:
+    """The value of a dotted key, as JSON has it: a list for a tuple."""
+    value: Any = config.model_dump(mode="json")
+    for part in key.split("."):
+        value = value[part]
+    return value
+
+
+def with_values(config: TrainingConfig, values: Mapping[str, Any]) -> TrainingConfig:
+    """The config with other values for some dotted keys. Raises ConfigError if they do not hold."""
+    return TrainingConfig.load(
+        config.model_dump(mode="json"), [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()]
+    )
+
+
+def _check_key(key: str, base: TrainingConfig) -> None:
+    known = [path for path, _, _ in keys_of(TrainingConfig)]
+    below = [path for path in known if path.startswith(f"{key}.")]
+    if below:
+        raise ConfigError(f"{key}: is a group of keys; give those in it by their whole names, such as {below[0]}")
+    if key not in known:
+        with_values(base, {key: 0})  # says which key is nearest
+    if key in FREE_SETTINGS:
+        raise ConfigError(f"{key}: changes no weight, so there is nothing to tune")
+    if key.split(".")[0] not in _TUNED or key == _COMPARED_BY:
+        raise ConfigError(f"{key}: stays the same in a study; keys of core and training, and mix, can be tuned")
+
+
+def _read(key: str, values: Any, base: TrainingConfig) -> tuple[Any, BaseDistribution]:
+    """One key's values as the config has them, and as Optuna's distribution. Raises ConfigError."""
+    if isinstance(values, list):
+        problems, choices = [], []
+        for value in values:
+            try:
+                choices.append(_as_config_has(key, value, base))
+            except ConfigError as error:
+                problems.append(str(error))
+        if problems:
+            raise ConfigError("\n".join(problems))
+        labels = [json.dumps(choice) for choice in choices]
+        if len(set(labels)) != len(labels) or len(labels) < 2:
+            raise ConfigError(f"{key}: needs two or more different choices; got {values}")
+        return choices, CategoricalDistribution(labels)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{key}: must be a list of choices, or {{low: ..., high: ...}}; got {values!r}")
+    try:
+        given = validated(_Range, values)
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{key}.{line}" for line in str(error).splitlines())) from None
+    low, high = (_as_config_has(key, end, base) for end in (given.low, given.high))
+    kind = type(low)
+    if kind not in (int, float):
+        raise ConfigError(f"{key}: takes no range, for it is no number; give a list of choices")
+    if not low < high:
+        raise ConfigError(f"{key}: low must be below high; got {low:g} and {high:g}")
+    if given.log and low <= 0:
+        raise ConfigError(f"{key}: log needs a low above 0; got {low:g}")
+    if given.log and given.step is not None:
+        raise ConfigError(f"{key}: takes log or step, not both")
+    mapping = {"low": low, "high": high} | ({"log": True} if given.log else {})
+    if given.step is None:
+        return mapping, (IntDistribution if kind is int else FloatDistribution)(low, high, log=given.log)
+    step = kind(given.step)
+    if step != given.step or not _is_whole((high - low) / step):
+        raise ConfigError(f"{key}: steps of {given.step:g} do not lead from {low:g} to {high:g}")
+    return mapping | {"step": step}, (IntDistribution if kind is int else FloatDistribution)(low, high, step=step)
+
+
+def _as_config_has(key: str, value: Any, base: TrainingConfig) -> Any:
+    """The value after the config has read it: 0.0003 for "3e-4". Raises ConfigError."""
+    return value_at(with_values(base, {key: value}), key)
+
+
+def _lies_in(distribution: FloatDistribution | IntDistribution, value: Any) -> bool:
+    if not isinstance(value, (int, float)) or not distribution.low <= value <= distribution.high:
+        return False
+    return distribution.step is None or _is_whole((value - distribution.low) / distribution.step)
+
+
+def _is_whole(number: float) -> bool:
+    return math.isclose(number, round(number), abs_tol=1e-9)

@@ -1,0 +1,123 @@
+"""Which baselines a core meets on a data set."""
+
+import numpy as np
+import pytest
+import torch
+
+from cubefast import EmbeddingPairs, PairDataset
+from cubefast.data.config import NoiseConfig
+from cubefast.data.datasets import Parts
+from cubefast.data.vectors import Preparation
+from cubefast.evaluation import mlp
+from cubefast.evaluation.baselines import Baseline
+from cubefast.evaluation.comparison import Comparison
+from cubefast.evaluation.turns import Origin
+
+DIM = 8
+CORE = Baseline("cube", 45, lambda inputs: 2 * inputs)
+
+
+@pytest.fixture(autouse=True)
+def _short_trainings(monkeypatch):
+    monkeypatch.setattr(mlp, "_EPOCHS", 2)
+
+
+def pairs(count, seed):
+    inputs = torch.randn(count, DIM, generator=torch.Generator().manual_seed(seed)) * torch.linspace(0.1, 1, DIM)
+    return EmbeddingPairs.of(inputs, inputs + inputs.roll(1, dims=1) + 0.5)
+
+
+def parts(noise=None, same=False):
+    found = []
+    for count, seed in ((120, 0), (30, 1), (40, 2)):
+        part = pairs(count, seed)
+        part = EmbeddingPairs(part.inputs, part.inputs, part.target_ids) if same else part
+        found.append(PairDataset.from_pairs(part, noise))
+    train, validation, test = found
+    return Parts(train, validation, {"unseen": test}, [], np.zeros((0, DIM), np.float32), Preparation(normalize=False))
+
+
+def names(baselines):
+    return [baseline.name.split(",")[0] for baseline in baselines]
+
+
+def test_a_run_meets_the_quick_baselines():
+    comparison = Comparison(parts(), "dialogue", NoiseConfig())
+    assert names(comparison.baselines) == ["identity", "mean answer", "ridge"]
+    scores = comparison.scores(CORE)
+    assert [score.model for score in scores] == ["cube", *(b.name for b in comparison.baselines)]
+    assert scores[0].cosine == pytest.approx(scores[1].cosine, abs=1e-6)  # twice the identity
+    assert list(comparison.validation_lines()) == [b.name for b in comparison.baselines]
+
+
+def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_at_ridges():
+    told = []
+    comparison = Comparison(
+        parts(),
+        "dialogue",
+        NoiseConfig(),
+        core_parameters=45,
+        fitted=lambda baseline, seconds: told.append((baseline.name, seconds)),
+    )
+    assert names(comparison.baselines) == [
+        "identity",
+        "mean answer",
+        "ridge",
+        "Procrustes",
+        "low-rank ridge",
+        "residual low-rank ridge",
+        "residual ridge",
+        "residual MLP",
+        "residual MLP",
+        "nearest training question",
+    ]
+    by_name = {b.name: b for b in comparison.baselines}
+    assert len(by_name) == len(comparison.baselines)
+    sizes = [b.parameters for b in comparison.baselines if "rank 2" in b.name or "MLP" in b.name]
+    assert sizes == [40, 40, 42, 59]
+    assert [name for name, _ in told] == list(by_name)
+    assert all(seconds >= 0 for _, seconds in told)
+
+
+def test_everything_is_measured_with_its_origin_and_the_training_mean():
+    data = parts()
+    origin = Origin(groups=torch.arange(40) // 4)
+    comparison = Comparison(data, "dialogue", NoiseConfig(), origins={"unseen": origin})
+    measured = comparison.measure(CORE)
+    assert [each.model for each in measured] == ["cube", *(b.name for b in comparison.baselines)]
+    assert {len(each.metrics.groups.unique()) for each in measured} == {10}
+    mean_answer = measured[2].metrics
+    assert mean_answer.centred_cosines.abs().max() == 0
+    assert [each.score.recall_at_1 for each in measured] == [score.recall_at_1 for score in comparison.scores(CORE)]
+
+
+def test_baselines_are_fitted_on_train_alone_and_chosen_on_validation_alone():
+    data = parts()
+    changed = Parts(
+        data.train,
+        data.validation,
+        {"unseen": PairDataset.from_pairs(pairs(9, 5))},
+        [],
+        data.answer_vectors,
+        data.prepare,
+    )
+    inputs = torch.randn(5, DIM)
+    first, second = (Comparison(each, "dialogue", NoiseConfig(), core_parameters=45) for each in (data, changed))
+    for one, other in zip(first.baselines, second.baselines, strict=True):
+        assert torch.equal(one.predict(inputs), other.predict(inputs))
+
+
+def test_an_autoencoder_is_tested_at_noise_it_was_not_trained_with_too():
+    noise = NoiseConfig(levels=(0.2, 0.4))
+    comparison = Comparison(parts(noise, same=True), "autoencoder", noise, core_parameters=45)
+    assert "nearest training embedding" in names(comparison.baselines)
+    scores = comparison.scores(CORE)
+    assert list(dict.fromkeys(score.test for score in scores)) == [
+        "unseen, noise 0.1 (not trained on)",
+        "unseen, noise 0.2",
+        "unseen, noise 0.4",
+        "unseen, noise 0.8 (not trained on)",
+    ]
+    block = {score.model: score for score in scores if score.test == "unseen, noise 0.4"}
+    assert block["PCA-Wiener (told the noise)"].cosine > block["identity"].cosine
+    assert len(comparison.measure(CORE)) == len(scores)

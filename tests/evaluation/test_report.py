@@ -1,0 +1,68 @@
+"""Scores, what is measured, and the table."""
+
+import torch
+
+from cubefast import EmbeddingPairs
+from cubefast.evaluation.baselines import Baseline, identity, mean_target
+from cubefast.evaluation.report import Score, measure, score, table
+from cubefast.evaluation.turns import Origin
+
+
+def answered(count=80, dim=8):
+    random = torch.Generator().manual_seed(0)
+    inputs = torch.randn(count, dim, generator=random)
+    ids = torch.arange(count) // 2
+    return EmbeddingPairs.of(inputs, torch.randn(count, dim, generator=random)[ids] + 2, ids)
+
+
+def halfway(pairs, share, name):
+    return Baseline(name, 3, lambda inputs: (1 - share) * inputs + share * pairs.targets)
+
+
+def test_score_counts_each_answer_once_in_the_pool():
+    targets = torch.eye(3)[[0, 0, 1, 2]]
+    pairs = EmbeddingPairs.of(targets, targets, torch.tensor([5, 5, 7, 9]))
+    perfect = score("test", identity(), pairs)
+    assert (perfect.queries, perfect.pool) == (4, 3)
+    assert (perfect.cosine, perfect.recall_at_1, perfect.mrr) == (1, 1, 1)
+    wrong = score("test", Baseline("wrong", 0, lambda x: x.roll(1, dims=1)), pairs)
+    assert wrong.recall_at_1 == 0
+    assert wrong.recall_at_10 == 1
+
+
+def test_a_score_comes_back_from_its_dictionary():
+    pairs = answered()
+    found = score("test", identity(), pairs)
+    assert Score(**found.as_dict()) == found
+
+
+def test_what_is_measured_has_the_same_score_and_more():
+    pairs = answered()
+    model = halfway(pairs, 0.3, "model")
+    origin = Origin(groups=torch.arange(80) // 8, conversations=torch.arange(80) // 8)
+    found = measure("test", model, pairs, centre=pairs.targets.mean(0), origin=origin)
+    quick, full = score("test", model, pairs).as_dict(), found.score.as_dict()
+    assert {**full, "cosine": round(full["cosine"], 6)} == {**quick, "cosine": round(quick["cosine"], 6)}
+    saved = found.as_dict()
+    assert (saved["test"], saved["model"], saved["parameters"], saved["tried"]) == ("test", "model", 3, 1)
+    assert saved["groups"] == 10
+    assert saved["dialogue_coherence"]["count"] == 70
+    assert saved["centred_cosine"] < saved["cosine"]  # all targets lie to one side
+
+
+def test_the_table_names_the_test_and_stars_the_best():
+    pairs = EmbeddingPairs.of(torch.eye(3), torch.eye(3))
+    text = table([score("unseen", identity(), pairs), score("unseen", mean_target(pairs), pairs)])
+    lines = text.strip().splitlines()
+    assert lines[0] == "unseen (3 queries, 3 answers to find)"
+    assert lines[2].split() == ["identity", "0", "1.000*", "1.000*", "1.000*", "1.000*"]
+    assert lines[3].split()[:3] == ["mean", "answer", "3"]
+    assert lines[3].split()[3] == "0.577"
+
+
+def test_the_table_makes_room_for_long_names():
+    pairs = EmbeddingPairs.of(torch.eye(3), torch.eye(3))
+    long = Baseline("a model whose name is longer than most", 123_456_789, lambda x: x)
+    lines = table([score("t", identity(), pairs), score("t", long, pairs)]).strip().splitlines()
+    assert len({line.rfind("*") for line in lines[2:]}) == 1
+    assert "than most  123,456,789" in lines[3]

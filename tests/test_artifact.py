@@ -1,0 +1,197 @@
+"""A saved core: the same bits back, the same bytes again, and nothing taken that was changed, forged or too large."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cubefast import CubicCore
+from cubefast.artifact import FORMAT_VERSION, _sum
+from cubefast.errors import ArtifactError, InputError
+
+from .cores import principal, shaken
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A saved core."""
+    shaken(principal()).save_pretrained(tmp_path / "core")
+    return tmp_path / "core"
+
+
+def refused(folder, message):
+    with pytest.raises(ArtifactError, match=message):
+        CubicCore.from_pretrained(folder)
+
+
+def change(folder, forge=False, **arguments):
+    """Other arguments in config.json; forged: with the sum that belongs to them."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["core"] |= arguments
+    path.write_text(json.dumps(config))
+    if forge:
+        tensors = load_file(folder / "model.safetensors")
+        save_file(tensors, folder / "model.safetensors", {"sha256": _sum(config["core"], tensors)})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"boundary": "periodic"},
+        {"io": "faces", "residual": False},
+        {"code_size": 0, "neighborhood": "moore", "update": "tanh", "checkpoint_every": 2},
+        {"shape": (3, 3, 4)},
+    ],
+)
+def test_saved_and_loaded_it_has_the_same_bits_and_saved_again_the_same_bytes(tmp_path, dtype, keywords):
+    core = shaken(principal(**keywords)).to(dtype)
+    core.save_pretrained(tmp_path / "one" / "core")
+    loaded = CubicCore.from_pretrained(tmp_path / "one" / "core")
+    x = torch.randn(4, 32, dtype=dtype)
+    assert torch.equal(loaded(x), core(x))
+    assert loaded.config == core.config
+    loaded(x).sum().backward()  # what is loaded can be trained
+    loaded.save_pretrained(tmp_path / "two")
+    files = [{f.name: f.read_bytes() for f in folder.iterdir()} for folder in (tmp_path / "one/core", tmp_path / "two")]
+    assert files[0] == files[1]
+    assert sorted(files[0]) == ["config.json", "model.safetensors"]
+
+
+def test_a_core_that_is_not_fitted_is_loaded_as_one(tmp_path):
+    CubicCore(32, placement="principal", steps=4).save_pretrained(tmp_path)
+    assert not CubicCore.from_pretrained(tmp_path).reshaper.fitted
+
+
+def test_loading_draws_no_random_number_and_other_files_do_no_harm(folder):
+    (folder / "core.py").write_text("raise SystemExit('executed')")
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    before = torch.random.get_rng_state()
+    CubicCore.from_pretrained(folder)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_change_anywhere_in_a_file_is_refused(folder):
+    """Each byte of the header, and some of the rest; config.json: each argument."""
+    weights = folder / "model.safetensors"
+    good = weights.read_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    spaces = len(good[:header]) - len(good[:header].rstrip(b" "))  # padding, of no meaning
+    for place in [*range(header - spaces), *range(header, len(good), 997), len(good) - 1]:
+        weights.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        refused(folder, "model.safetensors")
+    weights.write_bytes(good)
+    CubicCore.from_pretrained(folder)
+
+    other = {"steps": 5, "residual": False, "boundary": "periodic", "activation": "relu", "update": "tanh"}
+    for name, value in {**other, "checkpoint_every": 2, "io": "faces", "dim": 31, "state_size": 5}.items():
+        config = (folder / "config.json").read_text()
+        change(folder, **{name: value})
+        refused(folder, "config.json")
+        (folder / "config.json").write_text(config)
+    CubicCore.from_pretrained(folder)
+
+
+def test_files_of_two_cores_are_not_mixed(folder, tmp_path):
+    shaken(principal(boundary="periodic")).save_pretrained(tmp_path / "other")
+    (tmp_path / "other" / "config.json").replace(folder / "config.json")
+    refused(folder, "config.json or model.safetensors in .* was changed or damaged since the core was saved")
+
+
+def test_what_is_missing_cut_short_or_no_core_is_refused_in_words(folder, tmp_path):
+    refused(tmp_path / "none", "no saved core in .*none: config.json is missing")
+    weights, config = folder / "model.safetensors", folder / "config.json"
+    good_weights, good_config = weights.read_bytes(), json.loads(config.read_text())
+    for length in (0, 5, 100, len(good_weights) - 10):
+        weights.write_bytes(good_weights[:length])
+        refused(folder, "model.safetensors is damaged or truncated")
+    weights.unlink()
+    refused(folder, "model.safetensors is missing")
+    save_file(load_file_without_sum(good_weights, tmp_path), weights)
+    refused(folder, "was changed or damaged since the core was saved")
+    weights.write_bytes(good_weights)
+    for version in (FORMAT_VERSION + 1, 1, "2", None):
+        config.write_text(json.dumps({**good_config, "format_version": version}))
+        refused(
+            folder,
+            rf"is of format version {version}; this cubefast .* reads version 2. Use the cubefast that wrote it \(0",
+        )
+    for text in ("", "{", "[]", "7", '{"format_version": 2}', "[" * 100_000, "\ud800"):
+        config.write_text(text, errors="surrogatepass")
+        refused(folder, "config.json cannot be read")
+    config.write_text(json.dumps({**good_config, "core": [1]}))
+    refused(folder, "its arguments must be a mapping")
+
+
+def load_file_without_sum(data, tmp_path):
+    (tmp_path / "kept.safetensors").write_bytes(data)
+    return load_file(tmp_path / "kept.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"speed": 9}, "does not hold a core: .*speed"),
+        ({"io": "edges"}, "does not hold a core: io must be one of volume, faces"),
+        ({"steps": -1}, "does not hold a core: steps must be"),
+        ({"neighborhood": "moore"}, "(?s)does not hold a core: .*w_perceive"),
+        ({"hidden_size": 9}, r"does not fit config.json: it has bias \[32, 8\], not \[32, 9\]"),
+        ({"shape": "444"}, "does not describe a core"),
+        ({"shape": None}, "does not describe a core"),
+        ({"dim": "32"}, "does not describe a core"),
+    ],
+)
+def test_arguments_of_no_core_are_refused_even_with_their_sum(folder, arguments, message):
+    change(folder, forge=True, **arguments)
+    refused(folder, message)
+
+
+MEASURED = """
+import resource, sys
+from cubefast import CubicCore
+from cubefast.errors import ArtifactError
+
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, used + 2**29))
+for folder in sys.argv[1:]:
+    try:
+        CubicCore.from_pretrained(folder)
+    except ArtifactError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_sizes_that_would_not_fit_in_memory_are_refused_before_it_is_taken(folder, tmp_path):
+    """In a process that may take half a gigabyte more than it has."""
+    huge = [{"dim": 10**9}, {"shape": [1000] * 3}, {"hidden_size": 10**9}, {"state_size": 10**9}, {"code_size": 10**9}]
+    huge += [{"placement": "order", "dim": 10**9}, {"dim": 10**9, "shape": [1000] * 3}]
+    folders = [shutil.copytree(folder, tmp_path / str(number)) for number in range(len(huge))]
+    for place, arguments in zip(folders, huge, strict=True):
+        change(place, forge=True, **arguments)
+    done = subprocess.run([sys.executable, "-c", MEASURED, *folders], capture_output=True, text=True, timeout=60)
+    assert done.stdout.count("does not fit config.json: it has ") == len(huge), done.stderr
+
+
+def test_numbers_that_are_none_are_neither_saved_nor_loaded(folder):
+    good = (folder / "model.safetensors").read_bytes()
+    core = CubicCore.from_pretrained(folder)
+    with torch.no_grad():
+        core.readout[3] = torch.inf
+    with pytest.raises(InputError, match="the core is not saved: readout holds NaN or Inf"):
+        core.save_pretrained(folder)
+    assert (folder / "model.safetensors").read_bytes() == good
+
+    tensors = load_file(folder / "model.safetensors")
+    tensors["reshaper.rotation"][0, 0] = torch.nan
+    config = json.loads((folder / "config.json").read_text())["core"]
+    save_file(tensors, folder / "model.safetensors", {"sha256": _sum(config, tensors)})
+    refused(folder, "is of no use: reshaper.rotation holds NaN or Inf")
+    save_file({name: t.long() for name, t in tensors.items()}, folder / "model.safetensors")
+    change(folder, forge=True)
+    refused(folder, r"must hold floating-point numbers of one kind; got \['torch.int64'\]")

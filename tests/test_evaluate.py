@@ -1,0 +1,87 @@
+"""The commands evaluate and compare as a user types them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SMALL = ["encoder=hashing:24", "core.state_size=4", "core.hidden_size=8", "core.steps=3", "training.epochs=1"]
+
+
+def command(*arguments, cwd):
+    module, *rest = arguments
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-m", f"cubefast.{module}", *rest],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ,
+    )
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """A folder with runs/small, trained and evaluated, and what the evaluation printed."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    done = command("train", "name=small", *SMALL, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    done = command("evaluate", "runs/small", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_evaluate_prints_the_verdict_and_where_to_read(evaluated):
+    folder, printed = evaluated
+    first = (folder / "runs/small/report.md").read_text().splitlines()[0]
+    report = json.loads((folder / "runs/small/report.json").read_text())
+    assert first.replace("\\", "") == f"# {report['verdict']['sentence']}"
+    assert report["verdict"]["sentence"] in printed
+    assert "  residual MLP, hidden" in printed
+    assert "read runs/small/report.html or runs/small/report.md" in printed
+    assert "![Training loss" in (folder / "runs/small/report.md").read_text()
+    assert not [f.name for f in (folder / "runs/small").iterdir() if f.name.startswith(".")]
+
+
+def test_another_file_gets_a_folder_of_its_own(evaluated):
+    folder, _ = evaluated
+    before = (folder / "runs/small/report.json").read_bytes()
+    lines = [{"ask": f"Where is the {w}?", "say": f"The {w} is over there."} for w in ("axe", "bun", "cow", "dam")]
+    (folder / "own.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    columns = ["data.columns.question=ask", "data.columns.answer=say"]
+    done = command("evaluate", "runs/small", "data=own.jsonl", *columns, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    there = folder / "runs/small/evaluations/own"
+    assert {"report.md", "report.html", "report.json", "per_query.npz", "errors.png"} <= {
+        f.name for f in there.iterdir()
+    }
+    assert "Tested on all 4 pairs of own.jsonl" in (there / "report.md").read_text()
+    assert (folder / "runs/small/report.json").read_bytes() == before
+    done = command("compare", "runs/small", "runs/small/evaluations/own", cwd=folder)
+    assert done.returncode == 2
+    assert "the tests are unseen paraphrase, unseen group and own.jsonl" in done.stderr
+
+
+def test_compare_prints_and_writes(evaluated):
+    folder, _ = evaluated
+    done = command("compare", "runs/small", "runs/small", "--output", "both.html", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "2 runs side by side, each against runs/small" in done.stdout
+    assert "not distinguishable" in done.stdout
+    assert "+0.0000 to +0.0000" in (folder / "both.html").read_text()
+    done = command("compare", "runs/small", "runs/small", "--output", "both.pdf", cwd=folder)
+    assert (done.returncode, "must end in .md or .html; got both.pdf" in done.stderr) == (2, True)
+
+
+def test_what_cannot_be_evaluated_is_told_in_a_line(evaluated):
+    folder, _ = evaluated
+    for arguments, told in (
+        (["evaluate", "runs/small", "data=builtin"], "are also in the training or validation part"),
+        (["compare", "runs/small", "runs/nowhere"], "no run at runs/nowhere"),
+    ):
+        done = command(*arguments, cwd=folder)
+        assert done.returncode == 2
+        assert told in done.stderr
+        assert "Traceback" not in done.stderr
