@@ -17,6 +17,7 @@ from torch import Tensor
 from .config import TrainingConfig
 from .core import CubicCore
 from .data.config import ContextConfig
+from .data.create import texts_heard
 from .data.datasets import Parts
 from .data.encoders import TextEncoder, create_encoder
 from .data.formats import shown
@@ -214,17 +215,14 @@ class Pipeline:
         return predict(self.core, inputs)
 
     def _heard(self, question: str, history: Sequence[str]) -> list[str]:
-        """The texts that make up an input, as cubefast.data.create has them: the question, then the latest turns."""
+        """The texts that make up an input, checked."""
         if isinstance(history, str):
             raise InputError("the history must be a list of turns; got a text")
         question = _checked(question, "the question")
         turns = [_checked(turn, f"turn {i} of the history") for i, turn in enumerate(history, start=1)]
         if turns and self.context.mode == "none":
             raise InputError("the run was trained without context (data.context.mode=none): leave the history out")
-        turns = turns[-self.context.window :]
-        if self.context.mode == "text":
-            return ["\n".join([*turns, question])]
-        return [question, *reversed(turns)]
+        return texts_heard(question, turns, self.context)
 
 
 def _checked(text: object, what: str) -> str:

@@ -212,7 +212,8 @@ def test_bad_input_is_one_clear_message_and_exit_code_2(tmp_path, arguments, mes
 @pytest.mark.parametrize("question", ["", "  "])
 def test_a_blank_question_is_refused(finished, question):
     done = command("ask", "runs/small", question, cwd=finished[0])
-    assert (done.returncode, done.stderr) == (2, "error: the question is blank; ask something\n")
+    assert done.returncode == 2
+    assert done.stderr.endswith("error: the question is blank; ask something\n")
 
 
 def test_a_count_below_one_is_refused(finished):

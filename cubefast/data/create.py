@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from .cache import CacheStatistics, EmbeddingCache
-from .config import BUILTIN, DatasetConfig
+from .config import BUILTIN, ContextConfig, DatasetConfig
 from .datasets import AutoencoderDataset, DialogueDataset
 from .dialogues import Dialogue, load_dialogues, load_texts, normalize
 from .encoders import TextEncoder, create_encoder
@@ -247,19 +247,19 @@ def _some(dialogues: list[Dialogue], quality: QualityFilter) -> list[Dialogue]:
     return dialogues
 
 
-def _heard(dialogue: Dialogue, config: DatasetConfig) -> list[str]:
+def texts_heard(question: str, before: Sequence[str], context: ContextConfig) -> list[str]:
     """The texts of which a question's input is made: itself, then the turns before it, the latest first."""
-    turns = dialogue.context[-config.context.window :]
-    if config.context.mode == "mean":
-        return [dialogue.question, *reversed(turns)]
-    if config.context.mode == "text":
-        return ["\n".join([*turns, dialogue.question])]
-    return [dialogue.question]
+    turns = before[-context.window :]
+    if context.mode == "mean":
+        return [question, *reversed(turns)]
+    if context.mode == "text":
+        return ["\n".join([*turns, question])]
+    return [question]
 
 
 def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str], DialogueRows]:
     """Each different text once, and where those of each dialogue are among them."""
-    heard = [_heard(dialogue, config) for dialogue in dialogues]
+    heard = [texts_heard(dialogue.question, dialogue.context, config.context) for dialogue in dialogues]
     texts = list(dict.fromkeys(text for d, turns in zip(dialogues, heard, strict=True) for text in (*turns, d.answer)))
     place = {text: row for row, text in enumerate(texts)}
     questions = np.full((len(dialogues), max(len(turns) for turns in heard)), -1, np.int64)

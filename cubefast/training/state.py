@@ -74,7 +74,7 @@ class TrainingState:
     @classmethod
     def begin(cls, core: CubicCore, options: OptimizationConfig, steps: int, seed: int) -> TrainingState:
         """Before the first of ``steps`` steps of the optimizer."""
-        optimizer = AdamW(_decay_matrices_only(core, options.weight_decay), lr=options.lr)
+        optimizer = AdamW(_decay_matrices_only(core, options.weight_decay), lr=options.lr, fused=True)
         average = get_ema_multi_avg_fn(options.ema) if options.ema is not None else None
         return cls(
             core,

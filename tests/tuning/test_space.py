@@ -9,7 +9,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from cubefast import TrainingConfig
 from cubefast.errors import ConfigError
 from cubefast.settings import keys_of
-from cubefast.tuning.space import DEFAULT_SPACE, UNFELT, SearchSpace, value_at, with_values
+from cubefast.training.state import FREE_SETTINGS
+from cubefast.tuning.space import DEFAULT_SPACE, SearchSpace, value_at, with_values
 
 BASE = TrainingConfig()
 
@@ -111,7 +112,7 @@ def test_all_mistakes_are_told_at_once():
 
 
 def test_the_keys_that_change_no_weight_exist():
-    assert {key for key, _, _ in keys_of(TrainingConfig)} >= UNFELT
+    assert {key for key, _, _ in keys_of(TrainingConfig)} >= FREE_SETTINGS
 
 
 def test_a_file_that_is_no_space_is_told(tmp_path):
