@@ -19,10 +19,11 @@ from .lattice.backends import facts
 from .pipeline import THRESHOLD, save_answers, save_threshold
 from .settings import describe_keys
 from .training.distributed import LostProcessError, Processes, joined
+from .training.memory import peak_memory_mb
 from .training.progress import for_this_terminal
 from .training.reading import open_data, split_data, task_of
 from .training.run_folder import RunFolder
-from .training.trainer import CubeTrainer, TrainingResult, as_baseline, peak_memory_mb
+from .training.trainer import CubeTrainer, TrainingResult, as_baseline
 
 
 def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resume: bool = False) -> TrainingResult:

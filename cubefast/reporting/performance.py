@@ -13,7 +13,8 @@ import torch
 
 from ..lattice.backends import facts
 from ..pipeline import Pipeline
-from ..training.trainer import peak_memory_mb, predict
+from ..training.memory import peak_memory_mb
+from ..training.trainer import predict
 from .material import Material
 from .results import SectionResult
 

@@ -12,15 +12,9 @@ import os
 import sys
 from pathlib import Path
 
+from ..training.memory import status_mb
+
 _THRESHOLD = "MALLOC_MMAP_THRESHOLD_"
-
-
-def status_mb(key: str) -> float:
-    """This process's memory: VmRSS is what it holds now, VmHWM the most it has held. Linux only."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError(f"/proc/self/status has no {key}")
 
 
 def reset_peak() -> None:

@@ -24,11 +24,12 @@ from ..core import CubicCore
 from ..data.create import create_dialogue_dataset
 from ..data.pairs import EmbeddingPairs, PairDataset
 from ..lattice import ops
+from ..training.memory import status_mb
 from ..training.progress import Silent
 from ..training.run_folder import RunFolder
 from ..training.trainer import CubeTrainer
 from .measure import SGEMM, SGEMM_FLOPS, interleaved, sgemm
-from .memory import reset_peak, status_mb
+from .memory import reset_peak
 from .workloads import Workload
 
 _VALIDATION = 20  # training pairs for each pair of validation, as in the default split

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import resource
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ from .batches import in_order
 from .curriculum import difficulty, easiest, share
 from .distributed import Processes
 from .losses import total_loss
+from .memory import peak_memory_mb
 from .progress import Progress, Silent
 from .run_folder import RunFolder, require_tensorboard
 from .state import TrainingState, identity_of, newest_checkpoint
@@ -320,13 +319,3 @@ def as_baseline(core: CubicCore) -> Baseline:
 def predict(core: CubicCore, inputs: Tensor, batch_size: int = 256) -> Tensor:
     """The core's outputs [n, D] without gradients, batch by batch."""
     return torch.cat([core(batch) for batch in inputs.split(batch_size)])
-
-
-def peak_memory_mb() -> float:
-    """The most memory this process has held, in MB (10^6 bytes)."""
-    status = Path("/proc/self/status")
-    if status.exists():  # on Linux ru_maxrss begins with what the parent process has held
-        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
-        return int(line.split()[1]) * 1024 / 1e6
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
