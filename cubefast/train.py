@@ -18,7 +18,7 @@ from .evaluation.report import table
 from .lattice.backends import facts
 from .pipeline import THRESHOLD, save_answers, save_threshold
 from .settings import describe_keys
-from .training.distributed import LostProcessError, Processes, joined
+from .training.distributed import LostProcessError, Processes, joined, leave
 from .training.memory import peak_memory_mb
 from .training.progress import for_this_terminal
 from .training.reading import open_data, split_data, task_of
@@ -167,4 +167,4 @@ if __name__ == "__main__":
     made.add_argument("--resume", metavar="RUN", help="go on with runs/NAME where it stopped, to the same bits")
     made.add_argument("--print-config", action="store_true", help="print the whole config as YAML and train nothing")
     made.add_argument("overrides", nargs="*", metavar="key=value", help="such as training.lr=1e-3")
-    raise SystemExit(cli.run(_main, made.parse_args()))
+    leave(cli.run(_main, made.parse_args()))

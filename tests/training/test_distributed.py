@@ -120,3 +120,19 @@ def test_bad_input_is_told_by_one_of_them_and_ends_all(tmp_path):
     assert done.returncode != 0
     assert "no data file missing.jsonl" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_one_of_several_processes_ends_before_python_takes_itself_apart(count):
+    """For then a thread of gloo may abort it; what it printed is not lost, and its exit code is kept."""
+    program = (
+        "import atexit\n"
+        "from cubefast.training.distributed import leave\n"
+        "atexit.register(print, 'taken apart')\n"
+        "print('done')\n"
+        "leave(3)\n"
+    )
+    environment = {**os.environ, "WORLD_SIZE": count}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 3
+    assert ended.stdout.split("\n")[:-1] == (["done", "taken apart"] if count == "1" else ["done"])
