@@ -23,7 +23,7 @@ from ._version import __version__
 from .errors import ArtifactError, InputError
 from .files import write_atomically, write_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version 1 had no sum."""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -105,8 +105,8 @@ def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], folder
     try:
         cells = math.prod(config["shape"])
         stated = {
-            "bias": [cells, config["hidden_size"]],
             "codes": [cells, config["code_size"]],
+            "w_gain": [config["hidden_size"], config["code_size"]],
             "lattice.w_update": [config["state_size"], config["hidden_size"]],
         }
         if config["placement"] == "principal":

@@ -13,6 +13,8 @@ from pydantic import Field, field_validator, model_validator
 from .data.config import DatasetConfig
 from .settings import Section, override, parse_mapping, read_mapping, validated
 
+LOSSES = ("cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation", "distill", "crossfit")
+
 
 class CoreConfig(Section):
     """The lattice and what surrounds it; see CubicCore."""
@@ -21,9 +23,9 @@ class CoreConfig(Section):
         None, description="cells along x, y, z; null: the most cubic box for the embedding"
     )
     state_size: int = Field(16, ge=1, description="numbers of state per cell")
-    hidden_size: int = Field(64, ge=1, description="hidden numbers per cell")
-    steps: int = Field(16, ge=1, description="steps of one rollout")
-    code_size: int = Field(16, ge=0, description="learnt numbers that tell a cell which one it is")
+    hidden_size: int = Field(96, ge=1, description="hidden numbers per cell")
+    steps: int = Field(12, ge=1, description="steps of one rollout")
+    code_size: int = Field(32, ge=0, description="learnt numbers that tell a cell which one it is")
     placement: Literal["principal", "order"] = Field(
         "principal", description="lay the embedding by its principal axes, or as it comes"
     )
@@ -33,8 +35,8 @@ class CoreConfig(Section):
     )
     residual: bool = Field(True, description="add what the lattice answers to its input")
     neighborhood: Literal["von_neumann", "moore"] = Field("von_neumann", description="6 or 26 neighbors")
-    boundary: Literal["walls", "periodic", "reflecting", "absorbing"] = Field(
-        "walls", description="what stands beyond the edge"
+    boundary: Literal["walls", "periodic", "reflecting", "absorbing"] | None = Field(
+        None, description="what stands beyond the edge; null: periodic, or walls with io=faces"
     )
     activation: Literal["tanh", "relu", "silu", "sigmoid"] = Field("tanh", description="of the hidden layer")
     update: Literal["tanh", "residual", "residual_tanh"] = Field(
@@ -58,20 +60,24 @@ class LossConfig(Section):
     cosine: float = Field(1.0, ge=0, description="1 - cosine to the target")
     mse: float = Field(0.0, ge=0, description="squared distance to the target")
     l1: float = Field(0.0, ge=0, description="absolute distance to the target, by the root of the dimension")
-    contrast: float = Field(0.1, ge=0, description="InfoNCE: nearer to the own target than to others")
+    contrast: float = Field(0.5, ge=0, description="InfoNCE: nearer to the own target than to others")
     triplet: float = Field(0.0, ge=0, description="the hardest other target at least a margin further away")
     relational: float = Field(0.0, ge=0, description="similarities within a batch as among the targets")
     preservation: float = Field(0.0, ge=0, description="similarities within a batch as among the inputs")
     distill: float = Field(0.0, ge=0, description="similarities within a batch as further teachers see the targets'")
+    crossfit: float = Field(
+        2.0,
+        ge=0,
+        description="1 - cosine to what kernel ridge regression, fitted on other pairs, expects; autoencoder: nothing",
+    )
     temperature: float = Field(0.05, gt=0, description="of contrast")
     margin: float = Field(0.2, ge=0, description="of triplet, in cosine")
     memory: int = Field(0, ge=0, description="targets of past batches kept as further negatives")
 
     @model_validator(mode="after")
     def _pulls_on_something(self) -> LossConfig:
-        names = ("cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation", "distill")
-        if not any(getattr(self, name) for name in names):
-            raise ValueError(f"one of {', '.join(names)} must be more than 0")
+        if not any(getattr(self, name) for name in LOSSES):
+            raise ValueError(f"one of {', '.join(LOSSES)} must be more than 0")
         return self
 
 
@@ -89,10 +95,10 @@ class CurriculumConfig(Section):
 class OptimizationConfig(Section):
     """How it is learnt: the key ``training``."""
 
-    epochs: int = Field(40, ge=1, description="passes over the training pairs at most")
-    batch_size: int = Field(64, ge=1, description="pairs per batch")
+    epochs: int = Field(20, ge=1, description="passes over the training pairs at most")
+    batch_size: int = Field(32, ge=1, description="pairs per batch")
     accumulate: int = Field(1, ge=1, description="batches per step of the optimizer")
-    lr: float = Field(1e-3, gt=0, description="AdamW's learning rate at the start")
+    lr: float = Field(4e-3, gt=0, description="AdamW's learning rate at the start")
     weight_decay: float = Field(0.01, ge=0, description="AdamW's, on matrices only")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     input_noise: float = Field(0.0, ge=0, description="Gaussian noise on the inputs of question -> answer pairs")
@@ -101,7 +107,7 @@ class OptimizationConfig(Section):
     losses: LossConfig = LossConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     schedule: Literal["plateau", "cosine", "one_cycle"] = Field(
-        "plateau", description="halve the rate without progress | warm up, then half a cosine | one cycle"
+        "cosine", description="halve the rate without progress | warm up, then half a cosine | one cycle"
     )
     plateau: int = Field(3, ge=1, description="epochs without progress until the rate is halved (plateau)")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises (the others)")
@@ -160,6 +166,13 @@ class TrainingConfig(Section):
                 "mode=autoencoder with data.noise.levels=[0] is void: returning the input scores 1.0. Set a "
                 "noise, or core.residual=false so that the lattice must carry the embedding"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _an_autoencoder_is_pulled_on(self) -> TrainingConfig:
+        losses = self.training.losses
+        if self.mode == "autoencoder" and not any(getattr(losses, name) for name in LOSSES if name != "crossfit"):
+            raise ValueError("mode=autoencoder needs another loss than training.losses.crossfit, which expects nothing")
         return self
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ class CubicCore(nn.Module):
     Every cell c hears a drive that stays the same over the steps, made of its number of the embedding (times
     sqrt(D), so about 1) and a learnt code::
 
-        drive_c = (w_input [x_c, code_c] + b_input) * (1 + gain_c) + bias_c
+        drive_c = w_input [x_c, 0] * (1 + w_gain code_c) + w_input [0, code_c] + b_input
 
     The states start at zero, the lattice runs, and each cell's state is read by weights of its own. What is read is
     added to the input, and the readout starts at zero, so a fresh core is exactly the identity and harms nothing::
@@ -49,7 +49,9 @@ class CubicCore(nn.Module):
         residual: whether what is read is added to the input. False trains a core that must carry everything itself
             (with ``io="faces"``: all through the volume); it is then not the identity at the start.
         code_size: learnt numbers per cell.
-        neighborhood, boundary, activation, update, checkpoint_every: see :func:`cubefast.lattice_rollout`.
+        boundary: what stands beyond the edge, see :class:`Topology`. None: ``"periodic"``; with ``io="faces"``, whose
+            faces must not hear each other directly, ``"walls"``.
+        neighborhood, activation, update, checkpoint_every: see :func:`cubefast.lattice_rollout`.
 
     Raises ValueError for sizes or names that do not fit together.
     """
@@ -59,15 +61,15 @@ class CubicCore(nn.Module):
         dim: int = 768,
         shape: tuple[int, int, int] | None = None,
         state_size: int = 16,
-        hidden_size: int = 64,
-        steps: int = 16,
+        hidden_size: int = 96,
+        steps: int = 12,
         placement: str = "order",
         io: str = "volume",
         *,
         residual: bool = True,
-        code_size: int = 16,
+        code_size: int = 32,
         neighborhood: str = "von_neumann",
-        boundary: str = "walls",
+        boundary: str | None = None,
         activation: str = "tanh",
         update: str = "residual",
         checkpoint_every: int | None = None,
@@ -76,6 +78,8 @@ class CubicCore(nn.Module):
         check_choice("io", io, IOS)
         check_count("code_size", code_size, 0)
         self.reshaper = EmbeddingReshaper(dim, shape, placement)
+        if boundary is None:
+            boundary = "walls" if io == "faces" else "periodic"
         self.config: dict[str, Any] = {
             "dim": dim,
             "shape": list(self.reshaper.shape),
@@ -99,6 +103,8 @@ class CubicCore(nn.Module):
         if io == "faces":
             if dim % (x * y) != 0:
                 raise ValueError(f'io="faces" needs dim divisible by the X*Y = {x * y} cells of a face; got {dim}')
+            if boundary == "periodic":
+                raise ValueError('io="faces" needs an edge: with boundary="periodic" the back face hears the front one')
             if steps < z:
                 raise ValueError(
                     f'io="faces" needs steps >= the depth of {z} cells, or nothing reaches the back face; got {steps}'
@@ -120,8 +126,7 @@ class CubicCore(nn.Module):
         self.w_input = nn.Parameter(torch.empty(hidden_size, numbers + code_size))
         self.b_input = nn.Parameter(torch.zeros(hidden_size))
         self.codes = nn.Parameter(torch.empty(cells, code_size))
-        self.gain = nn.Parameter(torch.zeros(cells, hidden_size))
-        self.bias = nn.Parameter(torch.zeros(cells, hidden_size))
+        self.w_gain = nn.Parameter(torch.zeros(hidden_size, code_size))
         readers = cells if io == "volume" else x * y
         self.readout = nn.Parameter(torch.zeros(readers, numbers, state_size))
         bound = 1 / math.sqrt(numbers + code_size)
@@ -189,23 +194,24 @@ class CubicCore(nn.Module):
                 batch = np.array(rows[begin : begin + batch_size], np.float32)
             if not (good := np.isfinite(batch).all(axis=1)).all():
                 raise InputError(f"row {begin + int(good.argmin())} holds NaN, Inf or a number too large for float32")
-            result[begin : begin + batch_size] = self(torch.from_numpy(batch).to(self.bias)).float().cpu().numpy()
+            result[begin : begin + batch_size] = self(torch.from_numpy(batch).to(self.codes)).float().cpu().numpy()
         return result
 
     def _drive(self, laid: Tensor) -> Tensor:
         """[B, X, Y, Z] -> [B, N, H]: the drive of each cell, as the class docstring has it."""
         batch = laid.shape[0]  # not len(), which torch.export would take for a constant
-        cells, hidden_size = self.bias.shape
+        cells, hidden_size = self.reshaper.cells, self.lattice.hidden_size
         numbers = self.readout.shape[1]
         w_numbers, w_code = self.w_input.split([numbers, self.w_input.shape[1] - numbers], dim=1)
-        quiet = (self.codes @ w_code.T + self.b_input) * (1 + self.gain) + self.bias
+        quiet = self.codes @ w_code.T + self.b_input
+        gain = 1 + self.codes @ self.w_gain.T
         if self.io == "volume":
-            scale = w_numbers[:, 0] * (1 + self.gain)
+            scale = w_numbers[:, 0] * gain
             return torch.addcmul(quiet, laid.reshape(batch, cells, 1), scale)
         x, y, z = self.reshaper.shape
         heard = laid.reshape(batch, -1)[:, : self.dim].reshape(batch, x * y, numbers) @ w_numbers.T
         drive = quiet.reshape(1, x * y, z, hidden_size).expand(batch, -1, -1, -1)
-        front = drive[:, :, :1] + (heard * (1 + self.gain.reshape(x * y, z, -1)[:, 0]))[:, :, None]
+        front = drive[:, :, :1] + (heard * gain.reshape(x * y, z, -1)[:, 0])[:, :, None]
         return torch.cat([front, drive[:, :, 1:]], dim=2).reshape(batch, cells, hidden_size)
 
     def _read(self, state: Tensor) -> Tensor:

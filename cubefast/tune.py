@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import cli
 from .config import TrainingConfig, named_configs
@@ -29,6 +29,9 @@ if TYPE_CHECKING:  # they need Optuna, which may be missing
 
 class _PassingLine(LiveLine):
     """A live line that leaves nothing behind: each trial has a line of its own."""
+
+    def crossfit(self, record: dict[str, Any]) -> None:
+        pass
 
     def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
         super().start(epochs, batches, epochs_done, batches_done)

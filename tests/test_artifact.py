@@ -88,7 +88,7 @@ def test_a_change_anywhere_in_a_file_is_refused(folder):
     weights.write_bytes(good)
     CubicCore.from_pretrained(folder)
 
-    other = {"steps": 5, "residual": False, "boundary": "periodic", "activation": "relu", "update": "tanh"}
+    other = {"steps": 5, "residual": False, "boundary": "walls", "activation": "relu", "update": "tanh"}
     for name, value in {**other, "checkpoint_every": 2, "io": "faces", "dim": 31, "state_size": 5}.items():
         config = (folder / "config.json").read_text()
         change(folder, **{name: value})
@@ -98,7 +98,7 @@ def test_a_change_anywhere_in_a_file_is_refused(folder):
 
 
 def test_files_of_two_cores_are_not_mixed(folder, tmp_path):
-    shaken(principal(boundary="periodic")).save_pretrained(tmp_path / "other")
+    shaken(principal(boundary="walls")).save_pretrained(tmp_path / "other")
     (tmp_path / "other" / "config.json").replace(folder / "config.json")
     refused(folder, "config.json or model.safetensors in .* was changed or damaged since the core was saved")
 
@@ -119,7 +119,7 @@ def test_what_is_missing_cut_short_or_no_core_is_refused_in_words(folder, tmp_pa
         config.write_text(json.dumps({**good_config, "format_version": version}))
         refused(
             folder,
-            rf"is of format version {version}; this cubefast .* reads version 2. Use the cubefast that wrote it \(0",
+            rf"is of format version {version}; this cubefast .* reads version 3. Use the cubefast that wrote it \(0",
         )
     for text in ("", "{", "[]", "7", '{"format_version": 2}', "[" * 100_000, "\ud800"):
         config.write_text(text, errors="surrogatepass")
@@ -140,7 +140,7 @@ def load_file_without_sum(data, tmp_path):
         ({"io": "edges"}, "does not hold a core: io must be one of volume, faces"),
         ({"steps": -1}, "does not hold a core: steps must be"),
         ({"neighborhood": "moore"}, "(?s)does not hold a core: .*w_perceive"),
-        ({"hidden_size": 9}, r"does not fit config.json: it has bias \[32, 8\], not \[32, 9\]"),
+        ({"hidden_size": 9}, r"does not fit config.json: it has w_gain \[8, 32\], not \[9, 32\]"),
         ({"shape": "444"}, "does not describe a core"),
         ({"shape": None}, "does not describe a core"),
         ({"dim": "32"}, "does not describe a core"),

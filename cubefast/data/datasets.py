@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,8 @@ class Parts:
         answers: each different answer once, the bank that a question's embedding is matched with; none for texts.
         answer_vectors: float32 [answers, D].
         prepare: what is done to every embedding, to be done to a new question's too.
+        rows: of each part by its name, "train", "validation" and the tests', the items of the data set it was made of.
+            An autoencoder's parts hold the different texts of theirs.
     """
 
     train: PairDataset
@@ -44,6 +46,7 @@ class Parts:
     answers: list[str]
     answer_vectors: Embeddings
     prepare: Preparation
+    rows: dict[str, list[int]] = field(default_factory=dict)
 
 
 class DialogueDataset(PairDataset):
@@ -117,6 +120,7 @@ class DialogueDataset(PairDataset):
         split = split_dialogues(self.dialogues, self.config.split)
         check_leaks(*([self.dialogues[row] for row in rows] for rows in (split.train, split.unseen_group)))
         listed = (split.train, split.validation, split.unseen_paraphrase, split.unseen_group)
+        names = ("train", "validation", "unseen paraphrase", "unseen group")
         if mode == "dialogue":
             parts = [self.subset(rows) for rows in listed]
         else:
@@ -125,9 +129,8 @@ class DialogueDataset(PairDataset):
                 self._identities(self._text_rows(rows, answers), seed)
                 for rows, answers in zip(listed, whole, strict=True)
             ]
-        train, validation, paraphrase, group = parts
-        tests = {"unseen paraphrase": paraphrase, "unseen group": group}
-        return _finish(self, train, validation, tests, self.answers, self.answer_rows)
+        rows = dict(zip(names, listed, strict=True))
+        return _finish(self, dict(zip(names, parts, strict=True)), rows, self.answers, self.answer_rows)
 
     def _identities(self, rows: NDArray[np.int64], seed: int) -> PairDataset:
         noise = self.config.noise
@@ -215,9 +218,9 @@ class AutoencoderDataset(PairDataset):
         """
         shares = self.config.split
         split: Split = split_vectors(self.vectors, shares) if self.texts is None else split_texts(self.texts, shares)
-        parts = (self.subset(rows) for rows in (split.train, split.validation, split.unseen_group))
-        train, validation, test = parts
-        return _finish(self, train, validation, {"unseen text": test}, [], np.zeros(0, np.int64))
+        rows = {"train": split.train, "validation": split.validation, "unseen text": split.unseen_group}
+        parts = {name: self.subset(places) for name, places in rows.items()}
+        return _finish(self, parts, rows, [], np.zeros(0, np.int64))
 
     def stats(self) -> DatasetStatistics:
         """Counts, lengths, what the cache had."""
@@ -239,13 +242,13 @@ def _context_weights(rows: NDArray[np.int64], context: ContextConfig) -> Embeddi
 
 def _finish(
     dataset: DialogueDataset | AutoencoderDataset,
-    train: PairDataset,
-    validation: PairDataset,
-    tests: dict[str, PairDataset],
+    parts: dict[str, PairDataset],
+    rows: dict[str, list[int]],
     answers: list[str],
     answer_rows: NDArray[np.int64],
 ) -> Parts:
-    tests = {name: part for name, part in tests.items() if len(part)}
+    train, validation = parts.pop("train"), parts.pop("validation")
+    tests = {name: part for name, part in parts.items() if len(part)}
     if not len(train) or not len(validation) or not tests:
         raise InputError(
             f"{len(dataset)} pairs are too few to split into train, validation and test; "
@@ -253,14 +256,14 @@ def _finish(
         )
     prepare = dataset.prepare
     if dataset.config.centre:
-        rows = np.unique(np.concatenate([train.input_rows.ravel(), train.target_rows]))
-        rows = rows[rows >= 0]
-        prepare = Preparation(_mean(dataset.vectors, rows), dataset.config.normalize)
-        teachers = tuple(CentredVectors(teacher, _mean(teacher, rows)) for teacher in dataset.teachers)
+        known = np.unique(np.concatenate([train.input_rows.ravel(), train.target_rows]))
+        known = known[known >= 0]
+        prepare = Preparation(_mean(dataset.vectors, known), dataset.config.normalize)
+        teachers = tuple(CentredVectors(teacher, _mean(teacher, known)) for teacher in dataset.teachers)
         for part in (train, validation, *tests.values()):
             part.prepare, part.teachers = prepare, teachers
     bank = prepare(dataset.vectors.gather(answer_rows)) if answers else np.zeros((0, dataset.dim), np.float32)
-    return Parts(train, validation, tests, answers, bank, prepare)
+    return Parts(train, validation, tests, answers, bank, prepare, rows)
 
 
 def _mean(vectors: Vectors, rows: NDArray[np.int64]) -> Embeddings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from ..data.config import NoiseConfig
 from ..data.datasets import Parts
@@ -30,6 +31,16 @@ _TRAIN_SEED, _TEST_SEED = 2, 3
 
 Fitted = Callable[[Baseline, float], None]
 """Told each baseline when it is fitted, and the seconds that took."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """A test: the part it is made of, its title (with the noise, if any), whom the core meets there, and the pairs."""
+
+    name: str
+    title: str
+    baselines: list[Baseline]
+    pairs: EmbeddingPairs
 
 
 class Comparison:
@@ -102,33 +113,29 @@ class Comparison:
             for each in self.baselines
         }
 
-    def scores(self, core: Baseline) -> list[Score]:
-        """The core and each baseline on every test; for an autoencoder at several levels of noise. Quick."""
-        return [
-            score(title, model, pairs) for _, title, baselines, pairs in self._tests() for model in (core, *baselines)
-        ]
-
-    def measure(self, core: Baseline) -> list[Measured]:
-        """The same with all metrics and the values of every query."""
-        centre = self.moments.y_mean.float()
-        return [
-            measure(title, model, pairs, centre=centre, origin=self.origins.get(name))
-            for name, title, baselines, pairs in self._tests()
-            for model in (core, *baselines)
-        ]
-
-    def _tests(self) -> Iterator[tuple[str, str, list[Baseline], EmbeddingPairs]]:
-        """The name of each test, its title, whom the core meets there, and the pairs."""
+    def tests(self) -> Iterator[HeldOut]:
+        """Every test that the core meets the baselines on; for an autoencoder each part at several levels of noise."""
         for name, part in self.parts.tests.items():
             pairs = part.pairs()
             if not self.denoise:
-                yield name, name, self.baselines, pairs
+                yield HeldOut(name, name, self.baselines, pairs)
                 continue
             for level in self._levels():
                 known = "gaussian" in self.noise.kinds and level in self.noise.levels
                 title = f"{name}, noise {level:g}" + ("" if known else " (not trained on)")
                 dirty = EmbeddingPairs(noisy(pairs.inputs, level, _TEST_SEED), pairs.targets, pairs.target_ids)
-                yield name, title, [*self.baselines, wiener(self.moments, level)], dirty
+                yield HeldOut(name, title, [*self.baselines, wiener(self.moments, level)], dirty)
+
+    def scores(self, core: Baseline) -> list[Score]:
+        """The core and each baseline on every test. Quick."""
+        return [score(test.title, model, test.pairs) for test in self.tests() for model in (core, *test.baselines)]
+
+    def measure(self, core: Baseline, test: HeldOut) -> list[Measured]:
+        """The core and each baseline on one of the tests, with all metrics and the values of every query."""
+        centre, origin = self.moments.y_mean.float(), self.origins.get(test.name)
+        return [
+            measure(test.title, model, test.pairs, centre=centre, origin=origin) for model in (core, *test.baselines)
+        ]
 
     def _levels(self) -> list[float]:
         if max(self.noise.levels) == 0:

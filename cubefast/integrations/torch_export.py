@@ -30,7 +30,7 @@ def export_core(core: CubicCore, operators: Operators = "kernel") -> ExportedPro
     """
     if not core.reshaper.fitted:
         raise InputError("the core's placement is not fitted, so it cannot run; call core.reshaper.fit first")
-    example = torch.zeros(2, core.dim, dtype=core.bias.dtype, device=core.bias.device)
+    example = torch.zeros(2, core.dim, dtype=core.codes.dtype, device=core.codes.device)
     with use_backend("torch") if operators == "plain" else contextlib.nullcontext(), torch.no_grad():
         program = torch.export.export(core, (example,), dynamic_shapes={"embedding": {0: Dim("batch")}})
     for node in program.graph.nodes:

@@ -25,8 +25,7 @@ class Lattice3D(nn.Module):
         bias: whether every cell hears a learnt bias [H] beside its drive.
 
     Parameters: ``w_perceive`` [H, K*S] and ``bias`` [H], uniform within 1/sqrt(K*S) as in ``torch.nn.Linear``;
-    ``w_update`` [S, H] the same within 1/sqrt(H), divided by the number of steps for the residual updates, so that a
-    fresh lattice moves its states by about as much however long it runs; ``b_update`` [S], zeros.
+    ``w_update`` [S, H] the same within 1/sqrt(H); ``b_update`` [S], zeros.
 
     Example::
 
@@ -84,8 +83,6 @@ class Lattice3D(nn.Module):
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
         bound = 1 / math.sqrt(self.hidden_size)
-        if self.update != "tanh":
-            bound /= max(self.steps, 1)
         nn.init.uniform_(self.w_update, -bound, bound)
         nn.init.zeros_(self.b_update)
 

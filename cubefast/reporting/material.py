@@ -21,7 +21,6 @@ from ..core import CubicCore
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from ..data.dialogues import Dialogue, normalize
 from ..data.pairs import PairDataset
-from ..data.splits import split_dialogues
 from ..errors import ArtifactError, InputError
 from ..evaluation.turns import Origin
 from ..pipeline import ANSWERS
@@ -177,9 +176,7 @@ def _section(dataset: Dataset, mode: str, seed: int) -> Section:
         train = items.pop("train")
         return Section(mode, parts, items, _origins(items), train, _texts(dataset))
     parts = dataset.split(mode, seed)
-    split = split_dialogues(dataset.dialogues, dataset.config.split)
-    rows = {"train": split.train, "unseen paraphrase": split.unseen_paraphrase, "unseen group": split.unseen_group}
-    dialogues = {name: [dataset.dialogues[row] for row in rows[name]] for name in ("train", *parts.tests)}
+    dialogues = {name: [dataset.dialogues[row] for row in parts.rows[name]] for name in ("train", *parts.tests)}
     items = {name: _of_dialogues(each) for name, each in dialogues.items()}
     train = items.pop("train")
     origins = {name: Origin.of(dialogues[name], part) for name, part in parts.tests.items()}
@@ -278,11 +275,7 @@ def _check_apart(dataset: Dataset, parts: Parts, other: Dataset) -> None:
     """Raise InputError if something of the other file was trained or selected on: a text in normal form or, where
     texts are not known, an embedding.
     """
-    if isinstance(dataset, DialogueDataset):
-        split = split_dialogues(dataset.dialogues, dataset.config.split)
-        known = _told(dataset, np.array([*split.train, *split.validation]))
-    else:
-        known = _told(dataset, np.concatenate([parts.train.input_rows[:, 0], parts.validation.input_rows[:, 0]]))
+    known = _told(dataset, np.array([*parts.rows["train"], *parts.rows["validation"]]))
     leaks = [shown for form, shown in _told(other, np.arange(len(other))).items() if form in known]
     if leaks:
         raise InputError(

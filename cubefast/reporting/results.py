@@ -121,27 +121,17 @@ def measure_section(
         origins=section.origins,
         fitted=fitted,
     )
-    asked: list[Tensor] = []  # the inputs of each test, noise and all, in the order of the tests
-
-    def listening(inputs: Tensor) -> Tensor:
-        asked.append(inputs)
-        return cube.predict(inputs)
-
-    measured = comparison.measure(Baseline(cube.name, cube.parameters, listening))
     validation = [score("validation", model, comparison.validation) for model in (cube, *_rivals(comparison))]
     strongest = {metric: _strongest(validation[1:], metric) for metric in HEADLINES}
     ridge = next(each for each in comparison.baselines if each.name.startswith("ridge"))
-    titles = list(dict.fromkeys(each.test for each in measured))
-    names = list(section.tests)
     tests = []
-    for number, (title, inputs) in enumerate(zip(titles, asked, strict=True)):
-        name = names[number * len(names) // len(titles)]  # of each part, all its noises follow each other
-        targets, ids = _targets(section, name)
+    for test in comparison.tests():
+        inputs, targets, ids = test.pairs.inputs, test.pairs.targets, test.pairs.target_ids
         pool, right = different(targets, ids)
         texts = None if section.texts is None else [section.texts[int(i)] for i in ids.unique()]
         found = {each.name: Found(*reversed(nearest(each.predict(inputs), pool))) for each in (cube, ridge)}
-        here = [each for each in measured if each.test == title]
-        tests.append(TestResult(title, section.tests[name], here, inputs, targets, right, texts, found, strongest))
+        measured, items = comparison.measure(cube, test), section.tests[test.name]
+        tests.append(TestResult(test.title, items, measured, inputs, targets, right, texts, found, strongest))
     return SectionResult(section, comparison, tests, validation)
 
 
@@ -157,11 +147,6 @@ def _rivals(comparison: Comparison) -> list[Baseline]:
 def _strongest(scores: Sequence[Score], metric: str) -> str:
     best = (min if metric in LOWER_IS_BETTER else max)(scores, key=lambda each: getattr(each, metric))
     return best.model
-
-
-def _targets(section: Section, name: str) -> tuple[Tensor, Tensor]:
-    pairs = section.parts.tests[name].pairs()
-    return pairs.targets, pairs.target_ids
 
 
 def per_query(results: Sequence[SectionResult]) -> dict[str, NDArray[Any]]:

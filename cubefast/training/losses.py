@@ -117,6 +117,7 @@ def total_loss(
     target_ids: Tensor,
     memory: Memory,
     taught: Sequence[Tensor] = (),
+    expected: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum of the losses whose weight is not 0, and each of them by its name, unweighted.
 
@@ -127,6 +128,7 @@ def total_loss(
         target_ids: int64 [n].
         memory: negatives of past batches for ``contrast`` and ``triplet``.
         taught: the targets as further teachers see them, each [n, E], for ``distill``.
+        expected: [n, D], what other pairs let expect, for ``crossfit``; None leaves that out.
     """
     past = (memory.vectors, memory.ids) if len(memory.ids) else (None, None)
     parts = {}
@@ -146,6 +148,8 @@ def total_loss(
         parts["preservation"] = relational(predicted, inputs)
     if weights.distill:
         parts["distill"] = distill(predicted, taught)
+    if weights.crossfit and expected is not None:
+        parts["crossfit"] = cosine_loss(predicted, expected)
     total = torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()
     return total, {name: float(value.detach()) for name, value in parts.items()}
 

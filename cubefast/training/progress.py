@@ -12,6 +12,9 @@ from tqdm import tqdm
 class Progress(Protocol):
     """What the trainer tells while it trains."""
 
+    def crossfit(self, record: dict[str, Any]) -> None:
+        """The cross-fitted targets are there; ``record`` as in metrics.jsonl."""
+
     def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
         """Training begins, or goes on, with so many of all its epochs and batches done."""
 
@@ -28,6 +31,9 @@ class Progress(Protocol):
 class Silent:
     """Shows nothing."""
 
+    def crossfit(self, record: dict[str, Any]) -> None:
+        """Nothing."""
+
     def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
         """Nothing."""
 
@@ -41,7 +47,19 @@ class Silent:
         """Nothing."""
 
 
-class LiveLine:
+class _CrossFitLine:
+    """Says once what the cross-fitted targets came to."""
+
+    def crossfit(self, record: dict[str, Any]) -> None:
+        """Print it."""
+        print(
+            f"cross-fit   kernel ridge on the other folds reaches cosine {record['cosine']:.3f} on the training pairs "
+            f"({record['seconds']:.0f} s)",
+            flush=True,
+        )
+
+
+class LiveLine(_CrossFitLine):
     """One line that is rewritten: epoch, loss, validation cosine, pairs/s, time left."""
 
     def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
@@ -72,7 +90,7 @@ class LiveLine:
         self.bar.close()
 
 
-class PlainLines:
+class PlainLines(_CrossFitLine):
     """A line per epoch, for logs."""
 
     def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:

@@ -27,6 +27,7 @@ from ..evaluation.baselines import Baseline
 from ..evaluation.comparison import VALIDATION_SEED
 from ..evaluation.report import Score, score
 from .batches import in_order
+from .crossfit import cross_fit
 from .curriculum import difficulty, easiest, share
 from .distributed import Processes
 from .losses import total_loss
@@ -146,6 +147,8 @@ class CubeTrainer:
         if resume:
             self._resume(state, identity)
         self.processes.check_same("settings, pairs and checkpoint", (identity, state.epoch))
+        foreseen = options.losses.crossfit and self.config.mode != "autoencoder"  # whose targets are their inputs
+        expected = self._expected(train, state.epoch) if foreseen else None
         model = self.processes.model(core)
         if self._writes_to is not None and self.config.tensorboard:
             self._writes_to.track(state.step)
@@ -157,7 +160,7 @@ class CubeTrainer:
                 if self._has_stalled(state):
                     break
                 began = time.perf_counter()
-                means = self._train_epoch(state, model, train, epoch)
+                means = self._train_epoch(state, model, train, expected, epoch)
                 record: dict[str, Any] = {"event": "epoch", "epoch": epoch, "step": state.step, **means}
                 record |= self._validate(state.validated, validation)
                 seconds = time.perf_counter() - began
@@ -185,7 +188,20 @@ class CubeTrainer:
         core.load_state_dict(state.best)
         return TrainingResult(core, state.best_epoch, state.best_value, state.records, stopped)
 
-    def _train_epoch(self, state: TrainingState, model: nn.Module, train: PairDataset, epoch: int) -> dict[str, float]:
+    def _expected(self, train: PairDataset, epochs_done: int) -> Tensor:
+        """What :func:`cross_fit` expects of each pair, float16 [n, D]; the same again when a run goes on."""
+        began = time.perf_counter()
+        found = cross_fit(train, self.config.seed)
+        record = {"event": "crossfit", "epoch": 0, "step": 0, "cosine": found.cosine, "width": found.width}
+        record |= {"ridge": found.ridge, "seconds": time.perf_counter() - began}
+        if self._writes_to is not None and epochs_done == 0:
+            self._writes_to.record(record)
+        self.progress.crossfit(record)
+        return found.expected
+
+    def _train_epoch(
+        self, state: TrainingState, model: nn.Module, train: PairDataset, expected: Tensor | None, epoch: int
+    ) -> dict[str, float]:
         """One pass over the pairs; the means of what was seen on the way."""
         options = self.config.training
         core, optimizer = state.core, state.optimizer
@@ -197,13 +213,14 @@ class CubeTrainer:
         batches = order.split(options.batch_size)
         seen = StepLog(epoch, state.step, options.log_every, self._writes_to)
         rate = optimizer.param_groups[0]["lr"]
-        for number, batch in enumerate(in_order(train, batches, options.workers), start=1):
-            inputs, targets, ids, taught = batch
+        prepared = zip(batches, in_order(train, batches, options.workers), strict=True)
+        for number, (rows, (inputs, targets, ids, taught)) in enumerate(prepared, start=1):
             takes_step = number % options.accumulate == 0 or number == len(batches)
             first = (number - 1) // options.accumulate * options.accumulate  # batches before this step of the optimizer
             with self._sharing_gradients(model, takes_step):
                 predicted = self.processes.whole(self._forward(model, inputs, state.step), len(inputs))
-                loss, parts = total_loss(options.losses, predicted, inputs, targets, ids, state.memory, taught)
+                smooth = None if expected is None else expected[rows].float()
+                loss, parts = total_loss(options.losses, predicted, inputs, targets, ids, state.memory, taught, smooth)
                 if not loss.isfinite():
                     raise DivergenceError(
                         f"the loss became {loss.item()} at epoch {epoch}, step {number}; the best core before it is "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..core import CubicCore
 from ..errors import ArtifactError
 
-PER_CELL = ("codes", "gain", "bias", "readout")
+PER_CELL = ("codes", "readout")
 
 
 def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:

@@ -106,6 +106,9 @@ class _Reporting:
         self.metric = metric
         self.shown = shown
 
+    def crossfit(self, record: dict[str, Any]) -> None:
+        self.shown.crossfit(record)
+
     def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
         self.epochs = epochs
         self.shown.start(epochs, batches, epochs_done, batches_done)

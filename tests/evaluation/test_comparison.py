@@ -83,7 +83,8 @@ def test_everything_is_measured_with_its_origin_and_the_training_mean():
     data = parts()
     origin = Origin(groups=torch.arange(40) // 4)
     comparison = Comparison(data, "dialogue", NoiseConfig(), origins={"unseen": origin})
-    measured = comparison.measure(CORE)
+    (test,) = comparison.tests()
+    measured = comparison.measure(CORE, test)
     assert [each.model for each in measured] == ["cube", *(b.name for b in comparison.baselines)]
     assert {len(each.metrics.groups.unique()) for each in measured} == {10}
     mean_answer = measured[2].metrics
@@ -120,4 +121,4 @@ def test_an_autoencoder_is_tested_at_noise_it_was_not_trained_with_too():
     ]
     block = {score.model: score for score in scores if score.test == "unseen, noise 0.4"}
     assert block["PCA-Wiener (told the noise)"].cosine > block["identity"].cosine
-    assert len(comparison.measure(CORE)) == len(scores)
+    assert sum(len(comparison.measure(CORE, test)) for test in comparison.tests()) == len(scores)

@@ -125,7 +125,7 @@ def test_a_run_begins_from_another_ones_core(tmp_path):
 def test_another_shape_takes_the_shared_cell_alone():
     large, small = CubicCore(24, (2, 3, 4), **SMALL), CubicCore(12, (2, 2, 3), **SMALL)
     said = begin_from(small, large, "r")
-    assert said == "the shared cell (5 of 9 tensors)"
+    assert said == "the shared cell (6 of 8 tensors)"
     assert torch.equal(small.lattice.w_perceive, large.lattice.w_perceive)
     assert torch.equal(small.w_input, large.w_input)
     assert small.codes.shape == (12, 2)

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from cubefast import CubeTrainer, CubicCore, EmbeddingPairs
+from cubefast.data.pairs import PairDataset
 from cubefast.errors import InputError
 from cubefast.training import state as state_module
+from cubefast.training.crossfit import cross_fit
 from cubefast.training.progress import Silent
 from cubefast.training.run_folder import RunFolder
 from cubefast.training.trainer import DivergenceError
@@ -48,6 +50,8 @@ def test_the_result_holds_the_best_epoch(tmp_path):
     saved = CubicCore.from_pretrained(run.path / "best")
     assert torch.equal(saved(validation.inputs), result.core(validation.inputs))
     lines = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    expected, *lines = lines
+    assert expected["event"] == "crossfit"
     assert lines == result.records
     assert max(line["val_cosine"] for line in lines) == result.val_cosine
     assert {"epoch", "step", "loss", "val_cosine", "lr", "gradient_norm", "pairs_per_second"} <= set(lines[0])
@@ -57,7 +61,7 @@ def test_metrics_have_a_line_for_so_many_batches_too(tmp_path):
     run = RunFolder.create(tmp_path, "r", "x")
     result = CubeTrainer(config(epochs=1, batch_size=10, log_every=4), run).fit(pairs(100, 0), pairs(20, 1))
     run.close()
-    first, second, epoch = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+    _, first, second, epoch = [json.loads(line) for line in (run.path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["event"], line["epoch"], line["step"]) for line in (first, second)] == [
         ("steps", 1, 4),
         ("steps", 1, 8),
@@ -65,6 +69,28 @@ def test_metrics_have_a_line_for_so_many_batches_too(tmp_path):
     assert {"loss", "loss_cosine", "loss_contrast", "gradient_norm", "lr", "pairs_per_second"} <= set(first)
     assert epoch == result.records[0]
     assert min(first["loss"], second["loss"]) < epoch["loss"] < max(first["loss"], second["loss"]) + 0.1
+
+
+def test_what_other_pairs_let_expect_is_followed_and_recorded(tmp_path):
+    """The targets have noise of their own, which nothing can expect."""
+    train, validation = pairs(400, 0), pairs(100, 1)
+    noise = torch.randn(400, 24, generator=torch.Generator().manual_seed(2))
+    noisy = EmbeddingPairs.of(train.inputs, train.targets + 0.2 * noise)
+    expected = cross_fit(PairDataset.from_pairs(noisy)).expected.float()
+    near = {}
+    for crossfit in (0, 1):
+        losses = {"cosine": 1 - crossfit, "contrast": 0, "crossfit": crossfit}
+        run = RunFolder.create(tmp_path, f"r{crossfit}", "x")
+        core = CubeTrainer(config(epochs=15, losses=losses), run).fit(noisy, validation).core
+        run.close()
+        with torch.no_grad():
+            near[crossfit] = float(torch.cosine_similarity(core(noisy.inputs), expected).mean())
+    assert near[1] > near[0] + 0.001
+    told, *others = [json.loads(line) for line in (tmp_path / "r1" / "metrics.jsonl").read_text().splitlines()]
+    assert {"event": "crossfit", "epoch": 0, "step": 0}.items() <= told.items()
+    assert 0.5 < told["cosine"] < 1
+    assert all("loss_crossfit" in line for line in others)
+    assert "crossfit" not in (tmp_path / "r0" / "metrics.jsonl").read_text()
 
 
 def test_the_number_of_workers_changes_no_bit():
@@ -143,7 +169,7 @@ def test_arrays_are_enough_no_text_needed():
 
 def test_early_stopping_and_the_plateau():
     noise = EmbeddingPairs.of(torch.randn(100, 24), torch.randn(100, 24))
-    result = CubeTrainer(config(epochs=30, early_stopping=4, plateau=1)).fit(noise, pairs(50, 2))
+    result = CubeTrainer(config(epochs=30, schedule="plateau", early_stopping=4, plateau=1)).fit(noise, pairs(50, 2))
     assert result.stopped == "no more progress"
     assert len(result.records) == result.best_epoch + 4
     assert result.records[-1]["lr"] < result.records[0]["lr"]
@@ -190,7 +216,12 @@ def test_only_shared_matrices_are_decayed():
     core = CubeTrainer(SMALL).build_core(24)
     decayed, free = state_module._decay_matrices_only(core, 0.1)
     names = {id(p): name for name, p in core.named_parameters()}
-    assert {names[id(p)] for p in decayed["params"]} == {"w_input", "lattice.w_perceive", "lattice.w_update"}
+    assert {names[id(p)] for p in decayed["params"]} == {
+        "w_input",
+        "w_gain",
+        "lattice.w_perceive",
+        "lattice.w_update",
+    }
     assert len(decayed["params"]) + len(free["params"]) == len(names)
     assert free["weight_decay"] == 0
 

@@ -1,0 +1,136 @@
+"""Train a row of configs on one data set and put what came of them side by side: `python benchmarks/quality/study.py`.
+
+    python benchmarks/quality/study.py STUDY [key=value ...] --into FOLDER
+
+STUDY is a section of studies.yaml: what all its rows have in common, and what each changes. The key=value name the data
+set and hold for every row. A row is a training like any other, `python -m cubefast.train` with the same key=values;
+what it came to is kept in FOLDER, so a study that was stopped goes on where it was. The table compares every row with
+the first, query by query on the validation pairs (tests are for the figures of a finished default); intervals are 95%,
+by paired bootstrap over groups.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from cubefast.config import TrainingConfig
+from cubefast.evaluation.metrics import cosine, different, mean_reciprocal_rank, recall_at, retrieval_ranks
+from cubefast.evaluation.verdict import paired_bootstrap
+from cubefast.files import write_atomically
+from cubefast.training.reading import open_data, split_data
+from cubefast.training.trainer import CubeTrainer, predict
+
+HERE = Path(__file__).parent
+
+
+def rows_of(study: str) -> list[tuple[str, list[str]]]:
+    """The name and the key=values of each row of a study, for each of its seeds."""
+    told = yaml.safe_load((HERE / "studies.yaml").read_text())[study]
+    rows = []
+    for name, changes in told["rows"].items():
+        for seed in told.get("seeds", [0]):
+            rows.append((name, [*told.get("common", []), *(changes or []), f"seed={seed}"]))
+    return rows
+
+
+def measure(settings: list[str]) -> dict[str, Any]:
+    """Train one row, and score it on validation and, as single numbers, on the tests."""
+    config = TrainingConfig.load("dialogue", settings)
+    dataset = open_data(config)
+    parts = split_data(config, dataset)
+    began = time.perf_counter()
+    result = CubeTrainer(config).fit(parts.train, parts.validation)
+    found: dict[str, Any] = {
+        "parameters": result.core.parameter_count(),
+        "epochs": len(result.records),
+        "best_epoch": result.best_epoch,
+        "seconds": time.perf_counter() - began,
+    }
+    groups = [dataset.dialogues[row].group for row in parts.rows["validation"]]
+    for name, part in {"validation": parts.validation, **parts.tests}.items():
+        pairs = part.pairs()
+        predicted = predict(result.core, pairs.inputs)
+        pool, right = different(pairs.targets, pairs.target_ids)
+        ranks = retrieval_ranks(predicted, pool, right)
+        cosines = cosine(predicted, pairs.targets)
+        found[name] = {
+            "cosine": float(cosines.mean()),
+            "recall_at_1": recall_at(ranks, 1),
+            "mrr": mean_reciprocal_rank(ranks),
+        }
+        if name == "validation":
+            found["queries"] = {
+                "cosine": cosines.tolist(),
+                "mrr": (1 / ranks.double()).tolist(),
+                "groups": np.unique(groups, return_inverse=True)[1].tolist(),
+            }
+    return found
+
+
+def table(study: str, data: list[str], folder: Path) -> str:
+    """All rows that are there, as Markdown."""
+    lines = [
+        "| what | parameters | epochs | minutes | cosine | to the first | MRR | to the first | set |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    first = None
+    for name, settings in rows_of(study):
+        path = _place(folder, [*data, *settings])
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text())
+        first = first or found
+        cells = [name, f"{found['parameters']:,}", str(found["epochs"]), f"{found['seconds'] / 60:.1f}"]
+        for metric in ("cosine", "mrr"):
+            cells += [f"{found['validation'][metric]:.4f}", _difference(found, first, metric)]
+        cells.append(f"`{' '.join(settings)}`")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _difference(found: dict[str, Any], first: dict[str, Any], metric: str) -> str:
+    if found is first:
+        return ""
+    ours, theirs = (torch.tensor(each["queries"][metric], dtype=torch.float64) for each in (found, first))
+    difference, low, high = paired_bootstrap(ours, theirs, torch.tensor(found["queries"]["groups"]))
+    return f"{difference:+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def _place(folder: Path, settings: list[str]) -> Path:
+    name = hashlib.sha256("\n".join(sorted(settings)).encode()).hexdigest()[:16]
+    return folder / f"{name}.json"
+
+
+def main() -> None:
+    """Run what is missing of a study, and print its table."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("study", choices=list(yaml.safe_load((HERE / "studies.yaml").read_text())))
+    made.add_argument("data", nargs="*", metavar="key=value", help="the data set, such as data=FILE data.vectors=FILE")
+    made.add_argument("--into", type=Path, default=Path("study"), help="where results are kept")
+    arguments = made.parse_args()
+    arguments.into.mkdir(parents=True, exist_ok=True)
+    for name, settings in rows_of(arguments.study):
+        whole = [*arguments.data, *settings]
+        path = _place(arguments.into, whole)
+        if path.exists():
+            continue
+        print(f"{name}: python -m cubefast.train {shlex.join(whole)}", flush=True)
+        text = io.StringIO()
+        json.dump({"name": name, "settings": settings, **measure(whole)}, text)
+        write_atomically(path, text.getvalue())
+    print(table(arguments.study, arguments.data, arguments.into))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Cross-fitted targets: what of each pair's target could have been known from all the other pairs.
+
+A target is one answer of many that would have been right; what is special about it cannot be learnt from the question,
+only remembered. A smooth regression fitted without the pair shows the part that can be learnt. Following that as well
+as the target is distillation with cross-fitting (Dao et al. 2021).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from ..data.pairs import PairDataset
+from ..errors import InputError
+
+FOLDS = 5
+LANDMARKS = 1024
+WIDTHS = (0.3, 0.6, 1.2)
+RIDGES = (0.01, 0.1, 0.3, 1.0, 3.0)
+
+_LINE = 0.2  # the weight of the linear part: where a straight line is right, little ridge leaves it so
+_CHUNK = 1024  # pairs lifted at once
+_JITTER = 1e-5  # of the landmarks' own kernel, without which repeated inputs could not be factored
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """What the regression expects.
+
+    Attributes:
+        expected: float16 [n, D], of each pair what the folds without it say.
+        cosine: its mean cosine to the targets.
+        width, ridge: the settings with the best such cosine.
+    """
+
+    expected: Tensor
+    cosine: float
+    width: float
+    ridge: float
+
+
+def cross_fit(train: PairDataset, seed: int = 0) -> CrossFit:
+    """Fit kernel ridge regression on all folds but one and predict that one, for each of FOLDS.
+
+    The regression is of target - input on the kernel 0.04 x.y + exp(-width |x - y|^2), a straight line and what bends
+    it; the second part by Nystroem's method with at most LANDMARKS inputs (Williams & Seeger 2001). With
+    m = LANDMARKS + D it takes a pass over the pairs for each of WIDTHS, and memory for a chunk of them, FOLDS matrices
+    [m, m] and a float16 [n, D] for each of RIDGES. About 10 s on 2 cores for 13,000 pairs of 384 numbers.
+
+    Args:
+        train: n pairs, without their noise.
+        seed: of the folds and the landmarks; the process's own random numbers are left alone.
+
+    Raises InputError for fewer pairs than folds.
+    """
+    count = len(train)
+    if count < FOLDS:
+        raise InputError(
+            f"cross-fitted targets need {FOLDS} pairs at least; got {count}. Or set training.losses.crossfit=0"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    folds = torch.randperm(count, generator=generator) % FOLDS
+    chosen = torch.randperm(count, generator=generator)[:LANDMARKS]
+    landmarks = train.batch(chosen, noisy=False)[0]
+    return max((_fit(train, folds, landmarks, width) for width in WIDTHS), key=lambda found: found.cosine)
+
+
+def _fit(train: PairDataset, folds: Tensor, landmarks: Tensor, width: float) -> CrossFit:
+    """The best of RIDGES for one width."""
+    features = _Features(landmarks, width)
+    size, dim = len(landmarks) + train.dim, train.dim
+    gram, moment = torch.zeros(FOLDS, size, size), torch.zeros(FOLDS, size, dim)
+    for fold, inputs, targets in _chunks(train, folds):
+        lifted, wanted = features(inputs), targets - inputs
+        for number in range(FOLDS):
+            here = fold == number
+            gram[number].addmm_(lifted[here].T, lifted[here])
+            moment[number].addmm_(lifted[here].T, wanted[here])
+    whole_gram, whole_moment = gram.sum(dim=0), moment.sum(dim=0)
+    weights = torch.empty(len(RIDGES), FOLDS, size, dim)
+    for number in range(FOLDS):
+        others = whole_gram - gram[number]
+        for place, strength in enumerate(RIDGES):
+            factor = torch.linalg.cholesky(others + strength * torch.eye(size))
+            weights[place, number] = torch.cholesky_solve(whole_moment - moment[number], factor)
+    expected = torch.empty(len(RIDGES), len(train), dim, dtype=torch.float16)
+    cosines = torch.zeros(len(RIDGES))
+    begin = 0
+    for fold, inputs, targets in _chunks(train, folds):
+        lifted = features(inputs)
+        for place in range(len(RIDGES)):
+            found = inputs.clone()
+            for number in range(FOLDS):
+                here = fold == number
+                found[here] += lifted[here] @ weights[place, number]
+            expected[place, begin : begin + len(inputs)] = found
+            cosines[place] += cosine_similarity(found, targets, dim=1).sum()
+        begin += len(inputs)
+    best = int(cosines.argmax())
+    return CrossFit(expected[best].clone(), float(cosines[best] / len(train)), width, RIDGES[best])
+
+
+def _chunks(train: PairDataset, folds: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    for rows in torch.arange(len(train)).split(_CHUNK):
+        inputs, targets, _ = train.batch(rows, noisy=False)
+        yield folds[rows], inputs, targets
+
+
+class _Features:
+    """[n, D] -> [n, m + D] whose dot products are the kernel, with Nystroem's approximation of what is not linear."""
+
+    def __init__(self, landmarks: Tensor, width: float) -> None:
+        self.landmarks, self.width = landmarks, width
+        own = self._kernel(landmarks.double(), landmarks.double())
+        own.diagonal().add_(_JITTER)
+        root = torch.linalg.cholesky(own)
+        self.whitening = torch.linalg.inv(root).T.float()
+
+    def _kernel(self, inputs: Tensor, landmarks: Tensor) -> Tensor:
+        return torch.exp(-self.width * torch.cdist(inputs, landmarks).square())
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        return torch.cat([self._kernel(inputs, self.landmarks) @ self.whitening, _LINE * inputs], dim=1)

@@ -1,0 +1,94 @@
+"""Cross-fitted targets: exact kernel ridge regression where all inputs are landmarks, and blind to the own pair."""
+
+import pytest
+import torch
+
+from cubefast.data.pairs import EmbeddingPairs, PairDataset
+from cubefast.errors import InputError
+from cubefast.training import crossfit
+from cubefast.training.crossfit import FOLDS, cross_fit
+
+
+def pairs(count=60, dim=5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.nn.functional.normalize(torch.randn(count, dim, generator=generator), dim=1)
+    targets = torch.nn.functional.normalize(inputs.roll(1, dims=1) + inputs.square(), dim=1)
+    return inputs, targets
+
+
+def dataset(inputs, targets):
+    return PairDataset.from_pairs(EmbeddingPairs(inputs, targets, torch.arange(len(inputs))))
+
+
+def test_it_is_kernel_ridge_regression_on_the_other_folds():
+    inputs, targets = pairs()
+    found = cross_fit(dataset(inputs, targets))
+    folds = torch.randperm(60, generator=torch.Generator().manual_seed(0)) % FOLDS
+    x, y = inputs.double(), targets.double()
+    kernel = 0.04 * x @ x.T + torch.exp(-found.width * torch.cdist(x, x).square())
+    expected = torch.empty_like(y)
+    for fold in range(FOLDS):
+        out, rest = folds == fold, folds != fold
+        inner = kernel[rest][:, rest] + found.ridge * torch.eye(int(rest.sum()))
+        expected[out] = x[out] + kernel[out][:, rest] @ torch.linalg.solve(inner, (y - x)[rest])
+    torch.testing.assert_close(found.expected.double(), expected, atol=2e-3, rtol=0)  # float16, and the jitter
+    assert found.cosine == pytest.approx(float(torch.cosine_similarity(expected, y).mean()), abs=1e-3)
+    assert found.cosine > float(torch.cosine_similarity(x, y).mean()) + 0.05
+
+
+def test_a_pair_s_own_target_has_no_say_in_what_is_expected_of_it():
+    inputs, targets = pairs()
+    before = cross_fit(dataset(inputs, targets))
+    other = targets.clone()
+    other[7] = -targets[7]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossfit, "WIDTHS", (before.width,))
+        patch.setattr(crossfit, "RIDGES", (before.ridge,))
+        after = cross_fit(dataset(inputs, other))
+    changed = (before.expected.float() - after.expected.float()).norm(dim=1)
+    assert changed[7] < 1e-3
+    assert changed.max() > 1e-2
+
+
+def test_it_takes_the_settings_that_predict_best():
+    inputs, targets = pairs(200)
+    best = cross_fit(dataset(inputs, targets))
+    for width in crossfit.WIDTHS:
+        for ridge in crossfit.RIDGES:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(crossfit, "WIDTHS", (width,))
+                patch.setattr(crossfit, "RIDGES", (ridge,))
+                assert cross_fit(dataset(inputs, targets)).cosine <= best.cosine + 1e-5
+
+
+def test_fewer_landmarks_than_pairs_come_near():
+    inputs, targets = pairs(600)
+    exact = cross_fit(dataset(inputs, targets))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossfit, "LANDMARKS", 150)
+        near = cross_fit(dataset(inputs, targets))
+    assert near.cosine == pytest.approx(exact.cosine, abs=0.01)
+
+
+def test_repeated_inputs_and_chunks_do_no_harm(monkeypatch):
+    inputs, targets = pairs()
+    inputs, targets = inputs.repeat(2, 1), targets.repeat(2, 1)
+    whole = cross_fit(dataset(inputs, targets))
+    monkeypatch.setattr(crossfit, "_CHUNK", 7)
+    assert torch.isfinite(whole.expected).all()
+    torch.testing.assert_close(cross_fit(dataset(inputs, targets)).expected, whole.expected, atol=2e-3, rtol=0)
+
+
+def test_the_same_seed_gives_the_same_bits_and_draws_no_other_number():
+    data = dataset(*pairs())
+    before = torch.get_rng_state()
+    first, second = cross_fit(data, seed=3), cross_fit(data, seed=3)
+    assert torch.equal(first.expected, second.expected)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(cross_fit(data, seed=4).expected, first.expected)
+
+
+def test_too_few_pairs_are_refused():
+    inputs, targets = pairs(4)
+    with pytest.raises(InputError, match="need 5 pairs at least; got 4"):
+        cross_fit(dataset(inputs, targets))
