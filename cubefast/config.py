@@ -60,7 +60,7 @@ class LossConfig(Section):
     cosine: float = Field(1.0, ge=0, description="1 - cosine to the target")
     mse: float = Field(0.0, ge=0, description="squared distance to the target")
     l1: float = Field(0.0, ge=0, description="absolute distance to the target, by the root of the dimension")
-    contrast: float = Field(1.0, ge=0, description="InfoNCE: nearer to the own target than to others")
+    contrast: float = Field(0.4, ge=0, description="InfoNCE: nearer to the own target than to others")
     triplet: float = Field(0.0, ge=0, description="the hardest other target at least a margin further away")
     relational: float = Field(0.0, ge=0, description="similarities within a batch as among the targets")
     preservation: float = Field(0.0, ge=0, description="similarities within a batch as among the inputs")
@@ -95,10 +95,10 @@ class CurriculumConfig(Section):
 class OptimizationConfig(Section):
     """How it is learnt: the key ``training``."""
 
-    epochs: int = Field(12, ge=1, description="passes over the training pairs at most")
-    batch_size: int = Field(32, ge=1, description="pairs per batch")
+    epochs: int = Field(14, ge=1, description="passes over the training pairs at most")
+    batch_size: int = Field(64, ge=1, description="pairs per batch")
     accumulate: int = Field(1, ge=1, description="batches per step of the optimizer")
-    lr: float = Field(4e-3, gt=0, description="AdamW's learning rate at the start")
+    lr: float = Field(8e-3, gt=0, description="AdamW's learning rate at the start")
     weight_decay: float = Field(0.1, ge=0, description="AdamW's, on matrices only")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     input_noise: float = Field(0.0, ge=0, description="Gaussian noise on the inputs of question -> answer pairs")

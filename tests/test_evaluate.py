@@ -7,7 +7,14 @@ import sys
 
 import pytest
 
-SMALL = ["encoder=hashing:24", "core.state_size=4", "core.hidden_size=8", "core.steps=3", "training.epochs=1"]
+SMALL = [
+    "encoder=hashing:24",
+    "training.losses.crossfit=0",
+    "core.state_size=4",
+    "core.hidden_size=8",
+    "core.steps=3",
+    "training.epochs=1",
+]
 
 
 def command(*arguments, cwd):

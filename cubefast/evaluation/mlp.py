@@ -1,4 +1,4 @@
-"""The residual MLP: what a plain network of as many parameters learns from the same pairs with the same loss."""
+"""The residual MLP: what a plain network of as many parameters learns from the same pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .metrics import cosine
 RATES = (3e-4, 1e-3, 3e-3)
 
 _EPOCHS, _PATIENCE, _WARMUP = 20, 5, 0.05
-_BATCH = 64  # as the core's, and so are weight decay, clip, contrast and temperature
+_BATCH = 64
 _WEIGHT_DECAY, _CLIP = 0.01, 1.0
 _CONTRAST, _TEMPERATURE = 0.1, 0.05
 
@@ -29,10 +29,11 @@ def residual_mlp(train: Pairs, validation: EmbeddingPairs, parameters: int, *, s
     """x + W2 gelu(W1 x + b1) + b2, as wide as ``parameters`` allow. W2 and b2 start at zero: it starts as the identity,
     as a core does.
 
-    Trained on what a core is trained on by default: 1 - cosine plus 0.1 InfoNCE (temperature 0.05; the negatives are
-    the batch's other targets, less those that are the same answer), AdamW with weight decay on matrices only, batch 64,
-    clip 1. With each of RATES, up to 20 epochs of a warm-up and half a cosine, fewer where 5 bring no progress; the
-    rate and the epoch with the best mean cosine on validation are kept.
+    Trained as such a network usually is: 1 - cosine plus 0.1 InfoNCE (temperature 0.05; the negatives are the batch's
+    other targets, less those that are the same answer), AdamW with weight decay 0.01 on matrices only, batch 64, clip
+    1. What a core has beyond that by default, cross-fitted targets and averaged weights, is of the core's training.
+    With each of RATES, up to 20 epochs of a warm-up and half a cosine, fewer where 5 bring no progress; the rate and
+    the epoch with the best mean cosine on validation are kept.
 
     Args:
         train: pairs, also more than fit in memory. Noise is drawn anew in every epoch.

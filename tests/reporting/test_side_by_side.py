@@ -56,7 +56,7 @@ def test_a_better_run_is_told_with_its_settings(folder, copy):
     text = to_text(compare_runs([str(folder), str(copy)]))
     assert re.search(r"\+0\.0100  \+0\.0100 to \+0\.0100 +better", text), text
     line = next(line for line in text.splitlines() if "training.lr" in line)
-    assert line.split() == ["training.lr", "0.001", "0.5"]
+    assert line.split() == ["training.lr", "0.008", "0.5"]
 
 
 def test_other_pairs_are_refused(folder, copy):

@@ -76,7 +76,7 @@ def test_two_processes_train_as_one_does(tmp_path, options):
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_ends_all_and_the_run_can_be_resumed(tmp_path, rank):
-    options = ["name=r", "training.epochs=2000", "training.early_stopping=null"]
+    options = ["name=r", "training.epochs=2000", "training.schedule=plateau", "training.early_stopping=null"]
     process = subprocess.Popen(
         command(2, *options), cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

@@ -107,10 +107,11 @@ def test_stopped_and_resumed_is_the_same_as_never_stopped(folder, variant, mode)
 
 def test_a_finished_plateau_run_may_go_on_for_more_epochs(folder):
     data = (pairs(60, 0), pairs(20, 1))
-    long = trainer(folder("a"), epochs=4).fit(*data)
+    plateau = {"schedule": "plateau"}
+    long = trainer(folder("a"), epochs=4, **plateau).fit(*data)
     run = folder("b")
-    trainer(run, epochs=2).fit(*data)
-    assert same(weights(trainer(run, epochs=4).fit(*data, resume=True).core), weights(long.core))
+    trainer(run, epochs=2, **plateau).fit(*data)
+    assert same(weights(trainer(run, epochs=4, **plateau).fit(*data, resume=True).core), weights(long.core))
 
 
 def test_a_checkpoint_of_something_else_is_refused_in_words(folder):
@@ -118,9 +119,9 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(folder):
     run = folder("a")
     with pytest.raises(ArtifactError, match="has no checkpoint: it stopped before its first epoch ended"):
         trainer(run).fit(*data, resume=True)
-    trainer(run, epochs=1).fit(*data)
+    trainer(run, epochs=2).fit(*data)
     told = (
-        r"epoch-0001 was made with training.lr=0.01, not 0.5; training.clip=1.0, not 2.0. Set that back, or train anew"
+        r"epoch-0002 was made with training.lr=0.01, not 0.5; training.clip=1.0, not 2.0. Set that back, or train anew"
     )
     with pytest.raises(ArtifactError, match=told):
         trainer(run, epochs=2, lr=0.5, clip=2, keep=9).fit(*data, resume=True)
@@ -128,9 +129,9 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(folder):
         trainer(run, epochs=2).fit(pairs(50, 0), data[1], resume=True)
     with pytest.raises(InputError, match="nothing to resume without a run's folder"):
         trainer(None).fit(*data, resume=True)
-    state = run.checkpoints / "epoch-0001" / "state.safetensors"
+    state = run.checkpoints / "epoch-0002" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(ArtifactError, match=r"the checkpoint .*epoch-0001 cannot be read: .* Delete it to go on from"):
+    with pytest.raises(ArtifactError, match=r"the checkpoint .*epoch-0002 cannot be read: .* Delete it to go on from"):
         trainer(run, epochs=2).fit(*data, resume=True)
     state.with_name("state.json").write_text('{"checkpoint_version": 99}')
     with pytest.raises(ArtifactError, match="cannot be read"):

@@ -14,7 +14,14 @@ import pytest
 
 from cubefast import TrainingConfig
 
-SMALL = ["encoder=hashing:32", "core.state_size=4", "core.hidden_size=8", "core.steps=2", "training.epochs=2"]
+SMALL = [
+    "encoder=hashing:32",
+    "training.losses.crossfit=0",
+    "core.state_size=4",
+    "core.hidden_size=8",
+    "core.steps=2",
+    "training.epochs=2",
+]
 DATA = ["data=squares.jsonl", *SMALL]
 SPACE = "training.lr: {low: 1e-3, high: 1e-1, log: true}\ncore.steps: [2, 3]\n"
 
@@ -143,7 +150,7 @@ def test_a_study_of_another_config_is_refused(finished):
     folder, _ = finished
     done = tune("--study", "runs/tune", "training.epochs=3", "training.lr=0.5", cwd=folder)
     assert done.returncode == 2
-    assert "training.epochs: was 2, and now is 3\ntraining.lr: was 0.001, and now is 0.5\n" in done.stderr
+    assert "training.epochs: was 2, and now is 3\ntraining.lr: was 0.008, and now is 0.5\n" in done.stderr
     done = tune("--study", "runs/tune", "--config", "quick", cwd=folder)
     assert done.returncode == 2
     assert "encoder: was hashing:32, and now is static\n" in done.stderr

@@ -10,6 +10,7 @@ import pytest
 from cubefast import HashingEncoder, TrainingConfig, create_dialogue_dataset
 from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.comparison import Comparison
+from cubefast.training.progress import Silent
 from cubefast.tuning.folder import StudyFolder
 from cubefast.tuning.space import SearchSpace
 from cubefast.tuning.study import open_study
@@ -101,8 +102,9 @@ def test_a_clearly_bad_trial_is_pruned_and_no_other(begin):
 
 def test_what_diverges_or_does_not_fit_is_recorded_and_the_study_goes_on(begin):
     space = {"training.lr": RATES, "core.shape": [None, [2, 2, 2]], "training.losses.cosine": [0, 1]}
-    space["training.losses.contrast"] = [0.0, 0.1]
+    space |= {"training.losses.contrast": [0.0, 0.1], "training.losses.crossfit": [0.0]}
     fine = {"core__shape": None, "training__losses__cosine": 1.0, "training__losses__contrast": 0.1}
+    fine["training__losses__crossfit"] = 0.0
     with begin(space=space) as study:
         study.run(1)
         wish(study, **fine, training__lr=1e30)
@@ -151,18 +153,9 @@ def test_it_goes_on_to_n_in_all_and_draws_anew(begin):
 
 
 def test_ctrl_c_loses_the_trial_under_way_alone(begin):
-    class Interrupt:
-        def start(self, *arguments):
-            pass
-
-        def step(self, loss):
-            pass
-
+    class Interrupt(Silent):
         def epoch(self, record, best_epoch):
             raise KeyboardInterrupt
-
-        def end(self):
-            pass
 
     with begin() as study:
         with pytest.raises(KeyboardInterrupt):
