@@ -89,7 +89,7 @@ def test_what_other_pairs_let_expect_is_followed_and_recorded(tmp_path):
     told, *others = [json.loads(line) for line in (tmp_path / "r1" / "metrics.jsonl").read_text().splitlines()]
     assert {"event": "crossfit", "epoch": 0, "step": 0}.items() <= told.items()
     assert 0.5 < told["cosine"] < 1
-    assert {line["event"] for line in others} == {"epoch"}
+    assert {line["event"] for line in others} == {"steps", "epoch"}
     assert "crossfit" not in (tmp_path / "r0" / "metrics.jsonl").read_text()
 
 

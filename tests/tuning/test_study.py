@@ -102,7 +102,7 @@ def test_a_clearly_bad_trial_is_pruned_and_no_other(begin):
 
 def test_what_diverges_or_does_not_fit_is_recorded_and_the_study_goes_on(begin):
     space = {"training.lr": RATES, "core.shape": [None, [2, 2, 2]], "training.losses.cosine": [0, 1]}
-    space |= {"training.losses.contrast": [0.0, 0.1], "training.losses.crossfit": [0.0]}
+    space |= {"training.losses.contrast": [0.0, 0.1], "training.losses.crossfit": [0.0, 0.1]}
     fine = {"core__shape": None, "training__losses__cosine": 1.0, "training__losses__contrast": 0.1}
     fine["training__losses__crossfit"] = 0.0
     with begin(space=space) as study:
