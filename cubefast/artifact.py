@@ -24,7 +24,7 @@ from .errors import ArtifactError, InputError
 from .files import write_atomically, write_json
 
 FORMAT_VERSION = 3
-"""Version 1 had no sum."""
+"""Version 1 had no sum, version 2 tables of a gain and a bias per cell."""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 

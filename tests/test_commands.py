@@ -14,20 +14,9 @@ from safetensors import safe_open
 
 from cubefast.config import named_configs
 
+from .programs import command
+
 SMALL = ["encoder=hashing:32", "core.state_size=4", "core.hidden_size=8", "core.steps=4", "training.epochs=2"]
-
-
-def command(*arguments: str, cwd, **keywords) -> subprocess.CompletedProcess[str]:
-    """`python -m cubefast.ARGUMENTS` in ``cwd``, which is not the source folder."""
-    module, *rest = arguments
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", f"cubefast.{module}", *rest],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        **keywords,
-    )
 
 
 @pytest.fixture(scope="module")

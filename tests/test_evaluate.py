@@ -1,11 +1,10 @@
 """The commands evaluate and compare as a user types them."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+
+from .programs import command
 
 SMALL = [
     "encoder=hashing:24",
@@ -15,18 +14,6 @@ SMALL = [
     "core.steps=3",
     "training.epochs=1",
 ]
-
-
-def command(*arguments, cwd):
-    module, *rest = arguments
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", f"cubefast.{module}", *rest],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env=os.environ,
-    )
 
 
 @pytest.fixture(scope="module")

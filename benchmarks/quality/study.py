@@ -2,7 +2,7 @@
 
     python benchmarks/quality/study.py STUDY [key=value ...] --into FOLDER
 
-STUDY is a section of studies.yaml: what all its rows have in common, and what each changes. The key=value name the data
+STUDY is a section of studies.yaml: its rows, and what each changes. The key=value name the data
 set and hold for every row. A row is a training like any other, `python -m cubefast.train` with the same key=values;
 what it came to is kept in FOLDER, so a study that was stopped goes on where it was. The table compares every row with
 the first, query by query on the validation pairs (tests are for the figures of a finished default); intervals are 95%,
@@ -13,25 +13,24 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 import json
 import shlex
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
 from cubefast.config import TrainingConfig
-from cubefast.evaluation.metrics import cosine, different, mean_reciprocal_rank, recall_at, retrieval_ranks
+from cubefast.evaluation.embedding_metrics import EmbeddingMetrics
 from cubefast.evaluation.verdict import paired_bootstrap
-from cubefast.files import write_atomically
+from cubefast.files import write_json
 from cubefast.training.reading import open_data, split_data
 from cubefast.training.trainer import CubeTrainer, predict
 
 HERE = Path(__file__).parent
+COMPARED = ("cosine", "mrr")
 
 
 def rows_of(study: str) -> list[tuple[str, list[str]]]:
@@ -40,7 +39,7 @@ def rows_of(study: str) -> list[tuple[str, list[str]]]:
     rows = []
     for name, changes in told["rows"].items():
         for seed in told.get("seeds", [0]):
-            rows.append((name, [*told.get("common", []), *(changes or []), f"seed={seed}"]))
+            rows.append((name, [*(changes or []), f"seed={seed}"]))
     return rows
 
 
@@ -61,20 +60,13 @@ def measure(settings: list[str]) -> dict[str, Any]:
     for name, part in {"validation": parts.validation, **parts.tests}.items():
         pairs = part.pairs()
         predicted = predict(result.core, pairs.inputs)
-        pool, right = different(pairs.targets, pairs.target_ids)
-        ranks = retrieval_ranks(predicted, pool, right)
-        cosines = cosine(predicted, pairs.targets)
-        found[name] = {
-            "cosine": float(cosines.mean()),
-            "recall_at_1": recall_at(ranks, 1),
-            "mrr": mean_reciprocal_rank(ranks),
-        }
+        metrics = EmbeddingMetrics.of(
+            predicted, pairs.targets, pairs.target_ids, groups=groups if name == "validation" else None
+        )
+        found[name] = {"cosine": metrics.cosine, "recall_at_1": metrics.recall_at_1, "mrr": metrics.mrr}
         if name == "validation":
-            found["queries"] = {
-                "cosine": cosines.tolist(),
-                "mrr": (1 / ranks.double()).tolist(),
-                "groups": np.unique(groups, return_inverse=True)[1].tolist(),
-            }
+            found["queries"] = {metric: metrics.values(metric).tolist() for metric in COMPARED}
+            found["queries"]["groups"] = metrics.groups.tolist()
     return found
 
 
@@ -92,7 +84,7 @@ def table(study: str, data: list[str], folder: Path) -> str:
         found = json.loads(path.read_text())
         first = first or found
         cells = [name, f"{found['parameters']:,}", str(found["epochs"]), f"{found['seconds'] / 60:.1f}"]
-        for metric in ("cosine", "mrr"):
+        for metric in COMPARED:
             cells += [f"{found['validation'][metric]:.4f}", _difference(found, first, metric)]
         cells.append(f"`{' '.join(settings)}`")
         lines.append(f"| {' | '.join(cells)} |")
@@ -126,9 +118,7 @@ def main() -> None:
         if path.exists():
             continue
         print(f"{name}: python -m cubefast.train {shlex.join(whole)}", flush=True)
-        text = io.StringIO()
-        json.dump({"name": name, "settings": settings, **measure(whole)}, text)
-        write_atomically(path, text.getvalue())
+        write_json(path, {"name": name, "settings": settings, **measure(whole)})
     print(table(arguments.study, arguments.data, arguments.into))
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..data.pairs import EmbeddingPairs, PairDataset
 from ..errors import InputError
+from ..threads import torch_threads
 from .baselines import Baseline, Pairs
 from .metrics import cosine
 
@@ -51,7 +50,7 @@ def residual_mlp(train: Pairs, validation: EmbeddingPairs, parameters: int, *, s
     order = torch.Generator().manual_seed(seed)
     steps = _EPOCHS * math.ceil(len(source) / _BATCH)
     fits = [_Fit(source.dim, hidden, rate, steps, seed) for rate in RATES]
-    with _one_thread():
+    with torch_threads(1):
         for epoch in range(1, _EPOCHS + 1):
             going = [fit for fit in fits if epoch - fit.best_epoch <= _PATIENCE]
             if not going:
@@ -125,17 +124,6 @@ class _Fit:
         if score > self.best_score:
             self.best_score, self.best_epoch = score, epoch
             self.best_weights = copy.deepcopy(self.model.state_dict())
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Matrices this small gain little from more threads, and where others use the cores too, lose much by them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _share_of_rate(step: int, steps: int) -> float:

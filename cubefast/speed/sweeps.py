@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from ..lattice.checks import ACTIVATIONS, UPDATES
 from ..lattice.topology import BOUNDARIES, NEIGHBORHOODS
+from ..threads import torch_threads
 from .measure import check, interleaved
 from .peers import PEERS
 from .targets import EAGER, KERNEL, rate
@@ -95,11 +97,10 @@ def time_sizes(say: Callable[[str], Any]) -> list[dict[str, Any]]:
         row["useful MFLOP per cell and step"] = per_cell_step / 1e6
         for count in sorted({1, threads}):
             say(f"scaling: {name}, {count} threads")
-            torch.set_num_threads(count)
-            timing = interleaved({"run": lambda run=run, tensors=tensors: run(tensors)}, 3)["run"]  # type: ignore[misc]
+            with torch_threads(count):
+                timing = interleaved({"run": partial(run, tensors)}, 3)["run"]
             nanoseconds = timing.seconds / workload.cell_steps * 1e9
             row[f"ns, {count} threads"] = nanoseconds
             row[f"GFLOP/s, {count} threads"] = per_cell_step / nanoseconds
-        torch.set_num_threads(threads)
         rows.append(row)
     return rows

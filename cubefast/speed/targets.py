@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..threads import torch_threads
 from .measure import SGEMM, SGEMM_FLOPS, Timing, interleaved, peak_memory_mb, time_peers
 from .peers import OURS, PEERS
 from .training import Training
@@ -71,14 +72,10 @@ def shape_targets(rounds: int, say: Callable[[str], Any]) -> list[Target]:
         tensors = workload.tensors()
         run = kernel.forward_backward(workload) if backward else kernel.forward(workload)
 
-        def timed() -> object:
-            torch.set_num_threads(count)
-            try:
+        def timed() -> None:
+            with torch_threads(count):
                 for _ in range(repeats):
                     run(tensors)
-                return None
-            finally:
-                torch.set_num_threads(threads)
 
         return timed
 

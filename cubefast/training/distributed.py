@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..core import CubicCore
 from ..errors import InputError
+from ..threads import torch_threads
 
 _PATIENCE = timedelta(days=1)  # one process may encode a data set while the others wait; a death is noticed at once
 
@@ -131,15 +132,10 @@ def joined(threads: int | None) -> Iterator[Processes]:
     Raises:
         LostProcessError: out of what is inside, when another process has ended.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    before = torch.get_num_threads()
+    count = _process_count()
     if count == 1:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        try:
+        with torch_threads(threads or torch.get_num_threads()):
             yield Processes()
-        finally:
-            torch.set_num_threads(before)
         return
     processes = Processes(
         int(os.environ["RANK"]), count, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
@@ -171,12 +167,17 @@ def leave(code: int) -> NoReturn:
     still holds a tensor when Python takes itself apart aborts the process, whose work was done and saved. So a process
     of several does not let Python take itself apart.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if _process_count() > 1:
         with contextlib.suppress(OSError, ValueError):  # whoever read them may have gone
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(code)
     raise SystemExit(code)
+
+
+def _process_count() -> int:
+    """Those that torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _cores() -> int:

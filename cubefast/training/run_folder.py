@@ -113,7 +113,7 @@ class RunFolder:
     def record(self, metrics: dict[str, Any]) -> None:
         """One line more of metrics.jsonl, out of this process when this returns.
 
-        ``metrics`` has ``event`` (epoch or steps), ``epoch`` and ``step``.
+        ``metrics`` has ``event`` (epoch, steps or crossfit), ``epoch`` and ``step``.
         """
         if self._metrics is None:
             self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")

@@ -5,6 +5,7 @@ import torch
 
 from cubefast.data.pairs import EmbeddingPairs, PairDataset
 from cubefast.errors import InputError
+from cubefast.threads import torch_threads
 from cubefast.training import crossfit
 from cubefast.training.crossfit import FOLDS, cross_fit
 
@@ -86,6 +87,17 @@ def test_the_same_seed_gives_the_same_bits_and_draws_no_other_number():
     assert torch.equal(first.expected, second.expected)
     assert torch.equal(torch.get_rng_state(), before)
     assert not torch.equal(cross_fit(data, seed=4).expected, first.expected)
+
+
+def test_the_number_of_threads_changes_no_bit():
+    """Linear algebra on several threads has other last bits than on one, and now and then than itself."""
+    data = dataset(*pairs(1000, 32))
+    found = []
+    for count in (1, 2):
+        with torch_threads(count):
+            found.append(cross_fit(data))
+            assert torch.get_num_threads() == count
+    assert torch.equal(found[0].expected, found[1].expected)
 
 
 def test_too_few_pairs_are_refused():

@@ -14,6 +14,8 @@ import pytest
 
 from cubefast import TrainingConfig
 
+from ..programs import command
+
 SMALL = [
     "encoder=hashing:32",
     "training.losses.crossfit=0",
@@ -27,8 +29,7 @@ SPACE = "training.lr: {low: 1e-3, high: 1e-1, log: true}\ncore.steps: [2, 3]\n"
 
 
 def tune(*arguments, cwd):
-    call = [sys.executable, "-W", "error", "-m", "cubefast.tune", *arguments]
-    return subprocess.run(call, cwd=cwd, capture_output=True, text=True, timeout=300)
+    return command("tune", *arguments, cwd=cwd)
 
 
 @contextmanager

@@ -1,0 +1,24 @@
+"""How many threads torch has while something runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Inside, torch has so many threads, and before and after what it had. Also a decorator.
+
+    One thread has two uses: small matrices gain little from more, and where others use the cores too, lose much by
+    them; and the linear algebra libraries under torch give other last bits with another number of threads, and in
+    about one process of forty with the same number.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
