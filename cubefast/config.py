@@ -98,8 +98,11 @@ class OptimizationConfig(Section):
     epochs: int = Field(14, ge=1, description="passes over the training pairs at most")
     batch_size: int = Field(64, ge=1, description="pairs per batch")
     accumulate: int = Field(1, ge=1, description="batches per step of the optimizer")
-    lr: float = Field(8e-3, gt=0, description="AdamW's learning rate at the start")
-    weight_decay: float = Field(0.1, ge=0, description="AdamW's, on matrices only")
+    optimizer: Literal["muon", "adamw"] = Field(
+        "muon", description="Muon for the shared matrices and AdamW for the rest | AdamW for all"
+    )
+    lr: float = Field(8e-3, gt=0, description="the learning rate at the start")
+    weight_decay: float = Field(0.1, ge=0, description="of the shared matrices, in parts of the learning rate")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     input_noise: float = Field(0.0, ge=0, description="Gaussian noise on the inputs of question -> answer pairs")
     state_noise: float = Field(0.0, ge=0, description="Gaussian noise that the states start with, in training only")

@@ -18,8 +18,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..config import OptimizationConfig, TrainingConfig
@@ -29,9 +29,9 @@ from ..data.vectors import chunks
 from ..errors import ArtifactError
 from ..files import flush_folder, write_atomically
 from .losses import Memory
+from .optimizer import PROGRESS_MARGIN, optimizer_of, scheduler_of
 
 CHECKPOINT_VERSION = 1
-PROGRESS_MARGIN = 1e-4  # of the validation metric; less is not progress
 FREE_SETTINGS = frozenset(  # dotted keys that change no weight
     ["name", "runs", "cache", "cache_limit_mb", "tensorboard"]
     + [f"training.{name}" for name in ("keep", "log_every", "workers", "threads")]
@@ -45,7 +45,7 @@ class TrainingState:
 
     Attributes:
         core: with the weights of the last step.
-        optimizer, scheduler: AdamW, and what sets its learning rate.
+        optimizer, scheduler: AdamW or Muon, and what sets its learning rate.
         averaged: the exponential moving average of the weights, or None.
         memory: targets of past batches.
         order: draws the order of the pairs.
@@ -74,12 +74,12 @@ class TrainingState:
     @classmethod
     def begin(cls, core: CubicCore, options: OptimizationConfig, steps: int, seed: int) -> TrainingState:
         """Before the first of ``steps`` steps of the optimizer."""
-        optimizer = AdamW(_decay_matrices_only(core, options.weight_decay), lr=options.lr, fused=True)
+        optimizer = optimizer_of(core, options)
         average = get_ema_multi_avg_fn(options.ema) if options.ema is not None else None
         return cls(
             core,
             optimizer,
-            _scheduler(optimizer, options, steps),
+            scheduler_of(optimizer, options, steps),
             AveragedModel(core, multi_avg_fn=average) if average is not None else None,
             Memory(options.losses.memory, core.dim),
             torch.Generator().manual_seed(seed),
@@ -224,33 +224,6 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def newest_checkpoint(checkpoints: Path) -> Path | None:
     """The last one that was finished; None where there is none."""
     return max(checkpoints.glob("epoch-*"), default=None)
-
-
-def _scheduler(optimizer: Optimizer, options: OptimizationConfig, steps: int) -> ReduceLROnPlateau | LRScheduler:
-    if options.schedule == "plateau":
-        return ReduceLROnPlateau(optimizer, "max", 0.5, options.plateau, PROGRESS_MARGIN, "abs", min_lr=options.lr / 64)
-    if options.schedule == "one_cycle":
-        return OneCycleLR(optimizer, options.lr, total_steps=steps + 1, pct_start=max(options.warmup, 0.01))
-    warm = round(options.warmup * steps)
-
-    def factor(step: int) -> float:
-        """Linear warm-up, then half a cosine down to 0."""
-        if step < warm:
-            return (step + 1) / warm
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
-def _decay_matrices_only(core: CubicCore, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for the shared matrices; none for biases, gains, codes and readouts."""
-    named = dict(core.named_parameters())
-    matrices = [p for name, p in named.items() if name.split(".")[-1].startswith("w_")]
-    others = [p for name, p in named.items() if not name.split(".")[-1].startswith("w_")]
-    return [
-        {"params": matrices, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
 
 
 def _copy_of_weights(core: CubicCore) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ import torch
 from cubefast import CubeTrainer, CubicCore, EmbeddingPairs
 from cubefast.data.pairs import PairDataset
 from cubefast.errors import InputError
-from cubefast.training import state as state_module
 from cubefast.training.crossfit import cross_fit
 from cubefast.training.progress import Silent
 from cubefast.training.run_folder import RunFolder
@@ -75,7 +74,7 @@ def test_what_other_pairs_let_expect_is_followed_and_recorded(tmp_path):
     """The targets have noise of their own, which nothing can expect."""
     train, validation = pairs(400, 0), pairs(100, 1)
     noise = torch.randn(400, 24, generator=torch.Generator().manual_seed(2))
-    noisy = EmbeddingPairs.of(train.inputs, train.targets + 0.2 * noise)
+    noisy = EmbeddingPairs.of(train.inputs, train.targets + 0.6 * noise)
     expected = cross_fit(PairDataset.from_pairs(noisy)).expected.float()
     near = {}
     for crossfit in (0, 1):
@@ -85,7 +84,7 @@ def test_what_other_pairs_let_expect_is_followed_and_recorded(tmp_path):
         run.close()
         with torch.no_grad():
             near[crossfit] = float(torch.cosine_similarity(core(noisy.inputs), expected).mean())
-    assert near[1] > near[0] + 0.001
+    assert near[1] > near[0] + 0.003
     told, *others = [json.loads(line) for line in (tmp_path / "r1" / "metrics.jsonl").read_text().splitlines()]
     assert {"event": "crossfit", "epoch": 0, "step": 0}.items() <= told.items()
     assert 0.5 < told["cosine"] < 1
@@ -210,20 +209,6 @@ def test_ctrl_c_after_an_epoch_returns_what_there_is():
 
     with pytest.raises(KeyboardInterrupt):
         CubeTrainer(config(), progress=VeryImpatient()).fit(pairs(100, 0), pairs(50, 1))
-
-
-def test_only_shared_matrices_are_decayed():
-    core = CubeTrainer(SMALL).build_core(24)
-    decayed, free = state_module._decay_matrices_only(core, 0.1)
-    names = {id(p): name for name, p in core.named_parameters()}
-    assert {names[id(p)] for p in decayed["params"]} == {
-        "w_input",
-        "w_gain",
-        "lattice.w_perceive",
-        "lattice.w_update",
-    }
-    assert len(decayed["params"]) + len(free["params"]) == len(names)
-    assert free["weight_decay"] == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""What changes the weights: AdamW, or Muon for the shared matrices and AdamW for the rest; and its learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from ..config import OptimizationConfig
+from ..core import CubicCore
+
+PROGRESS_MARGIN = 1e-4  # of the validation metric; less is not progress
+
+_MOMENTUM = 0.95
+_UPDATE = 0.2  # root mean square of an update's numbers at rate 1, which is about AdamW's
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
+
+
+class Muon(AdamW):
+    """AdamW, but for its first group, the matrices: these follow Muon.
+
+    The momentum M of a matrix' gradient (Nesterov's) is replaced by the nearest orthogonal matrix: with the singular
+    value decomposition M = U S V', by about U V', so that directions with small gradients are followed as far as those
+    with large ones. Times 0.2 sqrt(the longer side) an update is as large as AdamW's, and takes the same learning
+    rates and weight decay. (Jordan et al. 2024; Liu et al. 2025 for the size.)
+
+    torch.optim.Muon does this in bfloat16, which would tell two processes from one; here it is float32.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Take one step with the gradients there are."""
+        whole = self.param_groups
+        self.param_groups = whole[1:]
+        try:
+            loss: float | None = super().step(closure)
+        finally:
+            self.param_groups = whole
+        matrices = whole[0]
+        for matrix in matrices["params"]:
+            if matrix.grad is None:
+                continue
+            state = self.state[matrix]
+            if not state:
+                state["step"] = torch.zeros(())  # AdamW looks for it when a state is loaded
+                state["momentum"] = torch.zeros_like(matrix)
+            momentum = state["momentum"].mul_(_MOMENTUM).add_(matrix.grad)
+            update = orthogonalized(matrix.grad + _MOMENTUM * momentum)
+            matrix.mul_(1 - matrices["lr"] * matrices["weight_decay"])
+            matrix.sub_(update, alpha=matrices["lr"] * _UPDATE * math.sqrt(max(matrix.shape)))
+        return loss
+
+
+def orthogonalized(matrix: Tensor) -> Tensor:
+    """About U V' of a matrix U S V' [m, n], by Newton-Schulz' iteration: its singular values are then 0.7 to 1.2, those
+    that were very small excepted. A matrix of zeros stays one.
+    """
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    found: Tensor = wide / (wide.norm() + 1e-7)
+    first, third, fifth = _NEWTON_SCHULZ
+    for _ in range(_ITERATIONS):
+        square = found @ found.T
+        found = first * found + (third * square + fifth * square @ square) @ found
+    return found if wide is matrix else found.T
+
+
+def optimizer_of(core: CubicCore, options: OptimizationConfig) -> AdamW:
+    """With weight decay for the shared matrices; none for biases, codes and readouts."""
+    matrices: list[Parameter] = []
+    others: list[Parameter] = []
+    for name, parameter in core.named_parameters():
+        (matrices if name.split(".")[-1].startswith("w_") else others).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": options.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    made = Muon if options.optimizer == "muon" else AdamW
+    return made(groups, lr=options.lr, fused=True)
+
+
+def scheduler_of(optimizer: AdamW, options: OptimizationConfig, steps: int) -> ReduceLROnPlateau | LRScheduler:
+    """What sets the learning rate in a training of ``steps`` steps."""
+    if options.schedule == "plateau":
+        return ReduceLROnPlateau(optimizer, "max", 0.5, options.plateau, PROGRESS_MARGIN, "abs", min_lr=options.lr / 64)
+    if options.schedule == "one_cycle":
+        return OneCycleLR(optimizer, options.lr, total_steps=steps + 1, pct_start=max(options.warmup, 0.01))
+    warm = round(options.warmup * steps)
+
+    def factor(step: int) -> float:
+        """Linear warm-up, then half a cosine down to 0."""
+        if step < warm:
+            return (step + 1) / warm
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))
+
+    return LambdaLR(optimizer, factor)
