@@ -23,9 +23,9 @@ class CoreConfig(Section):
         None, description="cells along x, y, z; null: the most cubic box for the embedding"
     )
     state_size: int = Field(16, ge=1, description="numbers of state per cell")
-    hidden_size: int = Field(96, ge=1, description="hidden numbers per cell")
-    steps: int = Field(12, ge=1, description="steps of one rollout")
-    code_size: int = Field(32, ge=0, description="learnt numbers that tell a cell which one it is")
+    hidden_size: int = Field(128, ge=1, description="hidden numbers per cell")
+    steps: int = Field(16, ge=1, description="steps of one rollout")
+    code_size: int = Field(64, ge=0, description="learnt numbers that tell a cell which one it is")
     placement: Literal["principal", "order"] = Field(
         "principal", description="lay the embedding by its principal axes, or as it comes"
     )
@@ -113,7 +113,7 @@ class OptimizationConfig(Section):
         "cosine", description="halve the rate without progress | warm up, then half a cosine | one cycle"
     )
     plateau: int = Field(3, ge=1, description="epochs without progress until the rate is halved (plateau)")
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises (the others)")
+    warmup: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the rate rises (cosine, one_cycle)")
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         0.98, description="decay per step of an average of the weights, which is what is kept; null: none"
     )

@@ -140,7 +140,7 @@ def load_file_without_sum(data, tmp_path):
         ({"io": "edges"}, "does not hold a core: io must be one of volume, faces"),
         ({"steps": -1}, "does not hold a core: steps must be"),
         ({"neighborhood": "moore"}, "(?s)does not hold a core: .*w_perceive"),
-        ({"hidden_size": 9}, r"does not fit config.json: it has w_gain \[8, 32\], not \[9, 32\]"),
+        ({"hidden_size": 9}, r"does not fit config.json: it has w_gain \[8, 64\], not \[9, 64\]"),
         ({"shape": "444"}, "does not describe a core"),
         ({"shape": None}, "does not describe a core"),
         ({"dim": "32"}, "does not describe a core"),
