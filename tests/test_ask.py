@@ -1,5 +1,6 @@
 """`python -m cubefast.ask` as a user types it: once, in a chat, and with JSON lines."""
 
+import contextlib
 import json
 import os
 import pty
@@ -158,8 +159,13 @@ def test_without_a_question_on_a_terminal_a_chat_begins(runs):
 def test_ctrl_c_ends_a_chat_with_130(runs):
     with Terminal("plain", cwd=runs) as terminal:
         terminal.read_until(b"> ")
-        terminal.job.send_signal(signal.SIGINT)
-        assert terminal.job.wait(60) == 130
+        # Python loses a signal that comes between its prompt and its wait for a key; then a person presses again.
+        for _ in range(6):
+            terminal.job.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                terminal.job.wait(10)
+                break
+        assert terminal.job.returncode == 130
 
 
 def test_json_lines_are_answered_in_order(runs):
