@@ -4,6 +4,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Settings of a training of seconds.
+SMALL = [
+    "encoder=hashing:32",
+    "training.losses.crossfit=0",
+    "core.state_size=4",
+    "core.hidden_size=8",
+    "core.steps=4",
+    "training.epochs=1",
+]
+
 
 def command(program: str, *arguments: str, cwd: Path, **keywords) -> subprocess.CompletedProcess[str]:
     """``python -m cubefast.PROGRAM ARGUMENTS`` in ``cwd``, which is not the source folder. A warning ends it."""

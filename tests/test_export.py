@@ -18,16 +18,8 @@ from cubefast.integrations.public_config import base_models, without_places
 from cubefast.pipeline import Pipeline
 from cubefast.training.trainer import as_baseline
 
+from .programs import SMALL
 from .runs import make_run
-
-SMALL = [
-    "encoder=hashing:32",
-    "training.losses.crossfit=0",
-    "core.state_size=4",
-    "core.hidden_size=8",
-    "core.steps=4",
-    "training.epochs=1",
-]
 
 
 def python(*arguments, cwd):

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from .programs import SMALL
+
 FACTS = """
 import json, cubefast
 from cubefast.lattice import backends
@@ -88,16 +90,6 @@ def install(python: Path, *what: object, **environment: str) -> None:
 
 def facts(python: Path, cwd: Path) -> dict:
     return json.loads(run(python, "-c", FACTS, cwd=cwd))
-
-
-SMALL = [
-    "encoder=hashing:32",
-    "training.losses.crossfit=0",
-    "core.state_size=4",
-    "core.hidden_size=8",
-    "core.steps=4",
-    "training.epochs=1",
-]
 
 
 def test_the_source_distribution_installs_and_runs_compiled_from_the_root_and_elsewhere(
