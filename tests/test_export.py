@@ -18,14 +18,8 @@ from cubefast.integrations.public_config import base_models, without_places
 from cubefast.pipeline import Pipeline
 from cubefast.training.trainer import as_baseline
 
-from .programs import SMALL
+from .programs import SMALL, command
 from .runs import make_run
-
-
-def python(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-W", "error", *arguments], cwd=cwd, capture_output=True, text=True, timeout=300
-    )
 
 
 def front_matter(card):
@@ -40,11 +34,9 @@ def example(card):
 def exported(tmp_path_factory):
     """Where a run was trained and exported by the commands, and what was printed."""
     folder = tmp_path_factory.mktemp("exported")
-    trained = python("-m", "cubefast.train", "name=small", *SMALL, cwd=folder)
+    trained = command("train", "name=small", *SMALL, cwd=folder)
     assert trained.returncode == 0, trained.stderr
-    done = python(
-        "-m", "cubefast.export", "runs/small", "public", "--torch", "plain", "--license", "apache-2.0", cwd=folder
-    )
+    done = command("export", "runs/small", "public", "--torch", "plain", "--license", "apache-2.0", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -98,7 +90,13 @@ def test_the_hub_reads_the_front_matter(exported):
 
 def test_the_example_of_the_card_runs(exported):
     code = example((exported[0] / "public" / "README.md").read_text())
-    done = python("-c", code, cwd=exported[0] / "public")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=exported[0] / "public",
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in ("Ten minutes in boiling water make it hard.", "The air scatters blue light most.")
 
@@ -120,7 +118,7 @@ def test_a_folder_in_use_and_a_run_that_is_none_end_with_code_2(exported):
         (("runs/none", "other"), "no run at runs/none"),
         (("runs/small", "public/README.md/x"), "public/README.md/x cannot be made: "),
     ]:
-        done = python("-m", "cubefast.export", *arguments, cwd=folder)
+        done = command("export", *arguments, cwd=folder)
         assert done.returncode == 2
         assert message in done.stderr
     assert not list(folder.glob("*other*"))
@@ -128,7 +126,7 @@ def test_a_folder_in_use_and_a_run_that_is_none_end_with_code_2(exported):
 
 def test_the_card_of_an_evaluated_run_has_its_verdict_and_limits_and_still_no_text(exported):
     folder = exported[0]
-    done = python("-m", "cubefast.evaluate", "runs/small", cwd=folder)
+    done = command("evaluate", "runs/small", cwd=folder)
     assert done.returncode == 0, done.stderr
     report = json.loads((folder / "runs" / "small" / "report.json").read_text())
     write_model_folder(folder / "runs" / "small", folder / "evaluated")
