@@ -23,8 +23,8 @@ from ._version import __version__
 from .errors import ArtifactError, InputError
 from .files import write_atomically, write_json
 
-FORMAT_VERSION = 3
-"""Version 1 had no sum, version 2 tables of a gain and a bias per cell."""
+FORMAT_VERSION = 4
+"""Version 1 had no sum, version 2 tables of a gain and a bias per cell, version 3 no phases."""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -107,8 +107,10 @@ def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], folder
         stated = {
             "codes": [cells, config["code_size"]],
             "w_gain": [config["hidden_size"], config["code_size"]],
-            "lattice.w_update": [config["state_size"], config["hidden_size"]],
         }
+        phases = max(1, min(config["phases"], config["steps"] // 2, len(shapes)))  # one tensor each at least
+        for phase in range(phases):
+            stated[f"lattice.phases.{phase}.w_update"] = [config["state_size"], config["hidden_size"]]
         if config["placement"] == "principal":
             stated[_ROTATION] = [config["dim"]] * 2
         fits_in = 1 <= config["dim"] <= cells

@@ -23,9 +23,15 @@ class CoreConfig(Section):
         None, description="cells along x, y, z; null: the most cubic box for the embedding"
     )
     state_size: int = Field(16, ge=1, description="numbers of state per cell")
-    hidden_size: int = Field(128, ge=1, description="hidden numbers per cell")
+    hidden_size: int = Field(64, ge=1, description="hidden numbers per cell")
     steps: int = Field(16, ge=1, description="steps of one rollout")
-    code_size: int = Field(64, ge=0, description="learnt numbers that tell a cell which one it is")
+    code_size: int = Field(32, ge=0, description="learnt numbers that tell a cell which one it is")
+    phases: int = Field(
+        6, ge=1, description="parts of the rollout with cell weights of their own; at most one for two steps"
+    )
+    dilations: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = Field(
+        (1, 2), description="how many cells away the neighbors are, phase by phase in turn"
+    )
     placement: Literal["principal", "order"] = Field(
         "principal", description="lay the embedding by its principal axes, or as it comes"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .artifact import read_artifact, write_artifact
 from .data.reshaper import EmbeddingReshaper
 from .errors import ArtifactError, InputError
-from .lattice import Lattice3D
+from .lattice import PhasedLattice
 from .lattice.checks import check_choice, check_count
 
 IOS = ("volume", "faces")
@@ -45,10 +45,13 @@ class CubicCore(nn.Module):
             ``core.reshaper.fit(training embeddings)`` before the first forward.
         io: ``"volume"``: every cell hears and answers one number. ``"faces"``: the embedding enters at the front face
             (X*Y cells, D/(X*Y) numbers each) and is read at the back face, so what is read has travelled through the
-            volume; the steps must be at least the depth Z.
+            volume; there must be steps enough for that, at least the depth Z where no neighbors are further away.
         residual: whether what is read is added to the input. False trains a core that must carry everything itself
             (with ``io="faces"``: all through the volume); it is then not the identity at the start.
         code_size: learnt numbers per cell.
+        phases: the steps are divided into so many, each with cell weights of its own; fewer with less than two steps
+            for each.
+        dilations: how many cells away the neighbors are, phase by phase in turn.
         boundary: what stands beyond the edge, see :class:`Topology`. None: ``"periodic"``; with ``io="faces"``, whose
             faces must not hear each other directly, ``"walls"``.
         neighborhood, activation, update, checkpoint_every: see :func:`cubefast.lattice_rollout`.
@@ -61,13 +64,15 @@ class CubicCore(nn.Module):
         dim: int = 768,
         shape: tuple[int, int, int] | None = None,
         state_size: int = 16,
-        hidden_size: int = 128,
+        hidden_size: int = 64,
         steps: int = 16,
         placement: str = "order",
         io: str = "volume",
         *,
         residual: bool = True,
-        code_size: int = 64,
+        code_size: int = 32,
+        phases: int = 6,
+        dilations: Sequence[int] = (1, 2),
         neighborhood: str = "von_neumann",
         boundary: str | None = None,
         activation: str = "tanh",
@@ -90,6 +95,8 @@ class CubicCore(nn.Module):
             "io": io,
             "residual": residual,
             "code_size": code_size,
+            "phases": phases,
+            "dilations": list(dilations),
             "neighborhood": neighborhood,
             "boundary": boundary,
             "activation": activation,
@@ -105,17 +112,15 @@ class CubicCore(nn.Module):
                 raise ValueError(f'io="faces" needs dim divisible by the X*Y = {x * y} cells of a face; got {dim}')
             if boundary == "periodic":
                 raise ValueError('io="faces" needs an edge: with boundary="periodic" the back face hears the front one')
-            if steps < z:
-                raise ValueError(
-                    f'io="faces" needs steps >= the depth of {z} cells, or nothing reaches the back face; got {steps}'
-                )
         cells = self.reshaper.cells
         numbers = 1 if io == "volume" else dim // (x * y)  # heard and answered by one cell
-        self.lattice = Lattice3D(
+        self.lattice = PhasedLattice(
             self.reshaper.shape,
             state_size,
             hidden_size,
             steps,
+            phases=phases,
+            dilations=dilations,
             neighborhood=neighborhood,
             boundary=boundary,
             activation=activation,
@@ -123,6 +128,11 @@ class CubicCore(nn.Module):
             bias=False,
             checkpoint_every=checkpoint_every,
         )
+        if io == "faces" and not _reaches_the_back(self.lattice, z):
+            raise ValueError(
+                f'io="faces" needs more steps: after {steps}, with dilations {list(dilations)}, nothing has reached '
+                f"the back face through {z} cells"
+            )
         self.w_input = nn.Parameter(torch.empty(hidden_size, numbers + code_size))
         self.b_input = nn.Parameter(torch.zeros(hidden_size))
         self.codes = nn.Parameter(torch.empty(cells, code_size))
@@ -262,6 +272,16 @@ class CubicCore(nn.Module):
     def load(cls, folder: str) -> CubicCore:
         """What sentence-transformers calls to load a module: :meth:`from_pretrained`."""
         return cls.from_pretrained(folder)
+
+
+def _reaches_the_back(lattice: PhasedLattice, depth: int) -> bool:
+    """Whether what the cells at z = 0 hear has come to those at z = depth - 1 after all steps."""
+    reached: set[int] = set()
+    for phase in lattice.phases:
+        hop = phase.topology.dilation
+        for _ in range(phase.steps):
+            reached |= {0} | {place + way for place in reached for way in (-hop, hop) if 0 <= place + way < depth}
+    return depth - 1 in reached
 
 
 def _sentence_of(features: Any) -> Tensor:

@@ -114,7 +114,7 @@ def _describe(core: CubicCore) -> str:
     x, y, z = core.reshaper.shape
     lattice = core.lattice
     return (
-        f"lattice {x}x{y}x{z}, {lattice.steps} steps, state {lattice.state_size}, "
+        f"lattice {x}x{y}x{z}, {lattice.steps} steps in {len(lattice.phases)} phases, state {lattice.state_size}, "
         f"hidden {lattice.hidden_size}; {core.parameter_count():,} parameters"
     )
 

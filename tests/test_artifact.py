@@ -89,7 +89,15 @@ def test_a_change_anywhere_in_a_file_is_refused(folder):
     CubicCore.from_pretrained(folder)
 
     other = {"steps": 5, "residual": False, "boundary": "walls", "activation": "relu", "update": "tanh"}
-    for name, value in {**other, "checkpoint_every": 2, "io": "faces", "dim": 31, "state_size": 5}.items():
+    for name, value in {
+        **other,
+        "checkpoint_every": 2,
+        "phases": 1,
+        "dilations": [3],
+        "io": "faces",
+        "dim": 31,
+        "state_size": 5,
+    }.items():
         config = (folder / "config.json").read_text()
         change(folder, **{name: value})
         refused(folder, "config.json")
@@ -119,7 +127,7 @@ def test_what_is_missing_cut_short_or_no_core_is_refused_in_words(folder, tmp_pa
         config.write_text(json.dumps({**good_config, "format_version": version}))
         refused(
             folder,
-            rf"is of format version {version}; this cubefast .* reads version 3. Use the cubefast that wrote it \(0",
+            rf"is of format version {version}; this cubefast .* reads version 4. Use the cubefast that wrote it \(0",
         )
     for text in ("", "{", "[]", "7", '{"format_version": 2}', "[" * 100_000, "\ud800"):
         config.write_text(text, errors="surrogatepass")
@@ -138,9 +146,10 @@ def load_file_without_sum(data, tmp_path):
     [
         ({"speed": 9}, "does not hold a core: .*speed"),
         ({"io": "edges"}, "does not hold a core: io must be one of volume, faces"),
+        ({"steps": 10**12, "phases": 10**11}, r"does not fit config.json: it has lattice.phases.\d+.w_update None"),
         ({"steps": -1}, "does not hold a core: steps must be"),
         ({"neighborhood": "moore"}, "(?s)does not hold a core: .*w_perceive"),
-        ({"hidden_size": 9}, r"does not fit config.json: it has w_gain \[8, 64\], not \[9, 64\]"),
+        ({"hidden_size": 9}, r"does not fit config.json: it has w_gain \[8, 32\], not \[9, 32\]"),
         ({"shape": "444"}, "does not describe a core"),
         ({"shape": None}, "does not describe a core"),
         ({"dim": "32"}, "does not describe a core"),

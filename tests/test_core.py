@@ -51,31 +51,35 @@ def test_the_lattice_is_in_the_path():
     core = shaken(principal())
     x = torch.randn(4, 32)
     whole = core(x)
-    core.lattice.steps = 0
+    for phase in core.lattice.phases:
+        phase.steps = 0
     assert torch.equal(core(x), x)
-    core.lattice.steps = 1
+    core.lattice.phases[0].steps = 1
     assert not torch.allclose(core(x), whole)
 
 
 def test_cells_hear_each_other():
     """With neighbors cut off, an output number depends on its own input number only; with them, on its neighbors'."""
-    core = shaken(CubicCore(27, (3, 3, 3), state_size=4, hidden_size=8, steps=3))
+    core = shaken(CubicCore(27, (3, 3, 3), state_size=4, hidden_size=8, steps=3, phases=1))
     x = torch.randn(27, requires_grad=True)
     (gradient,) = torch.autograd.grad(core(x)[13], x)
     assert (gradient != 0).sum() > 7  # beyond the six next cells after three steps
     assert gradient[0] == 0  # a corner is three cells from the middle, and a number is heard at the first step
     with torch.no_grad():
-        core.lattice.w_perceive[:, :24] = 0
+        core.lattice.phases[0].w_perceive[:, :24] = 0
     (gradient,) = torch.autograd.grad(core(x)[13], x)
     assert (gradient != 0).nonzero().flatten().tolist() == [13]
 
 
 def test_faces_carry_the_embedding_through_the_volume():
-    core = shaken(CubicCore(16, (2, 2, 4), io="faces", residual=False, steps=4, state_size=4, hidden_size=8))
+    small = {"residual": False, "state_size": 4, "hidden_size": 8, "phases": 1}
+    core = shaken(CubicCore(16, (2, 2, 4), io="faces", steps=4, **small))
     x = torch.randn(16, requires_grad=True)
     (gradient,) = torch.autograd.grad(core(x).sum(), x)
     assert (gradient != 0).all()
-    core.lattice.steps = 3  # reaches the back face's states, which hear the third plane's, not yet the front's
+    core.lattice.phases[
+        0
+    ].steps = 3  # reaches the back face's states, which hear the third plane's, not yet the front's
     (gradient,) = torch.autograd.grad(core(x).sum(), x)
     assert (gradient == 0).all()
 
@@ -116,7 +120,11 @@ def test_backends_give_the_same_core(backend):
     ("keywords", "message"),
     [
         ({"io": "edges"}, "io must be one of volume, faces; got 'edges'"),
-        ({"io": "faces", "shape": (4, 4, 2), "steps": 1}, "needs steps >= the depth of 2 cells.*got 1"),
+        (
+            {"io": "faces", "shape": (4, 4, 2), "steps": 1},
+            "needs more steps: after 1, with .* has reached the back face through 2 cells",
+        ),
+        ({"io": "faces", "shape": (4, 2, 4), "dilations": [2]}, "after 16, with dilations .2., nothing has reached"),
         ({"io": "faces", "shape": (3, 4, 3)}, r"needs dim divisible by the X\*Y = 12 cells of a face; got 32"),
         ({"shape": (2, 2, 2)}, "too few for an embedding of 32 numbers"),
         ({"code_size": -1}, "code_size must be a whole number of at least 0"),

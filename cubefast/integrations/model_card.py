@@ -135,7 +135,8 @@ def _what_it_is(trained: Trained) -> list[str]:
         f"A 3D lattice of cells (a neural cellular automaton) that turns {_TASKS[trained.config.mode]}. It was trained "
         f"with cubefast on {source}; what made them was not trained.",
         f"{core.parameter_count():,} parameters: {x}x{y}x{z} cells with {lattice.state_size} numbers of state and "
-        f"{lattice.hidden_size} hidden ones each, run for {lattice.steps} steps.",
+        f"{lattice.hidden_size} hidden ones each, run for {lattice.steps} steps in {len(lattice.phases)} phases with "
+        "weights of their own.",
     ]
 
 

@@ -3,6 +3,7 @@
 from .backends import BACKENDS, doctor, use_backend
 from .functional import lattice_rollout
 from .module import Lattice3D
+from .phases import PhasedLattice
 from .topology import Topology
 
-__all__ = ["BACKENDS", "Lattice3D", "Topology", "doctor", "lattice_rollout", "use_backend"]
+__all__ = ["BACKENDS", "Lattice3D", "PhasedLattice", "Topology", "doctor", "lattice_rollout", "use_backend"]

@@ -31,6 +31,7 @@ class Topology:
         boundary: ``"walls"`` and ``"absorbing"`` read zeros beyond the edge, ``"periodic"`` wraps around,
             ``"reflecting"`` reads the cell mirrored at the wall (index -1 reads 1, index n reads n-2; along an axis
             of one cell it reads the cell itself).
+        dilation: how many cells away a neighbor stands along each axis it differs in.
 
     Attributes:
         cells: N, the number of cells.
@@ -45,6 +46,7 @@ class Topology:
     shape: tuple[int, ...]
     neighborhood: str
     boundary: str
+    dilation: int
     neighbors: torch.Tensor
     reader_offsets: torch.Tensor
     readers: torch.Tensor
@@ -54,6 +56,7 @@ class Topology:
         shape: tuple[int, int, int],
         neighborhood: str = "von_neumann",
         boundary: str = "walls",
+        dilation: int = 1,
     ) -> None:
         shape = tuple(shape)  # type: ignore[assignment]
         if len(shape) != 3:
@@ -62,10 +65,12 @@ class Topology:
             check_count(f"{axis} of shape {shape}", count, 1)
         check_choice("neighborhood", neighborhood, NEIGHBORHOODS)
         check_choice("boundary", boundary, BOUNDARIES)
+        check_count("dilation", dilation, 1)
         self.shape = shape
         self.neighborhood = neighborhood
         self.boundary = boundary
-        self.neighbors, self.reader_offsets, self.readers = _tables(shape, neighborhood, boundary)
+        self.dilation = dilation
+        self.neighbors, self.reader_offsets, self.readers = _tables(shape, neighborhood, boundary, dilation)
 
     @classmethod
     def from_table(cls, neighbors: ArrayLike) -> Topology:
@@ -87,6 +92,7 @@ class Topology:
         topology.shape = (len(table),)
         topology.neighborhood = "table"
         topology.boundary = "table"
+        topology.dilation = 1
         topology.neighbors, topology.reader_offsets, topology.readers = _with_reverse(table)
         return topology
 
@@ -103,7 +109,8 @@ class Topology:
     def __repr__(self) -> str:
         if self.neighborhood == "table":
             return f"Topology.from_table(<{self.cells} cells, {self.slots - 1} neighbors each>)"
-        return f"Topology({self.shape}, {self.neighborhood!r}, {self.boundary!r})"
+        apart = f", dilation={self.dilation}" if self.dilation > 1 else ""
+        return f"Topology({self.shape}, {self.neighborhood!r}, {self.boundary!r}{apart})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Topology):
@@ -111,12 +118,12 @@ class Topology:
         return self.shape == other.shape and torch.equal(self.neighbors, other.neighbors)
 
     def __hash__(self) -> int:
-        return hash((self.shape, self.neighborhood, self.boundary))
+        return hash((self.shape, self.slots))  # what is equal has one hash, whatever its names
 
 
 @lru_cache(maxsize=64)
 def _tables(
-    shape: tuple[int, int, int], neighborhood: str, boundary: str
+    shape: tuple[int, int, int], neighborhood: str, boundary: str, dilation: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     if neighborhood == "von_neumann":
         offsets = [(-1, 0, 0), (1, 0, 0), (0, -1, 0), (0, 1, 0), (0, 0, -1), (0, 0, 1)]
@@ -128,12 +135,13 @@ def _tables(
         index = np.zeros(here.shape[1], dtype=np.int64)
         missing = np.zeros(here.shape[1], dtype=bool)
         for axis, size in enumerate(shape):
-            place = here[axis] + offset[axis]
+            place = here[axis] + dilation * offset[axis]
             if boundary == "periodic":
                 place %= size
             elif boundary == "reflecting":
-                place = np.zeros_like(place) if size == 1 else np.where(place < 0, -place, place)
-                place = np.where(place >= size, 2 * (size - 1) - place, place)
+                there_and_back = max(1, 2 * (size - 1))
+                place %= there_and_back
+                place = np.where(place >= size, there_and_back - place, place)
             else:
                 missing |= (place < 0) | (place >= size)
             index = index * size + place

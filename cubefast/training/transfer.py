@@ -26,7 +26,7 @@ def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:
     if misfits:
         raise ArtifactError(
             f"init_from={source}: the cells do not fit: {'; '.join(misfits)}. Set core.state_size, core.hidden_size, "
-            "core.code_size, core.neighborhood and core.io as they are there"
+            "core.code_size, core.phases, core.steps, core.neighborhood and core.io as they are there"
         )
     same_lattice = trained.reshaper.shape == core.reshaper.shape and trained.dim == core.dim
     taken = {

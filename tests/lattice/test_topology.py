@@ -38,9 +38,25 @@ def test_reflecting_reads_the_cell_mirrored_at_the_wall():
     assert line[1].tolist() == [1, 1, 1, 1, 0, 2]
 
 
-@given(shapes, st.sampled_from(NEIGHBORHOODS), st.sampled_from(BOUNDARIES))
-def test_readers_are_the_reverse_of_neighbors(shape, neighborhood, boundary):
-    topology = Topology(shape, neighborhood, boundary)
+def test_dilated_neighbors_stand_further_away():
+    line = (1, 1, 5)
+    assert Topology(line, dilation=2).neighbors[:, 4:].tolist() == [[-1, 2], [-1, 3], [0, 4], [1, -1], [2, -1]]
+    assert Topology(line, boundary="periodic", dilation=2).neighbors[0, 4:].tolist() == [3, 2]
+    assert Topology(line, boundary="reflecting", dilation=2).neighbors[:, 4:].tolist() == [
+        [2, 2],
+        [1, 3],
+        [0, 4],
+        [1, 3],
+        [2, 2],
+    ]
+    assert Topology((1, 1, 2), boundary="reflecting", dilation=3).neighbors[0].tolist() == [0, 0, 0, 0, 1, 1]
+    corners = Topology((3, 3, 3), "moore", dilation=2).neighbors[0]
+    assert corners[corners >= 0].tolist() == [2, 6, 8, 18, 20, 24, 26]
+
+
+@given(shapes, st.sampled_from(NEIGHBORHOODS), st.sampled_from(BOUNDARIES), st.integers(1, 7))
+def test_readers_are_the_reverse_of_neighbors(shape, neighborhood, boundary, dilation):
+    topology = Topology(shape, neighborhood, boundary, dilation)
     forward = {
         (cell, slot, int(read))
         for cell, row in enumerate(topology.neighbors.tolist())
@@ -65,7 +81,9 @@ def test_any_table_of_fixed_degree_is_a_topology():
 
 def test_topologies_compare_by_what_they_connect():
     assert Topology((2, 3, 4)) == Topology((2, 3, 4), boundary="absorbing")
+    assert hash(Topology((2, 3, 4))) == hash(Topology((2, 3, 4), boundary="absorbing"))
     assert Topology((2, 3, 4)) != Topology((2, 3, 4), boundary="periodic")
+    assert Topology((2, 3, 4)) != Topology((2, 3, 4), dilation=2)
     assert Topology((2, 3, 4)).neighbors is Topology((2, 3, 4)).neighbors  # one table for both
 
 
@@ -75,6 +93,7 @@ def test_topologies_compare_by_what_they_connect():
         (((2, 3),), r"shape must be three numbers of cells \(X, Y, Z\); got \(2, 3\)"),
         (((2, 0, 3),), r"Y of shape \(2, 0, 3\) must be a whole number of at least 1; got 0"),
         (((2, 2, 2), "hex"), "neighborhood must be one of von_neumann, moore; got 'hex'"),
+        (((2, 2, 2), "moore", "walls", 0), "dilation must be a whole number of at least 1; got 0"),
         (((2, 2, 2), "moore", "open"), "boundary must be one of walls, periodic, reflecting, absorbing; got 'open'"),
     ],
 )

@@ -66,14 +66,14 @@ def test_every_target_of_training_can_be_missed():
 
 def test_the_clock_counts_forward_and_backward_and_changes_nothing(own_operators):
     core, embeddings = CubicCore(24, residual=False), torch.randn(4, 24)
-    (expected,) = torch.autograd.grad(core(embeddings).square().sum(), core.lattice.w_perceive)
+    (expected,) = torch.autograd.grad(core(embeddings).square().sum(), core.lattice.phases[0].w_perceive)
     clock = _KernelClock()
     with torch.no_grad():
         core(embeddings)
     without_gradients = clock.seconds
     loss = core(embeddings).square().sum()
     forward = clock.seconds
-    (gradient,) = torch.autograd.grad(loss, core.lattice.w_perceive)
+    (gradient,) = torch.autograd.grad(loss, core.lattice.phases[0].w_perceive)
     assert 0 < without_gradients < forward < clock.seconds
     assert torch.equal(gradient, expected)
 

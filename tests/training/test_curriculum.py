@@ -126,7 +126,7 @@ def test_another_shape_takes_the_shared_cell_alone():
     large, small = CubicCore(24, (2, 3, 4), **SMALL), CubicCore(12, (2, 2, 3), **SMALL)
     said = begin_from(small, large, "r")
     assert said == "the shared cell (6 of 8 tensors)"
-    assert torch.equal(small.lattice.w_perceive, large.lattice.w_perceive)
+    assert torch.equal(small.lattice.phases[0].w_perceive, large.lattice.phases[0].w_perceive)
     assert torch.equal(small.w_input, large.w_input)
     assert small.codes.shape == (12, 2)
     again = CubicCore(12, (2, 2, 3), **SMALL)
@@ -138,8 +138,10 @@ def test_a_cell_that_does_not_fit_is_refused_with_every_weight():
     with pytest.raises(ArtifactError) as caught:
         begin_from(CubicCore(12, **{**SMALL, "state_size": 6}), CubicCore(12, **SMALL), "runs/x")
     message = str(caught.value)
-    assert message.startswith("init_from=runs/x: the cells do not fit: lattice.w_perceive is [8, 28] there and [8, 42]")
-    assert "lattice.b_update is [4] there and [6] here" in message
+    assert message.startswith(
+        "init_from=runs/x: the cells do not fit: lattice.phases.0.w_perceive is [8, 28] there and [8, 42]"
+    )
+    assert "lattice.phases.0.b_update is [4] there and [6] here" in message
     with pytest.raises(ArtifactError, match="no saved core in"):
         CubeTrainer({"core": SMALL, "init_from": "nowhere"}).fit(pairs(), pairs(20, 1))
 

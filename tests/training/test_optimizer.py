@@ -107,6 +107,7 @@ def test_only_shared_matrices_are_decayed():
     decayed, free = optimizer.param_groups
     names = {id(p): name for name, p in core.named_parameters()}
     assert isinstance(optimizer, Muon)
-    assert {names[id(p)] for p in decayed["params"]} == {"w_input", "w_gain", "lattice.w_perceive", "lattice.w_update"}
+    shared = {f"lattice.phases.{phase}.{name}" for phase in range(2) for name in ("w_perceive", "w_update")}
+    assert {names[id(p)] for p in decayed["params"]} == {"w_input", "w_gain", *shared}
     assert len(decayed["params"]) + len(free["params"]) == len(names)
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.3, 0)
