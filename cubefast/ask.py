@@ -241,4 +241,4 @@ if __name__ == "__main__":
         default="exact",
         help="usearch: approximate; builds an index first (minutes for 100,000 answers), then answers at once",
     )
-    raise SystemExit(cli.run(_main, made.parse_args()))
+    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))

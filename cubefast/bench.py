@@ -203,4 +203,4 @@ if __name__ == "__main__":
     training.add_argument("--data", metavar="FILE", help="train on this file's questions and answers instead")
     training.add_argument("--vectors", metavar="FILE", help="their embeddings, as the key data.vectors")
     training.add_argument("--epochs", type=_count, metavar="N", help="timed epochs, after one to warm up (3)")
-    raise SystemExit(cli.run(_main, made.parse_args()))
+    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))

@@ -36,4 +36,4 @@ if __name__ == "__main__":
     )
     made.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or RUN/evaluations/NAME")
     made.add_argument("--output", type=Path, metavar="FILE", help="also write it as FILE.md or FILE.html")
-    raise SystemExit(cli.run(_main, made.parse_args()))
+    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))

@@ -66,7 +66,7 @@ class LossConfig(Section):
     cosine: float = Field(1.0, ge=0, description="1 - cosine to the target")
     mse: float = Field(0.0, ge=0, description="squared distance to the target")
     l1: float = Field(0.0, ge=0, description="absolute distance to the target, by the root of the dimension")
-    contrast: float = Field(0.4, ge=0, description="InfoNCE: nearer to the own target than to others")
+    contrast: float = Field(0.1, ge=0, description="InfoNCE: nearer to the own target than to others")
     triplet: float = Field(0.0, ge=0, description="the hardest other target at least a margin further away")
     relational: float = Field(0.0, ge=0, description="similarities within a batch as among the targets")
     preservation: float = Field(0.0, ge=0, description="similarities within a batch as among the inputs")
@@ -79,6 +79,9 @@ class LossConfig(Section):
     temperature: float = Field(0.05, gt=0, description="of contrast")
     margin: float = Field(0.2, ge=0, description="of triplet, in cosine")
     memory: int = Field(0, ge=0, description="targets of past batches kept as further negatives")
+    hard_negatives: int = Field(
+        4, ge=0, description="of each pair, answers to the questions most like its own, as further negatives"
+    )
 
     @model_validator(mode="after")
     def _pulls_on_something(self) -> LossConfig:
@@ -101,7 +104,7 @@ class CurriculumConfig(Section):
 class OptimizationConfig(Section):
     """How it is learnt: the key ``training``."""
 
-    epochs: int = Field(14, ge=1, description="passes over the training pairs at most")
+    epochs: int = Field(24, ge=1, description="passes over the training pairs at most")
     batch_size: int = Field(64, ge=1, description="pairs per batch")
     accumulate: int = Field(1, ge=1, description="batches per step of the optimizer")
     optimizer: Literal["muon", "adamw"] = Field(
@@ -133,7 +136,7 @@ class OptimizationConfig(Section):
         None, description="of each process; null: torch's, or under torchrun the machine's cores divided evenly"
     )
     early_stopping: Annotated[int, Field(ge=1)] | None = Field(
-        8, description="epochs without progress until training stops; null: never"
+        None, description="epochs without progress until training stops; null: never"
     )
 
 

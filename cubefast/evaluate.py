@@ -82,4 +82,4 @@ if __name__ == "__main__":
     made = cli.parser("evaluate", _DESCRIPTION)
     made.add_argument("run", help="the run's folder, such as runs/dialogue")
     made.add_argument("overrides", nargs="*", metavar="data=FILE", help="another file to test on, and data.* keys")
-    raise SystemExit(cli.run(_main, made.parse_args()))
+    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))

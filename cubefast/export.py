@@ -36,4 +36,4 @@ if __name__ == "__main__":
         "installed; plain: with torch's own operators only",
     )
     made.add_argument("--license", metavar="ID", help="for the card, such as apache-2.0")
-    raise SystemExit(cli.run(_main, made.parse_args()))
+    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))

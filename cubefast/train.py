@@ -167,4 +167,4 @@ if __name__ == "__main__":
     made.add_argument("--resume", metavar="RUN", help="go on with runs/NAME where it stopped, to the same bits")
     made.add_argument("--print-config", action="store_true", help="print the whole config as YAML and train nothing")
     made.add_argument("overrides", nargs="*", metavar="key=value", help="such as training.lr=1e-3")
-    leave(cli.run(_main, made.parse_args()))
+    leave(cli.run(_main, made.parse_intermixed_args()))

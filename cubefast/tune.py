@@ -149,4 +149,4 @@ if __name__ == "__main__":
     made.add_argument("--timeout", type=float, metavar="SECONDS", help="begin no trial after so long")
     made.add_argument("--study", type=Path, metavar="FOLDER", help="a new folder, or a study to go on with (runs/tune)")
     made.add_argument("overrides", nargs="*", metavar="key=value", help="of the config, such as data=FILE")
-    raise SystemExit(cli.run(_main, made.parse_args()))
+    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))

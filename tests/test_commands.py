@@ -278,6 +278,12 @@ def test_help_lists_every_key_and_the_program_lists_its_commands(tmp_path):
     assert all(name in program.stdout for name in ("train", "ask", "doctor"))
 
 
+def test_options_may_stand_between_keys(tmp_path):
+    done = command("train", "seed=3", "--config", "quick", "training.epochs=5", "--print-config", cwd=tmp_path)
+    config = yaml.safe_load(done.stdout)
+    assert (config["seed"], config["training"]["epochs"]) == (3, 5)
+
+
 def test_the_program_runs_its_commands(tmp_path):
     done = subprocess.run([sys.executable, "-m", "cubefast", "doctor"], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -51,4 +51,4 @@ if __name__ == "__main__":
     made.add_argument("--encoder", default="static", help="the teacher, as in a run (static)")
     made.add_argument("--cache", help="folder of cached embeddings")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
-    raise SystemExit(cli.run(_main, made.parse_args()))
+    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))

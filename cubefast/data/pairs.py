@@ -157,8 +157,13 @@ class PairDataset(Dataset[Batch]):
         if noisy and self.noise is not None:
             here = np.arange(len(places)) if self.noisy is None else np.flatnonzero(self.noisy[places])
             inputs[here] = add_noise(inputs[here], places[here], self.noise, self.seed, self.epoch)
+        return torch.from_numpy(inputs), *self.targets_of(places)
+
+    def targets_of(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The targets [n, D] and ids [n] of the items of these numbers, without their inputs."""
+        places = np.asarray(rows, dtype=np.int64)
         targets = self.prepare(self.vectors.gather(self.target_rows[places]))
-        return torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(self.target_ids[places])
+        return torch.from_numpy(targets), torch.from_numpy(self.target_ids[places])
 
     def taught(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, ...]:
         """The targets of these items as each of the teachers sees them, float32 [n, E], of unit length."""

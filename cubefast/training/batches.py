@@ -11,28 +11,34 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..data.pairs import PairDataset
 
-TaughtBatch = tuple[Tensor, Tensor, Tensor, Sequence[Tensor]]
-"""Inputs [n, D], targets [n, D], target ids [n], and the targets as each further teacher sees them [n, E]."""
+TaughtBatch = tuple[Tensor, Tensor, Tensor, Sequence[Tensor], tuple[Tensor, Tensor] | None]
+"""Inputs [n, D], targets [n, D], target ids [n], the targets as each further teacher sees them [n, E], and the targets
+[m, D] and ids [m] of the pairs' neighbors, each once."""
 
 
 class _Batches(Dataset[TaughtBatch]):
     """Item i is the batch of the pairs that ``rows[i]`` names."""
 
-    def __init__(self, pairs: PairDataset, rows: Sequence[Tensor]) -> None:
-        self.pairs, self.rows = pairs, rows
+    def __init__(self, pairs: PairDataset, rows: Sequence[Tensor], neighbors: Tensor | None) -> None:
+        self.pairs, self.rows, self.neighbors = pairs, rows, neighbors
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> TaughtBatch:
         rows = self.rows[index]
-        return *self.pairs.batch(rows), self.pairs.taught(rows)
+        near = None if self.neighbors is None else self.pairs.targets_of(self.neighbors[rows].unique())
+        return *self.pairs.batch(rows), self.pairs.taught(rows), near
 
 
-def in_order(pairs: PairDataset, rows: Sequence[Tensor], workers: int) -> Iterable[TaughtBatch]:
-    """The batches of these rows. A batch does not depend on who prepares it, so ``workers`` changes no bit."""
+def in_order(
+    pairs: PairDataset, rows: Sequence[Tensor], workers: int, neighbors: Tensor | None = None
+) -> Iterable[TaughtBatch]:
+    """The batches of these rows, with the targets of what :func:`nearest_others` found for them. A batch does not
+    depend on who prepares it, so ``workers`` changes no bit.
+    """
     own = torch.Generator()  # or else torch's global one would be drawn from
     return cast(
         "Iterable[TaughtBatch]",
-        DataLoader(_Batches(pairs, rows), batch_size=None, num_workers=workers, generator=own),
+        DataLoader(_Batches(pairs, rows, neighbors), batch_size=None, num_workers=workers, generator=own),
     )

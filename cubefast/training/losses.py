@@ -1,7 +1,7 @@
 """What training pulls on: each loss of [n, D] predictions, and their weighted sum.
 
-All but :func:`info_nce` and :func:`triplet` need nothing but the batch; those two also take negatives remembered from
-past batches.
+All but :func:`info_nce` and :func:`triplet` need nothing but the batch; those two also take further negatives, from
+past batches or neighboring pairs.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def info_nce(
     target: Tensor,
     target_ids: Tensor,
     temperature: float,
-    past: Tensor | None = None,
-    past_ids: Tensor | None = None,
+    further: Tensor | None = None,
+    further_ids: Tensor | None = None,
 ) -> Tensor:
     """InfoNCE: each prediction must be nearest to its own target (van den Oord et al. 2018), among the batch's targets
-    and those of past batches (He et al. 2020; ours need no momentum, the targets are frozen).
+    and further ones, such as those of past batches (He et al. 2020; ours need no momentum, the targets are frozen).
 
     Targets that are the same answer as one's own (equal ids) are no negatives and are left out.
 
@@ -37,9 +37,9 @@ def info_nce(
         predicted, target: [n, D].
         target_ids: int64 [n].
         temperature: what the cosines are divided by.
-        past, past_ids: remembered targets [m, D] and their ids [m].
+        further, further_ids: targets of other pairs [m, D] and their ids [m].
     """
-    logits, same = _similarities(predicted, target, target_ids, past, past_ids)
+    logits, same = _similarities(predicted, target, target_ids, further, further_ids)
     own = torch.arange(len(predicted))
     return cross_entropy((logits / temperature).masked_fill(same, float("-inf")), own)
 
@@ -49,13 +49,13 @@ def triplet(
     target: Tensor,
     target_ids: Tensor,
     margin: float,
-    past: Tensor | None = None,
-    past_ids: Tensor | None = None,
+    further: Tensor | None = None,
+    further_ids: Tensor | None = None,
 ) -> Tensor:
     """Mean of max(0, margin - cos to the own target + cos to the nearest other), the hardest negative of the batch and
-    of past batches (Schroff et al. 2015, on cosines). The same answer is no negative; without any, a row counts 0.
+    the further ones (Schroff et al. 2015, on cosines). The same answer is no negative; without any, a row counts 0.
     """
-    cosines, same = _similarities(predicted, target, target_ids, past, past_ids)
+    cosines, same = _similarities(predicted, target, target_ids, further, further_ids)
     own = cosines.diagonal()
     same.fill_diagonal_(True)
     hardest = cosines.masked_fill(same, float("-inf")).amax(dim=1)
@@ -118,6 +118,7 @@ def total_loss(
     memory: Memory,
     taught: Sequence[Tensor] = (),
     expected: Tensor | None = None,
+    near: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum of the losses whose weight is not 0, and each of them by its name, unweighted.
 
@@ -129,8 +130,11 @@ def total_loss(
         memory: negatives of past batches for ``contrast`` and ``triplet``.
         taught: the targets as further teachers see them, each [n, E], for ``distill``.
         expected: [n, D], what other pairs let expect, for ``crossfit``; None leaves that out.
+        near: targets [m, D] and ids [m] of neighboring pairs, more negatives for ``contrast`` and ``triplet``.
     """
-    past = (memory.vectors, memory.ids) if len(memory.ids) else (None, None)
+    further = memory.vectors, memory.ids
+    if near is not None:
+        further = torch.cat([memory.vectors, near[0]]), torch.cat([memory.ids, near[1]])
     parts = {}
     if weights.cosine:
         parts["cosine"] = cosine_loss(predicted, target)
@@ -139,9 +143,9 @@ def total_loss(
     if weights.l1:
         parts["l1"] = l1_loss(predicted, target) * predicted.shape[1] ** 0.5
     if weights.contrast:
-        parts["contrast"] = info_nce(predicted, target, target_ids, weights.temperature, *past)
+        parts["contrast"] = info_nce(predicted, target, target_ids, weights.temperature, *further)
     if weights.triplet:
-        parts["triplet"] = triplet(predicted, target, target_ids, weights.margin, *past)
+        parts["triplet"] = triplet(predicted, target, target_ids, weights.margin, *further)
     if weights.relational:
         parts["relational"] = relational(predicted, target)
     if weights.preservation:
@@ -155,14 +159,14 @@ def total_loss(
 
 
 def _similarities(
-    predicted: Tensor, target: Tensor, target_ids: Tensor, past: Tensor | None, past_ids: Tensor | None
+    predicted: Tensor, target: Tensor, target_ids: Tensor, further: Tensor | None, further_ids: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Cosines [n, n + m] to the batch's targets and the past ones, and which of them are the same answer as the row's
-    own without being it, bool [n, n + m].
+    """Cosines [n, n + m] to the batch's targets and the further ones, and which of these are the same answer as the
+    row's own without being it, bool [n, n + m].
     """
     targets, ids = target, target_ids
-    if past is not None and past_ids is not None:
-        targets, ids = torch.cat([target, past]), torch.cat([target_ids, past_ids])
+    if further is not None and further_ids is not None:
+        targets, ids = torch.cat([target, further]), torch.cat([target_ids, further_ids])
     cosines = normalize(predicted, dim=1) @ normalize(targets, dim=1).T
     same = target_ids[:, None] == ids[None, :]
     same[:, : len(target)].fill_diagonal_(False)

@@ -32,6 +32,7 @@ from .curriculum import difficulty, easiest, share
 from .distributed import Processes
 from .losses import total_loss
 from .memory import peak_memory_mb
+from .neighbors import nearest_others
 from .progress import Progress, Silent
 from .run_folder import RunFolder, require_tensorboard
 from .state import TrainingState, identity_of, newest_checkpoint
@@ -149,6 +150,9 @@ class CubeTrainer:
         self.processes.check_same("settings, pairs and checkpoint", (identity, state.epoch))
         foreseen = options.losses.crossfit and self.config.mode != "autoencoder"  # whose targets are their inputs
         expected = self._expected(train, state.epoch) if foreseen else None
+        contrasted = options.losses.contrast or options.losses.triplet
+        hard = options.losses.hard_negatives if contrasted else 0
+        neighbors = nearest_others(train, hard, self.config.seed) if hard else None
         model = self.processes.model(core)
         if self._writes_to is not None and self.config.tensorboard:
             self._writes_to.track(state.step)
@@ -160,7 +164,7 @@ class CubeTrainer:
                 if self._has_stalled(state):
                     break
                 began = time.perf_counter()
-                means = self._train_epoch(state, model, train, expected, epoch)
+                means = self._train_epoch(state, model, train, expected, neighbors, epoch)
                 record: dict[str, Any] = {"event": "epoch", "epoch": epoch, "step": state.step, **means}
                 record |= self._validate(state.validated, validation)
                 seconds = time.perf_counter() - began
@@ -200,7 +204,13 @@ class CubeTrainer:
         return found.expected
 
     def _train_epoch(
-        self, state: TrainingState, model: nn.Module, train: PairDataset, expected: Tensor | None, epoch: int
+        self,
+        state: TrainingState,
+        model: nn.Module,
+        train: PairDataset,
+        expected: Tensor | None,
+        neighbors: Tensor | None,
+        epoch: int,
     ) -> dict[str, float]:
         """One pass over the pairs; the means of what was seen on the way."""
         options = self.config.training
@@ -213,14 +223,16 @@ class CubeTrainer:
         batches = order.split(options.batch_size)
         seen = StepLog(epoch, state.step, options.log_every, self._writes_to)
         rate = optimizer.param_groups[0]["lr"]
-        prepared = zip(batches, in_order(train, batches, options.workers), strict=True)
-        for number, (rows, (inputs, targets, ids, taught)) in enumerate(prepared, start=1):
+        prepared = zip(batches, in_order(train, batches, options.workers, neighbors), strict=True)
+        for number, (rows, (inputs, targets, ids, taught, near)) in enumerate(prepared, start=1):
             takes_step = number % options.accumulate == 0 or number == len(batches)
             first = (number - 1) // options.accumulate * options.accumulate  # batches before this step of the optimizer
             with self._sharing_gradients(model, takes_step):
                 predicted = self.processes.whole(self._forward(model, inputs, state.step), len(inputs))
                 smooth = None if expected is None else expected[rows].float()
-                loss, parts = total_loss(options.losses, predicted, inputs, targets, ids, state.memory, taught, smooth)
+                loss, parts = total_loss(
+                    options.losses, predicted, inputs, targets, ids, state.memory, taught, smooth, near
+                )
                 if not loss.isfinite():
                     raise DivergenceError(
                         f"the loss became {loss.item()} at epoch {epoch}, step {number}; the best core before it is "

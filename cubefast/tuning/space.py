@@ -24,12 +24,14 @@ training.optimizer: [muon, adamw]
 training.lr: {low: 0.001, high: 0.02, log: true}
 training.weight_decay: {low: 0.001, high: 0.3, log: true}
 training.batch_size: [16, 32, 64]
-training.losses.contrast: {low: 0.0, high: 1.0}
+training.losses.contrast: {low: 0.0, high: 0.5}
+training.losses.hard_negatives: [0, 4, 16]
 training.losses.crossfit: {low: 0.0, high: 4.0}
 core.state_size: {low: 8, high: 24, step: 8}
-core.hidden_size: {low: 64, high: 192, step: 32}
+core.hidden_size: {low: 32, high: 128, step: 32}
 core.steps: {low: 8, high: 24, step: 4}
-core.code_size: {low: 16, high: 96, step: 16}
+core.phases: {low: 1, high: 8}
+core.code_size: {low: 16, high: 64, step: 16}
 """
 
 _TUNED = ("core", "training", "mix")  # the rest is the data and its splits

@@ -1,0 +1,65 @@
+"""Hard negatives: whose answers a pair is trained against."""
+
+import pytest
+import torch
+
+from cubefast import CubeTrainer, EmbeddingPairs
+from cubefast.config import LossConfig
+from cubefast.data.pairs import PairDataset
+from cubefast.training import neighbors
+from cubefast.training.losses import Memory, info_nce, total_loss
+from cubefast.training.neighbors import nearest_others
+
+
+def pairs_at(degrees, ids):
+    """Pairs whose inputs lie on a circle, of unequal lengths."""
+    angle = torch.deg2rad(torch.tensor(degrees, dtype=torch.float32))
+    inputs = torch.stack([angle.cos(), angle.sin()], dim=1) * torch.arange(1, len(degrees) + 1)[:, None]
+    return PairDataset.from_pairs(EmbeddingPairs.of(inputs, torch.randn(len(degrees), 2), torch.tensor(ids)))
+
+
+def test_the_nearest_by_angle_come_first_and_the_same_answer_never():
+    train = pairs_at([0, 10, 25, 180, 200], [7, 7, 8, 9, 10])
+    assert nearest_others(train, 2).tolist() == [[2, 4], [2, 3], [1, 0], [4, 2], [3, 0]]
+
+
+def test_a_pair_without_another_answer_does_not_stop_it():
+    assert nearest_others(pairs_at([0, 90], [1, 1]), 5).shape == (2, 2)
+
+
+def test_many_pairs_are_searched_by_part(monkeypatch):
+    monkeypatch.setattr(neighbors, "CANDIDATES", 6)
+    monkeypatch.setattr(neighbors, "_ROWS", 4)
+    train = pairs_at(range(0, 90, 3), range(30))
+    found = nearest_others(train, 2, seed=1)
+    assert found.shape == (30, 2)
+    assert len(found.unique()) <= 6
+    assert torch.equal(found, nearest_others(train, 2, seed=1))
+    assert not torch.equal(found, nearest_others(train, 2, seed=2))
+
+
+def test_neighbors_are_negatives_beside_those_of_past_batches():
+    predicted, target, past, near = (torch.randn(n, 8) for n in (4, 4, 3, 5))
+    memory = Memory(3, 8)
+    memory.remember(past, torch.tensor([0, 20, 21]))
+    near_ids = torch.tensor([30, 31, 1, 33, 34])
+    weights = LossConfig(cosine=0, crossfit=0, contrast=1, temperature=0.3)
+    ids = torch.arange(4)
+    got, _ = total_loss(weights, predicted, predicted, target, ids, memory, near=(near, near_ids))
+    wanted = info_nce(predicted, target, ids, 0.3, torch.cat([past, near]), torch.cat([memory.ids, near_ids]))
+    assert got == wanted
+
+
+@pytest.mark.parametrize(
+    ("losses", "searched"), [({}, True), ({"contrast": 0.0}, False), ({"hard_negatives": 0}, False)]
+)
+def test_they_are_looked_for_where_a_loss_takes_them(monkeypatch, losses, searched):
+    asked = []
+    monkeypatch.setattr(
+        "cubefast.training.trainer.nearest_others", lambda *given: asked.append(given[1:]) or nearest_others(*given)
+    )
+    small = {"state_size": 2, "hidden_size": 4, "steps": 2}
+    trainer = CubeTrainer({"core": small, "seed": 5, "training": {"epochs": 1, "losses": {"crossfit": 0, **losses}}})
+    x = torch.randn(40, 8)
+    trainer.fit((x, x.roll(1, 1)), (x, x.roll(1, 1)))
+    assert asked == ([(4, 5)] if searched else [])
