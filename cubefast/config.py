@@ -66,13 +66,13 @@ class LossConfig(Section):
     cosine: float = Field(1.0, ge=0, description="1 - cosine to the target")
     mse: float = Field(0.0, ge=0, description="squared distance to the target")
     l1: float = Field(0.0, ge=0, description="absolute distance to the target, by the root of the dimension")
-    contrast: float = Field(0.1, ge=0, description="InfoNCE: nearer to the own target than to others")
+    contrast: float = Field(0.15, ge=0, description="InfoNCE: nearer to the own target than to others")
     triplet: float = Field(0.0, ge=0, description="the hardest other target at least a margin further away")
     relational: float = Field(0.0, ge=0, description="similarities within a batch as among the targets")
     preservation: float = Field(0.0, ge=0, description="similarities within a batch as among the inputs")
     distill: float = Field(0.0, ge=0, description="similarities within a batch as further teachers see the targets'")
     crossfit: float = Field(
-        2.0,
+        4.0,
         ge=0,
         description="1 - cosine to what kernel ridge regression, fitted on other pairs, expects; autoencoder: nothing",
     )
@@ -80,7 +80,7 @@ class LossConfig(Section):
     margin: float = Field(0.2, ge=0, description="of triplet, in cosine")
     memory: int = Field(0, ge=0, description="targets of past batches kept as further negatives")
     hard_negatives: int = Field(
-        4, ge=0, description="of each pair, answers to the questions most like its own, as further negatives"
+        8, ge=0, description="of each pair, answers to the questions most like its own, as further negatives"
     )
 
     @model_validator(mode="after")
@@ -104,7 +104,7 @@ class CurriculumConfig(Section):
 class OptimizationConfig(Section):
     """How it is learnt: the key ``training``."""
 
-    epochs: int = Field(24, ge=1, description="passes over the training pairs at most")
+    epochs: int = Field(18, ge=1, description="passes over the training pairs at most")
     batch_size: int = Field(64, ge=1, description="pairs per batch")
     accumulate: int = Field(1, ge=1, description="batches per step of the optimizer")
     optimizer: Literal["muon", "adamw"] = Field(

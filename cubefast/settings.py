@@ -107,6 +107,7 @@ def describe_keys(section: type[BaseModel]) -> str:
     lines = []
     for path, default, meaning in keys_of(section):
         value = yaml.safe_dump(_plain(default), default_flow_style=True).split("\n")[0]
+        value = value.replace(", ", ",")  # one word, as a shell takes it
         lines.append(f"  {path + '=' + value:<36} {meaning}")
     return "\n".join(lines)
 

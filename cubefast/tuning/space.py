@@ -25,8 +25,8 @@ training.lr: {low: 0.001, high: 0.02, log: true}
 training.weight_decay: {low: 0.001, high: 0.3, log: true}
 training.batch_size: [16, 32, 64]
 training.losses.contrast: {low: 0.0, high: 0.5}
-training.losses.hard_negatives: [0, 4, 16]
-training.losses.crossfit: {low: 0.0, high: 4.0}
+training.losses.hard_negatives: [0, 4, 8, 16]
+training.losses.crossfit: {low: 0.0, high: 8.0}
 core.state_size: {low: 8, high: 24, step: 8}
 core.hidden_size: {low: 32, high: 128, step: 32}
 core.steps: {low: 8, high: 24, step: 4}
