@@ -43,7 +43,10 @@ def test_every_named_config_holds(name):
         (["epochs=1"], "epochs: no such key; did you mean training.epochs?"),
         (["core.hidden=1"], "core.hidden: no such key; did you mean core.hidden_size?"),
         (["zzz=1"], "zzz: no such key; the keys are name, runs, mode, .* data, core, training$"),
-        (["training.losses.zzz=1"], "zzz: no such key; the keys of training.losses are cosine, mse, .*, hard_negatives$"),
+        (
+            ["training.losses.zzz=1"],
+            "zzz: no such key; the keys of training.losses are cosine, mse, .*, hard_negatives$",
+        ),
         (["training.lr=-1"], "training.lr: input should be greater than 0; got -1"),
         (["training.lr=fast"], "training.lr: input should be a valid number.*got 'fast'"),
         (["training.lr=.inf"], "training.lr: input should be a finite number; got inf"),

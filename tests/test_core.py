@@ -124,7 +124,7 @@ def test_backends_give_the_same_core(backend):
             {"io": "faces", "shape": (4, 4, 2), "steps": 1},
             "needs more steps: after 1, with .* has reached the back face through 2 cells",
         ),
-        ({"io": "faces", "shape": (4, 2, 4), "dilations": [2]}, "after 16, with dilations .2., nothing has reached"),
+        ({"io": "faces", "shape": (4, 4, 4), "dilations": [2]}, "after 16, with dilations .2., nothing has reached"),
         ({"io": "faces", "shape": (3, 4, 3)}, r"needs dim divisible by the X\*Y = 12 cells of a face; got 32"),
         ({"shape": (2, 2, 2)}, "too few for an embedding of 32 numbers"),
         ({"code_size": -1}, "code_size must be a whole number of at least 0"),

@@ -25,7 +25,8 @@ class PhasedLattice(nn.Module):
         steps: in all, shared out evenly; where they do not come out even, the first phases take one more.
         phases: at most; there are fewer where the steps are not enough for two in each. (States mostly start at zero:
             where the first phase were one step, its cells could not learn to hear each other.)
-        dilations: of the phases, in turn and over again, see :class:`Topology`.
+        dilations: of the phases, in turn and over again, see :class:`Topology`. In a lattice too small for one, where
+            it would lead over a whole side to the cell itself or to nothing, the phase takes the largest that is not.
         neighborhood, boundary: see :class:`Topology`.
         activation, update, bias, checkpoint_every: see :class:`Lattice3D`.
 
@@ -55,6 +56,8 @@ class PhasedLattice(nn.Module):
     ) -> None:
         super().__init__()
         check_count("steps", steps, 0)
+        for dilation in dilations:
+            check_count("dilation", dilation, 1)
         check_count("phases", phases, 1)
         if len(dilations) == 0:
             raise ValueError("dilations must name one at least; got none")
@@ -64,7 +67,7 @@ class PhasedLattice(nn.Module):
         count = max(1, min(phases, steps // 2))
         lattices = nn.ModuleList(
             Lattice3D(
-                Topology(shape, neighborhood, boundary, dilations[phase % len(dilations)]),
+                Topology(shape, neighborhood, boundary, _within(shape, dilations[phase % len(dilations)])),
                 state_size,
                 hidden_size,
                 steps // count + (phase < steps % count),
@@ -84,3 +87,8 @@ class PhasedLattice(nn.Module):
         for phase in self.phases:
             state = phase(state, drive)
         return state
+
+
+def _within(shape: Sequence[int], dilation: int) -> int:
+    """The dilation, or the largest that leads to another cell along every side of more than one."""
+    return min([dilation, *(side - 1 for side in shape if side > 1)])

@@ -35,11 +35,19 @@ def test_no_phase_has_less_than_two_steps(steps, shared):
     assert [phase.steps for phase in lattice.phases] == shared
 
 
+@pytest.mark.parametrize(
+    ("shape", "taken"), [((4, 4, 4), 3), ((3, 8, 8), 2), ((2, 8, 8), 1), ((1, 1, 8), 3), ((1, 1, 1), 3)]
+)
+def test_no_dilation_leads_over_a_whole_side(shape, taken):
+    (phase,) = PhasedLattice(shape, dilations=[3], **SIZES).phases
+    assert phase.topology.dilation == taken
+
+
 @pytest.mark.parametrize("backend", ["cpp", "numba"])
 def test_gradients_of_every_phase_are_those_of_the_reference(backend):
-    lattice = PhasedLattice((4, 3, 2), steps=6, phases=3, dilations=(1, 2), **SIZES).double()
-    state = torch.zeros(2, 24, 4, dtype=torch.float64)
-    drive = torch.randn(2, 24, 8, dtype=torch.float64, requires_grad=True)
+    lattice = PhasedLattice((4, 3, 3), steps=6, phases=3, dilations=(1, 2), **SIZES).double()
+    state = torch.zeros(2, 36, 4, dtype=torch.float64)
+    drive = torch.randn(2, 36, 8, dtype=torch.float64, requires_grad=True)
     gradients = []
     for name in ("torch", backend):
         with use_backend(name):
