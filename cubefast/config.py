@@ -80,7 +80,9 @@ class LossConfig(Section):
     margin: float = Field(0.2, ge=0, description="of triplet, in cosine")
     memory: int = Field(0, ge=0, description="targets of past batches kept as further negatives")
     hard_negatives: int = Field(
-        8, ge=0, description="of each pair, answers to the questions most like its own, as further negatives"
+        8,
+        ge=0,
+        description="of each pair, answers to the questions most like its own, as further negatives; autoencoder: none",
     )
 
     @model_validator(mode="after")

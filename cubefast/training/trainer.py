@@ -148,9 +148,9 @@ class CubeTrainer:
         if resume:
             self._resume(state, identity)
         self.processes.check_same("settings, pairs and checkpoint", (identity, state.epoch))
-        foreseen = options.losses.crossfit and self.config.mode != "autoencoder"  # whose targets are their inputs
-        expected = self._expected(train, state.epoch) if foreseen else None
-        contrasted = options.losses.contrast or options.losses.triplet
+        asks = self.config.mode != "autoencoder"  # whose targets are their inputs: nothing to foresee or to confuse
+        expected = self._expected(train, state.epoch) if asks and options.losses.crossfit else None
+        contrasted = asks and (options.losses.contrast or options.losses.triplet)
         hard = options.losses.hard_negatives if contrasted else 0
         neighbors = nearest_others(train, hard, self.config.seed) if hard else None
         model = self.processes.model(core)
