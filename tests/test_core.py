@@ -77,9 +77,8 @@ def test_faces_carry_the_embedding_through_the_volume():
     x = torch.randn(16, requires_grad=True)
     (gradient,) = torch.autograd.grad(core(x).sum(), x)
     assert (gradient != 0).all()
-    core.lattice.phases[
-        0
-    ].steps = 3  # reaches the back face's states, which hear the third plane's, not yet the front's
+    # Reaches the back face's states, which hear the third plane's, not yet the front's.
+    core.lattice.phases[0].steps = 3
     (gradient,) = torch.autograd.grad(core(x).sum(), x)
     assert (gradient == 0).all()
 
