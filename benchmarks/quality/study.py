@@ -5,8 +5,8 @@
 STUDY is a section of studies.yaml: its rows, and what each changes. The key=value name the data
 set and hold for every row. A row is a training like any other, `python -m cubefast.train` with the same key=values;
 what it came to is kept in FOLDER, so a study that was stopped goes on where it was. The table compares every row with
-the first, query by query on the validation pairs (tests are for the figures of a finished default); intervals are 95%,
-by paired bootstrap over groups.
+the first, query by query on the validation pairs (tests are for the figures of a finished default), after a mean over
+the seeds; intervals are 95%, by paired bootstrap over groups, and know nothing of the chance in a seed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import shlex
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,9 @@ COMPARED = ("cosine", "mrr")
 
 
 def rows_of(study: str) -> list[tuple[str, list[str]]]:
-    """The name and the key=values of each row of a study, for each of its seeds."""
+    """The name and the key=values of each row of a study, one seed after the other: what is stopped has whole seeds."""
     told = yaml.safe_load((HERE / "studies.yaml").read_text())[study]
-    rows = []
-    for name, changes in told["rows"].items():
-        for seed in told.get("seeds", [0]):
-            rows.append((name, [*(changes or []), f"seed={seed}"]))
-    return rows
+    return [(name, [*changes, f"seed={seed}"]) for seed in told["seeds"] for name, changes in told["rows"].items()]
 
 
 def measure(settings: list[str]) -> dict[str, Any]:
@@ -71,31 +68,40 @@ def measure(settings: list[str]) -> dict[str, Any]:
 
 
 def table(study: str, data: list[str], folder: Path) -> str:
-    """All rows that are there, as Markdown."""
+    """All rows that are there, each over its seeds, as Markdown."""
     lines = [
-        "| what | parameters | epochs | minutes | cosine | to the first | MRR | to the first | set |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| what | parameters | seeds | cosine | to the first | MRR | to the first | set |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    first = None
+    seeds: dict[str, dict[str, dict[str, Any]]] = {}
+    changes: dict[str, list[str]] = {}
     for name, settings in rows_of(study):
         path = _place(folder, [*data, *settings])
-        if not path.exists():
-            continue
-        found = json.loads(path.read_text())
-        first = first or found
-        cells = [name, f"{found['parameters']:,}", str(found["epochs"]), f"{found['seconds'] / 60:.1f}"]
+        if path.exists():
+            seeds.setdefault(name, {})[settings[-1]] = json.loads(path.read_text())
+            changes[name] = settings[:-1]
+    first = next(iter(seeds.values()), {})
+    for name, found in seeds.items():
+        cells = [name, f"{next(iter(found.values()))['parameters']:,}", str(len(found))]
         for metric in COMPARED:
-            cells += [f"{found['validation'][metric]:.4f}", _difference(found, first, metric)]
-        cells.append(f"`{' '.join(settings)}`")
+            mean = statistics.fmean(each["validation"][metric] for each in found.values())
+            cells += [f"{mean:.4f}", "" if found is first else _difference(found, first, metric)]
+        cells.append(f"`{shlex.join(changes[name])}`" if changes[name] else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _difference(found: dict[str, Any], first: dict[str, Any], metric: str) -> str:
-    if found is first:
+def _difference(found: dict[str, dict[str, Any]], first: dict[str, dict[str, Any]], metric: str) -> str:
+    """Of the seeds that both have, each query's mean over them."""
+    both = sorted(found.keys() & first.keys())
+    if not both:
         return ""
-    ours, theirs = (torch.tensor(each["queries"][metric], dtype=torch.float64) for each in (found, first))
-    difference, low, high = paired_bootstrap(ours, theirs, torch.tensor(found["queries"]["groups"]))
+    ours, theirs = (
+        torch.tensor([rows[seed]["queries"][metric] for seed in both], dtype=torch.float64).mean(dim=0)
+        for rows in (found, first)
+    )
+    groups = torch.tensor(found[both[0]]["queries"]["groups"])
+    difference, low, high = paired_bootstrap(ours, theirs, groups)
     return f"{difference:+.4f} ({low:+.4f} to {high:+.4f})"
 
 

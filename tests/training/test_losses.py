@@ -78,7 +78,7 @@ def test_distill_on_a_case_done_by_hand_with_teachers_of_two_dimensions():
     first = ((0 - 1) ** 2 + half**2 + half**2) / 3
     second = ((0 + 1) ** 2 + (half - 1) ** 2 + (half + 1) ** 2) / 3
     assert distill(predicted, [flat, line]).item() == pytest.approx((first + second) / 2, abs=1e-6)
-    weights = LossConfig(cosine=0, contrast=0, distill=2, crossfit=0)
+    weights = LossConfig(cosine=0, mse=0, contrast=0, distill=2, crossfit=0)
     total, parts = total_loss(
         weights, predicted, predicted, predicted, torch.arange(3), Memory(0, 2), taught=[flat, line]
     )
@@ -138,7 +138,7 @@ def test_the_memory_keeps_the_newest():
 def test_each_loss_goes_down_when_it_alone_is_followed(name):
     torch.manual_seed(3)
     inputs, target = torch.randn(16, 8), torch.randn(16, 8)
-    weights = LossConfig(**{"cosine": 0, "contrast": 0, "crossfit": 0, name: 1})
+    weights = LossConfig(**{"cosine": 0, "mse": 0, "contrast": 0, "crossfit": 0, name: 1})
     predicted = (target + 0.9 * torch.randn(16, 8)).requires_grad_()
     taught = [target @ torch.randn(8, 5)]
 
@@ -165,6 +165,6 @@ def test_losses_are_added_up_by_their_weights():
 
 def test_no_loss_at_all_is_refused():
     with pytest.raises(ConfigError, match=r"training.losses: one of cosine, mse, .* must be more than 0"):
-        TrainingConfig.load({"training": {"losses": {"cosine": 0, "contrast": 0, "crossfit": 0}}})
+        TrainingConfig.load({"training": {"losses": {"cosine": 0, "mse": 0, "contrast": 0, "crossfit": 0}}})
     with pytest.raises(ConfigError, match="mode=autoencoder needs another loss than training.losses.crossfit"):
-        TrainingConfig.load({"mode": "autoencoder", "training": {"losses": {"cosine": 0, "contrast": 0}}})
+        TrainingConfig.load({"mode": "autoencoder", "training": {"losses": {"cosine": 0, "mse": 0, "contrast": 0}}})

@@ -43,7 +43,7 @@ def test_neighbors_are_negatives_beside_those_of_past_batches():
     memory = Memory(3, 8)
     memory.remember(past, torch.tensor([0, 20, 21]))
     near_ids = torch.tensor([30, 31, 1, 33, 34])
-    weights = LossConfig(cosine=0, crossfit=0, contrast=1, temperature=0.3)
+    weights = LossConfig(cosine=0, mse=0, crossfit=0, contrast=1, temperature=0.3)
     ids = torch.arange(4)
     got, _ = total_loss(weights, predicted, predicted, target, ids, memory, near=(near, near_ids))
     wanted = info_nce(predicted, target, ids, 0.3, torch.cat([past, near]), torch.cat([memory.ids, near_ids]))

@@ -78,7 +78,7 @@ def test_what_other_pairs_let_expect_is_followed_and_recorded(tmp_path):
     expected = cross_fit(PairDataset.from_pairs(noisy)).expected.float()
     near = {}
     for crossfit in (0, 1):
-        losses = {"cosine": 1 - crossfit, "contrast": 0, "crossfit": crossfit}
+        losses = {"cosine": 1 - crossfit, "mse": 0, "contrast": 0, "crossfit": crossfit}
         run = RunFolder.create(tmp_path, f"r{crossfit}", "x")
         core = CubeTrainer(config(epochs=15, losses=losses), run).fit(noisy, validation).core
         run.close()
