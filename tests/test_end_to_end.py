@@ -42,8 +42,8 @@ def test_decoded_answers_to_unseen_paraphrases_mean_what_the_true_ones_mean(run,
     pipeline = Pipeline.from_run(run, threshold=None)
     decoded = [found[0].text for found in pipeline(questions, count=1)]
     assert all(isinstance(text, str) for text in decoded)
-    # 0.852 with this seed, 0.849 and 0.846 with the next two; the plain question embedding has 0.859.
-    assert relevance(pipeline.encoder, decoded, wanted) > 0.84
+    # 0.851 with this seed, 0.860 and 0.844 with the next two; the plain question embedding has 0.860.
+    assert relevance(pipeline.encoder, decoded, wanted) > 0.85
     assert np.mean([a == b for a, b in zip(decoded, wanted, strict=True)]) > 0.75
 
 
