@@ -64,7 +64,7 @@ class LossConfig(Section):
     """The weights of the losses, which are added up; 0 leaves one out. See cubefast.training.losses."""
 
     cosine: float = Field(1.0, ge=0, description="1 - cosine to the target")
-    mse: float = Field(0.1, ge=0, description="squared distance to the target; cosine alone leaves the length to chance")
+    mse: float = Field(0.1, ge=0, description="squared distance to the target, without which any length will do")
     l1: float = Field(0.0, ge=0, description="absolute distance to the target, by the root of the dimension")
     contrast: float = Field(0.15, ge=0, description="InfoNCE: nearer to the own target than to others")
     triplet: float = Field(0.0, ge=0, description="the hardest other target at least a margin further away")

@@ -31,7 +31,8 @@ def test_it_learns_what_no_linear_map_can():
 def test_its_loss_is_a_core_s_with_the_weights_it_states():
     predicted, targets = torch.randn(12, 8), torch.randn(12, 8)
     ids = torch.tensor([0, 0, 1, 2, 3, 4, 5, 5, 5, 6, 7, 8])
-    wanted, _ = total_loss(LossConfig(mse=0, contrast=0.1, crossfit=0), predicted, predicted, targets, ids, Memory(0, 8))
+    weights = LossConfig(mse=0, contrast=0.1, crossfit=0)
+    wanted, _ = total_loss(weights, predicted, predicted, targets, ids, Memory(0, 8))
     assert float(mlp._loss(predicted, targets, ids)) == pytest.approx(float(wanted), rel=1e-6)
 
 
