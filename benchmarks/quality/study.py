@@ -3,7 +3,8 @@
     python benchmarks/quality/study.py STUDY [key=value ...] --into FOLDER
 
 STUDY is a section of studies.yaml: its rows, and what each changes. The key=value name the data
-set and hold for every row. A row is a training like any other, `python -m cubefast.train` with the same key=values;
+set and hold for every row. A row is a training like any other, `python -m cubefast.train` with the same key=values
+(or of a core from variants.py, where it says variant=NAME);
 what it came to is kept in FOLDER, so a study that was stopped goes on where it was. The table compares every row with
 the first, query by query on the validation pairs (tests are for the figures of a finished default), after a mean over
 the seeds; intervals are 95%, by paired bootstrap over groups, and know nothing of the chance in a seed.
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import variants
 import yaml
 
 from cubefast.config import TrainingConfig
@@ -40,13 +42,21 @@ def rows_of(study: str) -> list[tuple[str, list[str]]]:
     return [(name, [*changes, f"seed={seed}"]) for seed in told["seeds"] for name, changes in told["rows"].items()]
 
 
+def variant_of(settings: list[str]) -> tuple[str | None, list[str]]:
+    """The variant of the core that a row names, if it does, and the settings beside."""
+    names = [setting.removeprefix("variant=") for setting in settings if setting.startswith("variant=")]
+    return (names[0] if names else None), [setting for setting in settings if not setting.startswith("variant=")]
+
+
 def measure(settings: list[str]) -> dict[str, Any]:
     """Train one row, and score it on validation and, as single numbers, on the tests."""
+    variant, settings = variant_of(settings)
     config = TrainingConfig.load("dialogue", settings)
     dataset = open_data(config)
     parts = split_data(config, dataset)
+    trainer = variants.VariantTrainer(config, variant) if variant else CubeTrainer(config)
     began = time.perf_counter()
-    result = CubeTrainer(config).fit(parts.train, parts.validation)
+    result = trainer.fit(parts.train, parts.validation)
     found: dict[str, Any] = {
         "parameters": result.core.parameter_count(),
         "epochs": len(result.records),
@@ -123,7 +133,9 @@ def main() -> None:
         path = _place(arguments.into, whole)
         if path.exists():
             continue
-        print(f"{name}: python -m cubefast.train {shlex.join(whole)}", flush=True)
+        variant, settings_only = variant_of(whole)
+        what = f"a core of variants.py, {variant}, with" if variant else "python -m cubefast.train"
+        print(f"{name}: {what} {shlex.join(settings_only)}", flush=True)
         write_json(path, {"name": name, "settings": settings, **measure(whole)})
     print(table(arguments.study, arguments.data, arguments.into))
 
