@@ -2,12 +2,12 @@
 
     python benchmarks/quality/study.py STUDY [key=value ...] --into FOLDER
 
-STUDY is a section of studies.yaml: its rows, and what each changes. The key=value name the data
-set and hold for every row. A row is a training like any other, `python -m cubefast.train` with the same key=values
-(or of a core from variants.py, where it says variant=NAME);
-what it came to is kept in FOLDER, so a study that was stopped goes on where it was. The table compares every row with
-the first, query by query on the validation pairs (tests are for the figures of a finished default), after a mean over
-the seeds; intervals are 95%, by paired bootstrap over groups, and know nothing of the chance in a seed.
+STUDY is a section of studies.yaml: its rows, and what each changes. The key=value name the data set and hold for every
+row. A row is a training like any other, `python -m cubefast.train` with the same key=values, or that of a core from
+variants.py where it says variant=NAME; what it came to is kept in FOLDER, so a study that was stopped goes on where it
+was. The table compares every row with the first, query by query on the validation pairs (tests are for the figures of a
+finished default), after a mean over the seeds; intervals are 95%, by paired bootstrap over groups, and know nothing of
+the chance in a seed.
 """
 
 from __future__ import annotations
