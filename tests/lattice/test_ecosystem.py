@@ -7,6 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cubefast import Lattice3D, Topology, lattice_rollout
 
+from ..processes import passes_in_a_process
 from .rollouts import Problem
 
 
@@ -61,15 +62,16 @@ def test_activation_checkpointing_gives_the_same_gradients():
 
 
 def test_distributed_data_parallel_gives_the_same_gradients(tmp_path):
+    assert passes_in_a_process(compare_with_distributed_data_parallel, tmp_path / "rendezvous")
+
+
+def compare_with_distributed_data_parallel(rendezvous):
     model, x = Model(), torch.randn(5, 3)
     wanted = gradients(model, x)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
-    try:
-        parallel = nn.parallel.DistributedDataParallel(model)
-        for got, want in zip(gradients(parallel, x), wanted, strict=True):
-            assert torch.allclose(got, want, atol=1e-6)
-    finally:
-        torch.distributed.destroy_process_group()
+    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=0, world_size=1)
+    parallel = nn.parallel.DistributedDataParallel(model)
+    for got, want in zip(gradients(parallel, x), wanted, strict=True):
+        assert torch.allclose(got, want, atol=1e-6)
 
 
 def test_autocast_runs_the_rollout_in_float32():
