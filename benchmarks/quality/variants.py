@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 from cubefast.config import TrainingConfig
 from cubefast.core import CubicCore
 from cubefast.data.reshaper import EmbeddingReshaper
-from cubefast.lattice import Lattice3D
+from cubefast.lattice import Lattice3D, PhasedLattice
 from cubefast.training.trainer import CubeTrainer
 
 
@@ -116,36 +116,27 @@ class ReadoutOfEveryPhase(CubicCore):
     def __init__(self, *sizes: Any, **settings: Any) -> None:
         super().__init__(*sizes, **settings)
         self.earlier_readouts = nn.Parameter(torch.zeros(len(self.lattice.phases) - 1, *self.readout.shape))
-        self.lattice = _Recording(self.lattice)  # type: ignore[assignment]
+        self.lattice = _StatesOfEveryPhase(self.lattice)  # type: ignore[assignment]
 
-    def _read(self, state: Tensor) -> Tensor:
-        earlier = torch.stack(self.lattice.passed)  # type: ignore[attr-defined]  # [phases - 1, B, N, S]
-        heard = torch.einsum("pbns,pns->bn", earlier, self.earlier_readouts[:, :, 0])
-        return super()._read(state) + heard.reshape(-1, *self.reshaper.shape)
+    def _read(self, states: Tensor) -> Tensor:
+        heard = torch.einsum("pbns,pns->bn", states[:-1], self.earlier_readouts[:, :, 0])
+        return super()._read(states[-1]) + heard.reshape(-1, *self.reshaper.shape)
 
 
-class _Recording(nn.Module):
-    """A phased lattice that remembers the states between its phases until the next forward."""
+class _StatesOfEveryPhase(nn.Module):
+    """A phased lattice that gives the states at the end of each phase, [phases, B, N, S]."""
 
-    def __init__(self, lattice: nn.Module) -> None:
+    def __init__(self, lattice: PhasedLattice) -> None:
         super().__init__()
-        self.phases, self.steps = lattice.phases, lattice.steps
+        self.phases = lattice.phases
         self.state_size, self.hidden_size = lattice.state_size, lattice.hidden_size
-        self.passed: list[Tensor] = []
 
     def forward(self, state: Tensor, drive: Tensor) -> Tensor:
-        self.passed = []
-        for phase in self.phases:  # type: ignore[union-attr]
+        passed = []
+        for phase in self.phases:
             state = phase(state, drive)
-            self.passed.append(state)
-        return self.passed.pop()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Recording:
-        """Without what it remembers, which belongs to one backward."""
-        made = _Recording.__new__(_Recording)
-        memo[id(self)] = made
-        made.__dict__ = copy.deepcopy({**self.__dict__, "passed": []}, memo)
-        return made
+            passed.append(state)
+        return torch.stack(passed)
 
 
 # How much of the input stays.
