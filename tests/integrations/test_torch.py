@@ -15,7 +15,7 @@ from cubefast.errors import InputError
 from cubefast.integrations.torch_export import export_core, save_exported
 
 from ..cores import principal, shaken
-from ..processes import passes_in_a_process
+from ..user_models import gradients, has_the_same_gradients_distributed
 
 
 class Model(nn.Module):
@@ -29,12 +29,6 @@ class Model(nn.Module):
 
     def forward(self, x):
         return self.outside(self.core(self.inside(x)))
-
-
-def gradients(model, x):
-    model.zero_grad()
-    model(x).square().sum().backward()
-    return [p.grad.clone() for p in model.parameters()]
 
 
 def test_copies_have_the_same_bits_and_are_their_own(tmp_path):
@@ -62,16 +56,7 @@ def test_torch_compile_takes_the_whole_model_forward_and_backward():
 
 
 def test_distributed_data_parallel_gives_the_same_gradients(tmp_path):
-    assert passes_in_a_process(compare_with_distributed_data_parallel, tmp_path / "rendezvous")
-
-
-def compare_with_distributed_data_parallel(rendezvous):
-    model, x = Model(), torch.randn(5, 3)
-    wanted = gradients(model, x)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=0, world_size=1)
-    parallel = nn.parallel.DistributedDataParallel(model)
-    for got, want in zip(gradients(parallel, x), wanted, strict=True):
-        assert torch.allclose(got, want, atol=1e-6)
+    assert has_the_same_gradients_distributed(Model, tmp_path / "rendezvous")
 
 
 @pytest.mark.parametrize("operators", ["kernel", "plain"])

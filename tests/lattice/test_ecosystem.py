@@ -7,7 +7,7 @@ from torch.utils.checkpoint import checkpoint
 
 from cubefast import Lattice3D, Topology, lattice_rollout
 
-from ..processes import passes_in_a_process
+from ..user_models import gradients, has_the_same_gradients_distributed
 from .rollouts import Problem
 
 
@@ -24,12 +24,6 @@ class Model(nn.Module):
         drive = self.inside(x).reshape(-1, 8, 32)
         state = torch.zeros(len(x), 8, 4)
         return self.outside(self.lattice(state, drive).flatten(1))
-
-
-def gradients(model, x):
-    model.zero_grad()
-    model(x).square().sum().backward()
-    return [p.grad.clone() for p in model.parameters()]
 
 
 # inductor needs a C++ compiler when it runs, as this package does when it is built; it warns about itself.
@@ -62,16 +56,7 @@ def test_activation_checkpointing_gives_the_same_gradients():
 
 
 def test_distributed_data_parallel_gives_the_same_gradients(tmp_path):
-    assert passes_in_a_process(compare_with_distributed_data_parallel, tmp_path / "rendezvous")
-
-
-def compare_with_distributed_data_parallel(rendezvous):
-    model, x = Model(), torch.randn(5, 3)
-    wanted = gradients(model, x)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=0, world_size=1)
-    parallel = nn.parallel.DistributedDataParallel(model)
-    for got, want in zip(gradients(parallel, x), wanted, strict=True):
-        assert torch.allclose(got, want, atol=1e-6)
+    assert has_the_same_gradients_distributed(Model, tmp_path / "rendezvous")
 
 
 def test_autocast_runs_the_rollout_in_float32():
