@@ -6,7 +6,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
+
+# Threads of OpenMP that wait for the others spin, for milliseconds by default: on a machine that is busy with something
+# else they then take the cores from the very threads they wait for. It is read once, when torch loads OpenMP.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 # torch first: the compiled kernel then shares the OpenMP runtime that torch loads.
 import torch  # noqa: F401

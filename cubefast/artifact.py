@@ -23,8 +23,8 @@ from ._version import __version__
 from .errors import ArtifactError, InputError
 from .files import write_atomically, write_json
 
-FORMAT_VERSION = 4
-"""Version 1 had no sum, version 2 tables of a gain and a bias per cell, version 3 no phases."""
+FORMAT_VERSION = 5
+"""Version 1 had no sum, 2 tables of a gain and a bias per cell, 3 no phases, 4 no summary and no trust."""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -111,6 +111,10 @@ def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], folder
         phases = max(1, min(config["phases"], config["steps"] // 2, len(shapes)))  # one tensor each at least
         for phase in range(phases):
             stated[f"lattice.phases.{phase}.w_update"] = [config["state_size"], config["hidden_size"]]
+        if config["summary_size"]:
+            stated["w_summarize"] = [config["summary_size"], config["dim"]]
+        if config["prototypes"]:
+            stated["trust.prototypes"] = [config["prototypes"], config["dim"]]
         if config["placement"] == "principal":
             stated[_ROTATION] = [config["dim"]] * 2
         fits_in = 1 <= config["dim"] <= cells

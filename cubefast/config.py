@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +15,9 @@ from pydantic import Field, field_validator, model_validator
 from .data.config import DatasetConfig
 from .settings import Section, override, parse_mapping, read_mapping, validated
 
+PASSES = 4
+"""Over the training pairs, where these are so many that no more are needed."""
+
 LOSSES = ("cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation", "distill", "crossfit")
 
 
@@ -22,12 +27,26 @@ class CoreConfig(Section):
     shape: tuple[int, int, int] | None = Field(
         None, description="cells along x, y, z; null: the most cubic box for the embedding"
     )
-    state_size: int = Field(16, ge=1, description="numbers of state per cell")
-    hidden_size: int = Field(64, ge=1, description="hidden numbers per cell")
-    steps: int = Field(16, ge=1, description="steps of one rollout")
+    state_size: int = Field(8, ge=1, description="numbers of state per cell")
+    hidden_size: int = Field(32, ge=1, description="hidden numbers per cell")
+    steps: int = Field(4, ge=1, description="steps of one rollout")
     code_size: int = Field(32, ge=0, description="learnt numbers that tell a cell which one it is")
+    summary_size: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="numbers of a summary of the embedding, which every cell is given and a linear map reads; 0: "
+        "neither; null: a sixth of the embedding's",
+    )
+    output_scale: float = Field(
+        0.2, ge=0, description="what the lattice adds is multiplied by it; 0: the linear map alone, to compare with"
+    )
+    prototypes: int = Field(
+        64,
+        ge=0,
+        description="of the training questions, far from which the core is trusted less; 0: trusts all",
+    )
+    normalize: bool = Field(True, description="outputs of unit length")
     phases: int = Field(
-        6, ge=1, description="parts of the rollout with cell weights of their own; at most one for two steps"
+        2, ge=1, description="parts of the rollout with cell weights of their own; at most one for two steps"
     )
     dilations: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = Field(
         (1, 2), description="how many cells away the neighbors are, phase by phase in turn"
@@ -63,16 +82,16 @@ class CoreConfig(Section):
 class LossConfig(Section):
     """The weights of the losses, which are added up; 0 leaves one out. See cubefast.training.losses."""
 
-    cosine: float = Field(1.0, ge=0, description="1 - cosine to the target")
-    mse: float = Field(0.1, ge=0, description="squared distance to the target, without which any length will do")
+    cosine: float = Field(0.0, ge=0, description="1 - cosine to the target")
+    mse: float = Field(0.0, ge=0, description="squared distance to the target, without which any length will do")
     l1: float = Field(0.0, ge=0, description="absolute distance to the target, by the root of the dimension")
-    contrast: float = Field(0.15, ge=0, description="InfoNCE: nearer to the own target than to others")
+    contrast: float = Field(1.0, ge=0, description="InfoNCE: nearer to the own target than to others")
     triplet: float = Field(0.0, ge=0, description="the hardest other target at least a margin further away")
     relational: float = Field(0.0, ge=0, description="similarities within a batch as among the targets")
     preservation: float = Field(0.0, ge=0, description="similarities within a batch as among the inputs")
     distill: float = Field(0.0, ge=0, description="similarities within a batch as further teachers see the targets'")
     crossfit: float = Field(
-        4.0,
+        0.0,
         ge=0,
         description="1 - cosine to what kernel ridge regression, fitted on other pairs, expects; autoencoder: nothing",
     )
@@ -106,14 +125,17 @@ class CurriculumConfig(Section):
 class OptimizationConfig(Section):
     """How it is learnt: the key ``training``."""
 
-    epochs: int = Field(18, ge=1, description="passes over the training pairs at most")
+    epochs: Annotated[int, Field(ge=1)] | None = Field(
+        None, description=f"passes over the training pairs at most; null: {PASSES}, or as many as make min_steps"
+    )
+    min_steps: int = Field(240, ge=1, description="steps of the optimizer at least, where epochs is null")
     batch_size: int = Field(64, ge=1, description="pairs per batch")
     accumulate: int = Field(1, ge=1, description="batches per step of the optimizer")
     optimizer: Literal["muon", "adamw"] = Field(
-        "muon", description="Muon for the shared matrices and AdamW for the rest | AdamW for all"
+        "adamw", description="Muon for the shared matrices and AdamW for the rest | AdamW for all"
     )
-    lr: float = Field(8e-3, gt=0, description="the learning rate at the start")
-    weight_decay: float = Field(0.1, ge=0, description="of the shared matrices, in parts of the learning rate")
+    lr: float = Field(1e-3, gt=0, description="the learning rate at the start")
+    weight_decay: float = Field(0.01, ge=0, description="of the shared matrices, in parts of the learning rate")
     clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
     input_noise: float = Field(0.0, ge=0, description="Gaussian noise on the inputs of question -> answer pairs")
     state_noise: float = Field(0.0, ge=0, description="Gaussian noise that the states start with, in training only")
@@ -124,12 +146,12 @@ class OptimizationConfig(Section):
         "cosine", description="halve the rate without progress | warm up, then half a cosine | one cycle"
     )
     plateau: int = Field(3, ge=1, description="epochs without progress until the rate is halved (plateau)")
-    warmup: float = Field(0.2, ge=0, lt=1, description="share of the steps in which the rate rises (cosine, one_cycle)")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises (not plateau)")
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
-        0.98, description="decay per step of an average of the weights, which is what is kept; null: none"
+        None, description="decay per step of an average of the weights, which is what is kept; null: none"
     )
     metric: Literal["cosine", "recall_at_1", "mrr"] = Field(
-        "cosine", description="of validation, by which the best epoch is chosen and progress is judged"
+        "mrr", description="of validation, by which the best epoch is chosen and progress is judged"
     )
     keep: int = Field(2, ge=1, description="checkpoints kept in the run's folder, one per epoch")
     log_every: int = Field(50, ge=1, description="batches per line of metrics.jsonl, beside one per epoch")
@@ -138,8 +160,18 @@ class OptimizationConfig(Section):
         None, description="of each process; null: torch's, or under torchrun the machine's cores divided evenly"
     )
     early_stopping: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="epochs without progress until training stops; null: never"
+        20, description="epochs without progress until training stops; null: never"
     )
+    refit: bool = Field(
+        True, description="train once more on all pairs, for as many steps as validation chose: what is served"
+    )
+
+    def epochs_of(self, pairs: int) -> int:
+        """How many passes over so many training pairs there are at most."""
+        if self.epochs is not None:
+            return self.epochs
+        steps = math.ceil(math.ceil(pairs / self.batch_size) / self.accumulate)
+        return max(PASSES, math.ceil(self.min_steps / steps))
 
 
 class TrainingConfig(Section):
@@ -149,6 +181,11 @@ class TrainingConfig(Section):
     runs: str = Field("runs", description="the folder that runs are put in")
     mode: Literal["dialogue", "autoencoder", "mixed"] = Field(
         "dialogue", description="question -> answer | noisy embedding -> clean | both"
+    )
+    purpose: Literal["retrieve", "decode"] = Field(
+        "retrieve",
+        description="retrieve: the right answer comes first in an index | decode: the vector is near the answer's, for "
+        "what reads it; sets other defaults, those of --config decode; always so with mode=autoencoder or mixed",
     )
     mix: float = Field(0.3, gt=0, lt=1, description="share of noisy embeddings among the pairs (mixed)")
     init_from: str | None = Field(None, description="a run whose best core is begun from; null: a fresh core")
@@ -165,6 +202,16 @@ class TrainingConfig(Section):
     data: DatasetConfig = Field(DatasetConfig(), description="data=FILE is short for data.path=FILE")
     core: CoreConfig = CoreConfig()
     training: OptimizationConfig = OptimizationConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_the_defaults_of_its_purpose(cls, values: Any) -> Any:
+        """What the purpose sets, where nothing else is said."""
+        if not isinstance(values, Mapping):
+            return values
+        if values.get("mode") in ("autoencoder", "mixed") and "purpose" not in values:
+            values = {**values, "purpose": "decode"}
+        return _merged(_shipped("decode"), values) if values.get("purpose") == "decode" else values
 
     @field_validator("name")
     @classmethod
@@ -234,8 +281,24 @@ def _nested_copy(values: Mapping[str, Any]) -> dict[str, Any]:
     return {k: _nested_copy(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
 
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, key by key; where both have a value, that of ``above``."""
+    merged = dict(below)
+    for key, value in above.items():
+        inner = merged.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(dict(inner or {}), value) if both else value
+    return merged
+
+
+@lru_cache
+def _shipped(name: str) -> dict[str, Any]:
+    """The keys of a config that ships with the package."""
+    text = (resources.files("cubefast") / "configs" / f"{name}.yaml").read_text("utf-8")
+    return parse_mapping(text, name)
+
+
 def _read_yaml(source: str | Path) -> dict[str, Any]:
     if str(source) in named_configs():
-        text = (resources.files("cubefast") / "configs" / f"{source}.yaml").read_text("utf-8")
-        return parse_mapping(text, source)
+        return _nested_copy(_shipped(str(source)))
     return read_mapping(source, f", or one of: {', '.join(named_configs())}")

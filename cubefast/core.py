@@ -17,25 +17,33 @@ from .data.reshaper import EmbeddingReshaper
 from .errors import ArtifactError, InputError
 from .lattice import PhasedLattice
 from .lattice.checks import check_choice, check_count
+from .trust import Trust
 
 IOS = ("volume", "faces")
 """volume: every cell hears and answers one number. faces: in at the front (z = 0), out at the back (z = Z-1)."""
 
+_NUMBERS_PER_SUMMARY = 6  # the core then has half the parameters of a matrix [D, D], for D of 384
 _SENTENCE = "sentence_embedding"  # where the modules of sentence-transformers keep the embedding of a text
 
 
 class CubicCore(nn.Module):
     """Embedding [..., D] -> embedding [..., D], through T steps of a lattice of cells: all that cubefast trains.
 
-    Every cell c hears a drive that stays the same over the steps, made of its number of the embedding (times
-    sqrt(D), so about 1) and a learnt code::
+    The drive of cell c is constant over the steps. It is made of the cell's number of the embedding (times sqrt(D), so
+    about 1), a learnt code and, with ``summary_size``, a summary of the whole embedding, the same for all cells::
 
-        drive_c = w_input [x_c, 0] * (1 + w_gain code_c) + w_input [0, code_c] + b_input
+        summary = w_summarize (sqrt(D) x)
+        drive_c = w_input [x_c, 0] * (1 + w_gain code_c) + w_input [0, code_c] + w_summary summary + b_input
 
-    The states start at zero, the lattice runs, and each cell's state is read by weights of its own. What is read is
-    added to the input, and the readout starts at zero, so a fresh core is exactly the identity and harms nothing::
+    The states start at zero, the lattice runs, and each cell's state is read by weights of its own. What is read and,
+    with a summary, what a linear map makes of that are added to the input as far as the core is to be trusted there
+    (:class:`~cubefast.trust.Trust`)::
 
-        output = input + state_c . readout_c
+        change = output_scale * [state_c . readout_c for every cell c] + w_linear summary / sqrt(D)
+        output = input + trust(input) * change
+
+    The readout and ``w_linear`` start at zero, so a fresh core is exactly the identity (of unit length, with
+    ``normalize``) and harms nothing.
 
     Args:
         dim: D.
@@ -49,6 +57,11 @@ class CubicCore(nn.Module):
         residual: whether what is read is added to the input. False trains a core that must carry everything itself
             (with ``io="faces"``: all through the volume); it is then not the identity at the start.
         code_size: learnt numbers per cell.
+        summary_size: numbers of the summary, which is also the rank of the linear map; 0: neither; None: a sixth of D.
+        output_scale: what is read is multiplied by it. With 1 the lattice learns a small data set by heart before the
+            linear map has learnt what generalises.
+        prototypes: of the trust, see :class:`~cubefast.trust.Trust`; 0: the core is trusted everywhere.
+        normalize: whether outputs have unit length, as an index of cosines or dot products wants them.
         phases: the steps are divided into so many, each with cell weights of its own; fewer with less than two steps
             for each.
         dilations: how many cells away the neighbors are, phase by phase in turn.
@@ -71,6 +84,10 @@ class CubicCore(nn.Module):
         *,
         residual: bool = True,
         code_size: int = 32,
+        summary_size: int | None = 0,
+        output_scale: float = 1.0,
+        prototypes: int = 0,
+        normalize: bool = False,
         phases: int = 6,
         dilations: Sequence[int] = (1, 2),
         neighborhood: str = "von_neumann",
@@ -81,7 +98,10 @@ class CubicCore(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("io", io, IOS)
-        check_count("code_size", code_size, 0)
+        if summary_size is None:
+            summary_size = max(1, dim // _NUMBERS_PER_SUMMARY)
+        for name, size in (("code_size", code_size), ("summary_size", summary_size), ("prototypes", prototypes)):
+            check_count(name, size, 0)
         self.reshaper = EmbeddingReshaper(dim, shape, placement)
         if boundary is None:
             boundary = "walls" if io == "faces" else "periodic"
@@ -95,6 +115,10 @@ class CubicCore(nn.Module):
             "io": io,
             "residual": residual,
             "code_size": code_size,
+            "summary_size": summary_size,
+            "output_scale": output_scale,
+            "prototypes": prototypes,
+            "normalize": normalize,
             "phases": phases,
             "dilations": list(dilations),
             "neighborhood": neighborhood,
@@ -107,6 +131,12 @@ class CubicCore(nn.Module):
         self.dim = dim
         self.io = io
         self.residual = residual
+        self.normalize = normalize
+        self.output_scale = float(output_scale)
+        if summary_size and io == "faces":
+            raise ValueError('io="faces" takes no summary, which would carry the embedding past the volume')
+        if prototypes and not residual:
+            raise ValueError("prototypes need residual=True: where the core is not trusted, the input is what is left")
         if io == "faces":
             if dim % (x * y) != 0:
                 raise ValueError(f'io="faces" needs dim divisible by the X*Y = {x * y} cells of a face; got {dim}')
@@ -144,13 +174,20 @@ class CubicCore(nn.Module):
         nn.init.normal_(self.codes)
         if not residual:
             nn.init.normal_(self.readout, std=1 / math.sqrt(state_size * dim))
+        if summary_size:
+            self.w_summarize = nn.Parameter(torch.empty(summary_size, dim))
+            self.w_summary = nn.Parameter(torch.empty(hidden_size, summary_size))
+            self.w_linear = nn.Parameter(torch.zeros(dim, summary_size))
+            nn.init.normal_(self.w_summarize, std=1 / math.sqrt(dim))
+            nn.init.normal_(self.w_summary, std=0.5 / math.sqrt(summary_size))
+        self.trust = Trust(dim, prototypes) if prototypes else None
 
     @overload
     def forward(self, embedding: Tensor, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Tensor: ...
     @overload
     def forward(self, embedding: MutableMapping[str, Any]) -> MutableMapping[str, Any]: ...
     def forward(self, embedding: Any, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Any:
-        """[..., D] -> [..., D]; not normalised.
+        """[..., D] -> [..., D]; of unit length with ``normalize``.
 
         Args:
             embedding: what is turned into another. The features of a sentence-transformers model, a mapping, come back
@@ -168,16 +205,30 @@ class CubicCore(nn.Module):
             return embedding
         if embedding.shape[-1:] != (self.dim,):
             raise ValueError(f"embedding must be [..., {self.dim}]; got {list(embedding.shape)}")
-        laid = self.reshaper.to_lattice(embedding.reshape(-1, self.dim)) * math.sqrt(self.dim)
-        state = laid.new_zeros(laid.shape[0], self.reshaper.cells, self.lattice.state_size)
+        inputs = embedding.reshape(-1, self.dim)
+        output = self.change(inputs, state_noise=state_noise, cell_dropout=cell_dropout)
+        if self.trust is not None:
+            output = self.trust(inputs) * output
+        if self.residual:
+            output = inputs + output
+        if self.normalize:
+            output = nn.functional.normalize(output, dim=1)
+        return output.reshape(embedding.shape)
+
+    def change(self, inputs: Tensor, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Tensor:
+        """[n, D] -> [n, D]: what is added to the inputs where the core is fully trusted."""
+        placed = self.reshaper.to_lattice(inputs) * math.sqrt(self.dim)
+        state = placed.new_zeros(placed.shape[0], self.reshaper.cells, self.lattice.state_size)
         if state_noise:
             state = state_noise * torch.randn_like(state)
-        drive = self._drive(laid)
+        drive = self._drive(placed)
+        summary = inputs @ self.w_summarize.T if self.config["summary_size"] else None
+        if summary is not None:
+            drive = drive + (math.sqrt(self.dim) * summary @ self.w_summary.T)[:, None]
         if cell_dropout:
             drive = nn.functional.dropout1d(drive, cell_dropout)
-        change = self._read(self.lattice(state, drive))
-        change = self.reshaper.to_embedding(change).reshape(embedding.shape)
-        return embedding + change if self.residual else change
+        change: Tensor = self.output_scale * self.reshaper.to_embedding(self._read(self.lattice(state, drive)))
+        return change if summary is None else change + summary @ self.w_linear.T
 
     @torch.no_grad()
     def transform(self, embeddings: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
@@ -207,20 +258,20 @@ class CubicCore(nn.Module):
             result[begin : begin + batch_size] = self(torch.from_numpy(batch).to(self.codes)).float().cpu().numpy()
         return result
 
-    def _drive(self, laid: Tensor) -> Tensor:
-        """[B, X, Y, Z] -> [B, N, H]: the drive of each cell, as the class docstring has it."""
-        batch = laid.shape[0]  # not len(), which torch.export would take for a constant
+    def _drive(self, placed: Tensor) -> Tensor:
+        """[B, X, Y, Z] -> [B, N, H]: the drive of each cell, as the class docstring has it, without the summary."""
+        batch = placed.shape[0]  # not len(), which torch.export would take for a constant
         cells, hidden_size = self.reshaper.cells, self.lattice.hidden_size
         numbers = self.readout.shape[1]
         w_numbers, w_code = self.w_input.split([numbers, self.w_input.shape[1] - numbers], dim=1)
-        quiet = self.codes @ w_code.T + self.b_input
+        constant = self.codes @ w_code.T + self.b_input
         gain = 1 + self.codes @ self.w_gain.T
         if self.io == "volume":
             scale = w_numbers[:, 0] * gain
-            return torch.addcmul(quiet, laid.reshape(batch, cells, 1), scale)
+            return torch.addcmul(constant, placed.reshape(batch, cells, 1), scale)
         x, y, z = self.reshaper.shape
-        heard = laid.reshape(batch, -1)[:, : self.dim].reshape(batch, x * y, numbers) @ w_numbers.T
-        drive = quiet.reshape(1, x * y, z, hidden_size).expand(batch, -1, -1, -1)
+        heard = placed.reshape(batch, -1)[:, : self.dim].reshape(batch, x * y, numbers) @ w_numbers.T
+        drive = constant.reshape(1, x * y, z, hidden_size).expand(batch, -1, -1, -1)
         front = drive[:, :, :1] + (heard * gain.reshape(x * y, z, -1)[:, 0])[:, :, None]
         return torch.cat([front, drive[:, :, 1:]], dim=2).reshape(batch, cells, hidden_size)
 
@@ -237,7 +288,7 @@ class CubicCore(nn.Module):
         return answered.reshape(batch, x, y, z)
 
     def parameter_count(self) -> int:
-        """How many numbers are trained."""
+        """How many numbers are trained. The prototypes of the trust and a principal placement are not among them."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -272,6 +323,12 @@ class CubicCore(nn.Module):
     def load(cls, folder: str) -> CubicCore:
         """What sentence-transformers calls to load a module: :meth:`from_pretrained`."""
         return cls.from_pretrained(folder)
+
+
+@torch.no_grad()
+def predict(core: CubicCore, inputs: Tensor, batch_size: int = 256) -> Tensor:
+    """The core's outputs [n, D] without gradients, batch by batch."""
+    return torch.cat([core(batch) for batch in inputs.split(batch_size)])
 
 
 def _reaches_the_back(lattice: PhasedLattice, depth: int) -> bool:

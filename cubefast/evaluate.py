@@ -37,6 +37,8 @@ def _main(arguments: argparse.Namespace) -> int:
     findings = find_out(material, _tell, lambda text: print(text, flush=True))
     folder = _folder(material)
     write_report(findings, folder)
+    if findings.in_short:
+        print(f"\n{findings.in_short}")
     print(table([each.score for test in findings.tests for each in test.measured]))
     print(f"\n{findings.verdict}")
     print(f"\n{time.perf_counter() - began:.0f} s; read {folder / 'report.html'} or {folder / 'report.md'}")
@@ -61,8 +63,9 @@ def _folder(material: Material) -> Path:
 
 def write_report(findings: Findings, folder: Path) -> None:
     """All files of a report, each whole or not there; report.json comes last."""
-    head = findings.headline
-    pictures = draw(head, findings.analyses[head.title])
+    pictures: dict[str, bytes] = {}
+    for test in findings.looked_at:
+        pictures |= draw(test, findings.analyses[test.title], None if test is findings.headline else test.title)
     for name, picture in pictures.items():
         write_atomically(folder / name, picture)
     curves = findings.material.run.path / "curves.png"

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from .config import TrainingConfig
-from .core import CubicCore
+from .core import CubicCore, predict
 from .data.config import ContextConfig
 from .data.create import texts_heard
 from .data.datasets import Parts
@@ -27,7 +27,6 @@ from .decoding import Answer, Calibration, Decoder, RetrievalDecoder, calibrate_
 from .decoding.search import IndexKind
 from .errors import ArtifactError, InputError
 from .training.run_folder import RunFolder
-from .training.trainer import predict
 
 ANSWERS, THRESHOLD = "answers.safetensors", "threshold.json"
 
@@ -149,13 +148,13 @@ class Pipeline:
         if config.data.vectors is not None:
             raise ArtifactError(
                 f"{path} was trained on ready embeddings ({config.data.vectors}), so there is no encoder to ask with. "
-                f'Use CubicCore.from_pretrained("{run.path / "best"}") on embeddings of the same kind'
+                f'Use CubicCore.from_pretrained("{run.served}") on embeddings of the same kind'
             )
         if threshold == "calibrated":
             calibration = load_threshold(run)
             threshold = calibration.threshold if calibration else None
         encoder = create_encoder(config.encoder)
-        core = CubicCore.from_pretrained(run.path / "best")
+        core = CubicCore.from_pretrained(run.served)
         texts, vectors, fingerprint, prepare = _load_answers(run)
         if fingerprint != encoder.fingerprint:
             raise ArtifactError(

@@ -5,25 +5,34 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from . import cli
 from .config import TrainingConfig, named_configs
 from .core import CubicCore
 from .data.config import BUILTIN
 from .data.datasets import AutoencoderDataset, DialogueDataset, Parts
+from .data.pairs import PairDataset
 from .errors import InputError
+from .evaluation.baselines import Baseline
 from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
-from .evaluation.report import table
+from .evaluation.report import Score, table
+from .evaluation.summary import Chosen, headline, regimes_of
 from .lattice.backends import facts
 from .pipeline import THRESHOLD, save_answers, save_threshold
 from .settings import describe_keys
 from .training.distributed import LostProcessError, Processes, joined, leave
 from .training.memory import peak_memory_mb
-from .training.progress import for_this_terminal
+from .training.progress import METRIC_NAMES, for_this_terminal
 from .training.reading import open_data, split_data, task_of
 from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer, TrainingResult, as_baseline
+from .training.validation import Validation, on_validation
 
 
 def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resume: bool = False) -> TrainingResult:
@@ -31,47 +40,80 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
     began = time.perf_counter()
     environment = {"command": sys.argv, **facts(), "processes": processes.everybody()}
     try:
-        trainer = CubeTrainer(config, run, for_this_terminal(), processes)
+        trainer = CubeTrainer(config, run, for_this_terminal(config.training.metric), processes)
         run.write("config.yaml", config.to_yaml())
         run.write_json("environment.json", environment)
         _announce(config, run, environment)
         dataset, parts = _read(config, processes)
-        print(
-            f"data        {len(dataset)} pairs, {len(parts.answers)} answers; train {len(parts.train)}, "
-            f"validation {len(parts.validation)}, "
-            + ", ".join(f"{name} {len(pairs)}" for name, pairs in parts.tests.items())
-        )
+        print(f"data        {len(dataset)} pairs, {len(parts.answers)} answers\nsplit       {parts}")
         run.write_json("data.json", dataset.stats().as_dict())
-        comparison = Comparison(parts, task_of(config), config.data.noise)
         print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
         if parts.answers:
             save_answers(run, dataset.fingerprint, parts)
         (run.path / THRESHOLD).unlink(missing_ok=True)  # it was of the core before
-        result = trainer.fit(parts.train, parts.validation, resume=resume)
+        run.discard_refit()
+        result = trainer.fit(parts.train, parts.validations, bank=_bank(parts), resume=resume)
         if result.stopped == "interrupted" and processes.count > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
+        if _is_refitted(config, result):
+            print(f"refit       on all {len(dataset)} pairs, as far as epoch {result.best_epoch} was", flush=True)
+            run.save_refit(trainer.refit(_everything(dataset, parts), result))
+        rivals = []
+        if config.purpose == "retrieve" and result.stopped != "interrupted":
+            print("rivals      four adapters, trained on the same pairs with the same losses", flush=True)
+            rivals = trainer.rivals(parts.train, parts.validations, bank=_bank(parts))
+        comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
         threshold = save_threshold(run, result.core, parts) if _can_be_asked(config, dataset) else None
         run.write("curves.png", training_curves(result.records, comparison.validation_lines()))
         scores = comparison.scores(as_baseline(result.core))
+        in_short = _in_short(comparison, as_baseline(result.core), scores)
         if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
             alone = dataset.split("autoencoder", config.seed)
             scores += Comparison(alone, "autoencoder", config.data.noise).scores(as_baseline(result.core))
-        run.write_json("report.json", {"scores": [each.as_dict() for each in scores]})
+        run.write_json("report.json", {"headline": in_short, "scores": [each.as_dict() for each in scores]})
     finally:
         run.discard_if_empty()
         run.close()
+    _tell_of_the_end(config, result, run)
     print(
-        f"\n{result.stopped}: best validation {config.training.metric} {result.best_value:.4f} at epoch "
+        f"\n{result.stopped}: best validation {METRIC_NAMES[config.training.metric]} {result.best_value:.4f} at epoch "
         f"{result.best_epoch} of {len(result.records)}; {time.perf_counter() - began:.0f} s, {peak_memory_mb():.0f} MB"
     )
-    print(table(scores))
-    print("\n(cosine to the right answer and its rank among the answers to find; * best of its column)")
+    if in_short:
+        print(f"\n{in_short}")
+    if scores:
+        print(table(scores))
+        print("\n(how often the right answer is first, and in the first ten; cosine to it; * best of its column)")
     print(f"\nsaved in {run.path}")
     if threshold is not None and isinstance(dataset, DialogueDataset):
         print(f'try: python -m cubefast.ask {run.path} "{dataset.dialogues[0].question}"')
         print(f"     (it answers {threshold.in_words()})")
         print(f"     python -m cubefast.evaluate {run.path}")
     return result
+
+
+def _in_short(comparison: Comparison, cube: Baseline, scores: Sequence[Score]) -> str:
+    """What it came to for questions, in a sentence or two; nothing for an autoencoder."""
+    if comparison.denoise:
+        return ""
+    validation = Validation.of_parts(comparison.parts)
+    chosen = Chosen.of(on_validation([cube, *comparison.baselines], validation), cube.name)
+    return headline(regimes_of(scores, chosen.rival_name, cube.name), chosen)
+
+
+def _tell_of_the_end(config: TrainingConfig, result: TrainingResult, run: RunFolder) -> None:
+    """Whether more epochs might have found more, or the core is not to be trusted at all."""
+    trust = result.core.trust
+    if trust is not None and float(trust.curve[2:].max()) == 0:
+        print(
+            "\nvalidation shows no questions that the core is sure to help with: it leaves every question as it is. "
+            "More pairs, or more wordings of each answer, would show more"
+        )
+    if result.best_epoch == len(result.records) == result.planned_epochs and config.training.schedule != "one_cycle":
+        print(
+            f"\nthe best epoch was the last: more may find more, with python -m cubefast.train --resume {run.path} "
+            f"training.epochs={2 * result.planned_epochs}"
+        )
 
 
 def help_to_train(config: TrainingConfig, run: RunFolder | None, processes: Processes) -> TrainingResult:
@@ -81,8 +123,27 @@ def help_to_train(config: TrainingConfig, run: RunFolder | None, processes: Proc
     """
     processes.everybody()
     trainer = CubeTrainer(config, run, None, processes)
-    _, parts = _read(config, processes)
-    return trainer.fit(parts.train, parts.validation, resume=run is not None)
+    dataset, parts = _read(config, processes)
+    result = trainer.fit(parts.train, parts.validations, bank=_bank(parts), resume=run is not None)
+    if _is_refitted(config, result):
+        trainer.refit(_everything(dataset, parts), result)
+    return result
+
+
+def _bank(parts: Parts) -> Tensor | None:
+    """All answers of the data set, that each question's is ranked among; None where there are none."""
+    return None if parts.bank is None else torch.from_numpy(parts.bank)
+
+
+def _is_refitted(config: TrainingConfig, result: TrainingResult) -> bool:
+    return config.training.refit and result.stopped != "interrupted"
+
+
+def _everything(dataset: DialogueDataset | AutoencoderDataset, parts: Parts) -> PairDataset:
+    """All pairs, prepared as those of training are."""
+    whole = dataset.subset(np.arange(len(dataset)))
+    whole.prepare, whole.teachers = parts.train.prepare, parts.train.teachers
+    return whole
 
 
 def _read(config: TrainingConfig, processes: Processes) -> tuple[DialogueDataset | AutoencoderDataset, Parts]:

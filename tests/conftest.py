@@ -4,6 +4,9 @@ import os
 import tempfile
 from pathlib import Path
 
+# As cubefast does when it is imported before torch: threads that wait do not take the cores from those that work.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 import pytest
 import torch
 

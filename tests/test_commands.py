@@ -33,6 +33,10 @@ def test_train_prints_the_cube_beside_its_baselines(finished):
     assert "backend     cpp (" in printed
     assert "encoding with hashing-v1-32:" in printed
     assert printed.count("epoch ") >= 2
+    assert "validation 170 (unseen paraphrase 114, unseen group 56), tests: unseen paraphrase 246, unseen" in printed
+    in_short = printed.split("\nRight first answer: ")[1].split("\n")[0]
+    assert " with the cube (best rival " in in_short
+    assert printed.index(in_short) < printed.index("(246 queries, ranked among all 286 answers)")
     for test in ("unseen paraphrase (", "unseen group ("):
         block = printed.split(test)[1].split("\n\n")[0]
         for model in ("cube", "identity", "mean answer", "ridge, lambda"):
@@ -45,6 +49,7 @@ def test_train_leaves_a_whole_run_folder(finished):
     assert {f.name for f in run.iterdir()} == {
         "answers.safetensors",
         "best",
+        "refit",
         "checkpoints",
         "config.yaml",
         "curves.png",
@@ -100,7 +105,7 @@ def test_a_mixed_run_is_scored_both_ways_and_shows_its_curriculum(tmp_path):
     assert "epoch 1/2  easiest 50%  loss" in done.stdout
     assert "unseen group (" in done.stdout
     assert "unseen group, noise 0.05 (" in done.stdout
-    again = command("train", "init_from=runs/r", "name=s", *SMALL, cwd=tmp_path)
+    again = command("train", "init_from=runs/r", "purpose=decode", "name=s", *SMALL, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
 
 
@@ -250,7 +255,7 @@ def test_ctrl_c_keeps_the_best_and_exits_130(tmp_path):
     job.send_signal(signal.SIGINT)
     printed, errors = job.communicate(timeout=120)
     assert job.returncode == 130, errors
-    assert "interrupted: best validation cosine" in printed
+    assert "interrupted: best validation MRR" in printed
     assert "stopped by Ctrl-C; the best core so far is in runs/long/best" in errors
     assert (tmp_path / "runs" / "long" / "best" / "model.safetensors").exists()
 
@@ -271,7 +276,7 @@ def test_two_runs_at_once_take_two_folders(tmp_path):
 
 def test_help_lists_every_key_and_the_program_lists_its_commands(tmp_path):
     printed = command("train", "--help", cwd=tmp_path).stdout
-    assert "training.lr=0.008" in printed
+    assert "training.lr=0.001" in printed
     assert "the learning rate at the start" in printed
     program = subprocess.run([sys.executable, "-m", "cubefast", "--help"], capture_output=True, text=True, cwd=tmp_path)
     assert program.returncode == 0, program.stderr

@@ -83,7 +83,8 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content, message):
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(
-        ConfigError, match="no such file. Give a YAML file, or one of: autoencoder, dialogue, distill, large, mixed, q"
+        ConfigError,
+        match="no such file. Give a YAML file, or one of: autoencoder, decode, dialogue, distill, mixed, quick",
     ):
         TrainingConfig.load(tmp_path / "none.yaml")
 

@@ -33,6 +33,7 @@ def test_evaluate_prints_the_verdict_and_where_to_read(evaluated):
     report = json.loads((folder / "runs/small/report.json").read_text())
     assert first.replace("\\", "") == f"# {report['verdict']['sentence']}"
     assert report["verdict"]["sentence"] in printed
+    assert printed.index(report["headline"]) < printed.index("ranked among all 286 answers)")
     assert "  residual MLP, hidden" in printed
     assert "read runs/small/report.html or runs/small/report.md" in printed
     assert "![Training loss" in (folder / "runs/small/report.md").read_text()
@@ -52,6 +53,9 @@ def test_another_file_gets_a_folder_of_its_own(evaluated):
         f.name for f in there.iterdir()
     }
     assert "Tested on all 4 pairs of own.jsonl" in (there / "report.md").read_text()
+    assert "Too few groups (4) to tell on own.jsonl\n" in done.stdout
+    assert done.stdout.count("too few groups") == 0, "once is enough"
+    assert "own.jsonl (4 queries, ranked among all 290 answers)" in done.stdout
     assert (folder / "runs/small/report.json").read_bytes() == before
     done = command("compare", "runs/small", "runs/small/evaluations/own", cwd=folder)
     assert done.returncode == 2

@@ -1,143 +1,192 @@
-"""Train a row of configs on one data set and put what came of them side by side: `python benchmarks/quality/study.py`.
+"""The cube beside everything else that could be trained on the same vectors: `python benchmarks/quality/study.py`.
 
-    python benchmarks/quality/study.py STUDY [key=value ...] --into FOLDER
+    python benchmarks/quality/study.py [key=value ...] [--seeds 0 1 2] [--ablations] --into FILE.json
 
-STUDY is a section of studies.yaml: its rows, and what each changes. The key=value name the data set and hold for every
-row. A row is a training like any other, `python -m cubefast.train` with the same key=values, or that of a core from
-variants.py where it says variant=NAME; what it came to is kept in FOLDER, so a study that was stopped goes on where it
-was. The table compares every row with the first, query by query on the validation pairs (tests are for the figures of a
-finished default), after a mean over the seeds; intervals are 95%, by paired bootstrap over groups, and know nothing of
-the chance in a seed.
+The key=values name the data set and hold for every training, as for `python -m cubefast.train`. Of each seed it trains
+the cube and its rivals, and ranks every test question's answer among all answers of the data set. What is printed, and
+kept in FILE.json, is the median of the seeds and, in brackets, their range; the difference to the rival that validation
+chose is taken query by query, after a mean over the seeds, with a 95% interval by paired bootstrap over groups.
+
+--ablations also trains the cube without its lattice (core.output_scale=0: the linear map and the trust remain), with
+cells that cannot see their neighbors, and without trust (core.prototypes=0).
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import shlex
 import statistics
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import variants
-import yaml
+from torch import Tensor
 
 from cubefast.config import TrainingConfig
-from cubefast.evaluation.embedding_metrics import EmbeddingMetrics
-from cubefast.evaluation.verdict import paired_bootstrap
+from cubefast.core import CubicCore
+from cubefast.data.datasets import DialogueDataset, Parts
+from cubefast.evaluation.baselines import Baseline, identity, nearest_question
+from cubefast.evaluation.metrics import retrieval_ranks
+from cubefast.evaluation.verdict import FEWEST_GROUPS, paired_bootstrap
 from cubefast.files import write_json
 from cubefast.training.reading import open_data, split_data
-from cubefast.training.trainer import CubeTrainer, predict
+from cubefast.training.trainer import CubeTrainer, as_baseline
+from cubefast.training.validation import Validation, on_validation
 
-HERE = Path(__file__).parent
-COMPARED = ("cosine", "mrr")
-
-
-def rows_of(study: str) -> list[tuple[str, list[str]]]:
-    """The name and the key=values of each row of a study, one seed after the other: what is stopped has whole seeds."""
-    told = yaml.safe_load((HERE / "studies.yaml").read_text())[study]
-    return [(name, [*changes, f"seed={seed}"]) for seed in told["seeds"] for name, changes in told["rows"].items()]
+CUBE, CHOSEN = "cube", "strongest rival on validation"
+ABLATIONS = {"without the lattice": ["core.output_scale=0"], "without trust": ["core.prototypes=0"]}
+NO_NEIGHBORS = "cells that see no neighbors"
 
 
-def variant_of(settings: list[str]) -> tuple[str | None, list[str]]:
-    """The variant of the core that a row names, if it does, and the settings beside."""
-    names = [setting.removeprefix("variant=") for setting in settings if setting.startswith("variant=")]
-    return (names[0] if names else None), [setting for setting in settings if not setting.startswith("variant=")]
+class LonelyTrainer(CubeTrainer):
+    """Trains a core whose cells are blind to their neighbors: those weights are zero and stay so."""
+
+    def build_core(self, dim: int) -> CubicCore:
+        core = super().build_core(dim)
+        for phase in core.lattice.phases:
+            mine = torch.zeros_like(phase.w_perceive)
+            mine[:, -phase.state_size :] = 1  # a cell itself is the last slot
+            with torch.no_grad():
+                phase.w_perceive.mul_(mine)
+            phase.w_perceive.register_hook(lambda gradient, mine=mine: gradient * mine)
+        return core
 
 
-def measure(settings: list[str]) -> dict[str, Any]:
-    """Train one row, and score it on validation and, as single numbers, on the tests."""
-    variant, settings = variant_of(settings)
-    config = TrainingConfig.load("dialogue", settings)
-    dataset = open_data(config)
-    parts = split_data(config, dataset)
-    trainer = variants.VariantTrainer(config, variant) if variant else CubeTrainer(config)
-    began = time.perf_counter()
-    result = trainer.fit(parts.train, parts.validation)
-    found: dict[str, Any] = {
-        "parameters": result.core.parameter_count(),
-        "epochs": len(result.records),
-        "best_epoch": result.best_epoch,
-        "seconds": time.perf_counter() - began,
-    }
-    groups = [dataset.dialogues[row].group for row in parts.rows["validation"]]
-    for name, part in {"validation": parts.validation, **parts.tests}.items():
-        pairs = part.pairs()
-        predicted = predict(result.core, pairs.inputs)
-        metrics = EmbeddingMetrics.of(
-            predicted, pairs.targets, pairs.target_ids, groups=groups if name == "validation" else None
+@dataclass
+class Column:
+    """One model over the seeds: parameters, and of each test the ranks of every query, one row a seed."""
+
+    parameters: list[int] = field(default_factory=list)
+    ranks: dict[str, list[Tensor]] = field(default_factory=dict)
+    validation: list[float] = field(default_factory=list)
+
+
+def measure(settings: list[str], seeds: list[int], ablations: bool) -> dict[str, Any]:
+    """Train everything with every seed; the figures, as they are kept."""
+    columns: dict[str, Column] = {}
+    seconds, chosen = [], []
+    for seed in seeds:
+        config = TrainingConfig.load(None, [*settings, f"seed={seed}"])
+        dataset = open_data(config)
+        assert isinstance(dataset, DialogueDataset)
+        parts = split_data(config, dataset)
+        began = time.perf_counter()
+        trainer = CubeTrainer(config)
+        core = trained(trainer, parts)
+        seconds.append(time.perf_counter() - began)
+        found = trainer.rivals(parts.train, parts.validations, bank=torch.from_numpy(parts.answer_vectors))
+        rivals = {model.name.split(",")[0]: model for model in found}
+        models = {CUBE: as_baseline(core), "identity": identity(), **rivals}
+        if seed == seeds[0]:
+            models["nearest question's answer"] = nearest_question(parts.train)
+        strongest = strongest_of(rivals, Validation.of_parts(parts))
+        models[CHOSEN] = rivals[strongest]
+        chosen.append(strongest)
+        if ablations:
+            for name, changes in ABLATIONS.items():
+                changed = TrainingConfig.load(None, [*settings, *changes, f"seed={seed}"])
+                models[name] = as_baseline(trained(CubeTrainer(changed), parts))
+            models[NO_NEIGHBORS] = as_baseline(trained(LonelyTrainer(config), parts))
+        take(columns, models, parts)
+    groups = {name: groups_of(dataset, parts.rows[name]) for name in parts.tests}
+    kept: dict[str, Any] = {"settings": settings, "seeds": seeds, "chosen": chosen, "training_seconds": seconds}
+    kept["pairs"], kept["answers"] = len(parts.train), len(parts.answers)
+    kept["tests"] = {test: table_of(test, columns, groups[test]) for test in parts.tests}
+    return kept
+
+
+def trained(trainer: CubeTrainer, parts: Parts) -> CubicCore:
+    """The core that it chose."""
+    return trainer.fit(parts.train, parts.validations, bank=torch.from_numpy(parts.answer_vectors)).core
+
+
+def strongest_of(rivals: Mapping[str, Baseline], validation: Validation) -> str:
+    """The name of the rival with the best MRR, mean over the regimes."""
+    found = on_validation(list(rivals.values()), validation)
+    return max(rivals, key=lambda name: found[rivals[name].name]["mrr"])
+
+
+def take(columns: dict[str, Column], models: Mapping[str, Baseline], parts: Parts) -> None:
+    """Rank every test question's answer with every model."""
+    bank = torch.from_numpy(parts.answer_vectors)
+    for name, model in models.items():
+        column = columns.setdefault(name, Column())
+        column.parameters.append(model.parameters)
+        for test, part in parts.tests.items():
+            pairs = part.pairs()
+            with torch.no_grad():
+                ranks = retrieval_ranks(model.predict(pairs.inputs), bank, pairs.target_ids)
+            column.ranks.setdefault(test, []).append(ranks)
+
+
+def groups_of(dataset: DialogueDataset, rows: list[int]) -> Tensor:
+    """int64 [n]: a number for each different group."""
+    names = [dataset.dialogues[row].group for row in rows]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return torch.tensor([numbers[name] for name in names])
+
+
+def table_of(test: str, columns: Mapping[str, Column], groups: Tensor) -> dict[str, Any]:
+    """Of each model its figures, and the difference of the cube to it with an interval."""
+    cube = torch.stack(columns[CUBE].ranks[test]).double()
+    rows: dict[str, Any] = {}
+    for name, column in columns.items():
+        ranks = torch.stack(column.ranks[test]).double()
+        mrr, first = (1 / ranks).mean(dim=1).tolist(), (ranks <= 1).double().mean(dim=1).tolist()
+        rows[name] = {"parameters": max(column.parameters), "mrr": mrr, "recall_at_1": first}
+        if name != CUBE:
+            rows[name]["difference"] = {
+                "mrr": paired_bootstrap((1 / cube).mean(dim=0), (1 / ranks).mean(dim=0), groups),
+                "recall_at_1": paired_bootstrap(
+                    (cube <= 1).double().mean(dim=0), (ranks <= 1).double().mean(dim=0), groups
+                ),
+            }
+    return {"queries": len(groups), "groups": len(groups.unique()), "models": rows}
+
+
+def printed(found: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    lines = []
+    for test, each in found["tests"].items():
+        lines.append(
+            f"{test}: {each['queries']:,} queries in {each['groups']:,} groups, among {found['answers']:,} answers; "
+            f"{found['pairs']:,} pairs to train on"
         )
-        found[name] = {"cosine": metrics.cosine, "recall_at_1": metrics.recall_at_1, "mrr": metrics.mrr}
-        if name == "validation":
-            found["queries"] = {metric: metrics.values(metric).tolist() for metric in COMPARED}
-            found["queries"]["groups"] = metrics.groups.tolist()
-    return found
+        if each["groups"] < FEWEST_GROUPS:
+            lines.append(f"too few groups ({each['groups']}) to tell")
+        lines += ["", "| model | parameters | R@1 | MRR | cube less it, R@1 | cube less it, MRR |"]
+        lines.append("| --- | --- | --- | --- | --- | --- |")
+        for name, row in each["models"].items():
+            cells = [name, f"{row['parameters']:,}", _spread(row["recall_at_1"]), _spread(row["mrr"])]
+            for metric in ("recall_at_1", "mrr"):
+                cells.append(_interval(*row["difference"][metric]) if "difference" in row else "")
+            lines.append(f"| {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
-def table(study: str, data: list[str], folder: Path) -> str:
-    """All rows that are there, each over its seeds, as Markdown."""
-    lines = [
-        "| what | parameters | seeds | cosine | to the first | MRR | to the first | set |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    seeds: dict[str, dict[str, dict[str, Any]]] = {}
-    changes: dict[str, list[str]] = {}
-    for name, settings in rows_of(study):
-        path = _place(folder, [*data, *settings])
-        if path.exists():
-            seeds.setdefault(name, {})[settings[-1]] = json.loads(path.read_text())
-            changes[name] = settings[:-1]
-    first = next(iter(seeds.values()), {})
-    for name, found in seeds.items():
-        cells = [name, f"{next(iter(found.values()))['parameters']:,}", str(len(found))]
-        for metric in COMPARED:
-            mean = statistics.fmean(each["validation"][metric] for each in found.values())
-            cells += [f"{mean:.4f}", "" if found is first else _difference(found, first, metric)]
-        cells.append(f"`{shlex.join(changes[name])}`" if changes[name] else "")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+def _spread(values: list[float]) -> str:
+    middle = f"{statistics.median(values):.3f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.3f} to {max(values):.3f})"
 
 
-def _difference(found: dict[str, dict[str, Any]], first: dict[str, dict[str, Any]], metric: str) -> str:
-    """Of the seeds that both have, each query's mean over them."""
-    both = sorted(found.keys() & first.keys())
-    if not both:
-        return ""
-    ours, theirs = (
-        torch.tensor([rows[seed]["queries"][metric] for seed in both], dtype=torch.float64).mean(dim=0)
-        for rows in (found, first)
-    )
-    groups = torch.tensor(found[both[0]]["queries"]["groups"])
-    difference, low, high = paired_bootstrap(ours, theirs, groups)
+def _interval(difference: float, low: float, high: float) -> str:
     return f"{difference:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
-def _place(folder: Path, settings: list[str]) -> Path:
-    name = hashlib.sha256("\n".join(sorted(settings)).encode()).hexdigest()[:16]
-    return folder / f"{name}.json"
-
-
 def main() -> None:
-    """Run what is missing of a study, and print its table."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("study", choices=list(yaml.safe_load((HERE / "studies.yaml").read_text())))
-    made.add_argument("data", nargs="*", metavar="key=value", help="the data set, such as data=FILE data.vectors=FILE")
-    made.add_argument("--into", type=Path, default=Path("study"), help="where results are kept")
-    arguments = made.parse_args()
-    arguments.into.mkdir(parents=True, exist_ok=True)
-    for name, settings in rows_of(arguments.study):
-        whole = [*arguments.data, *settings]
-        path = _place(arguments.into, whole)
-        if path.exists():
-            continue
-        variant, settings_only = variant_of(whole)
-        what = f"a core of variants.py, {variant}, with" if variant else "python -m cubefast.train"
-        print(f"{name}: {what} {shlex.join(settings_only)}", flush=True)
-        write_json(path, {"name": name, "settings": settings, **measure(whole)})
-    print(table(arguments.study, arguments.data, arguments.into))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="as for python -m cubefast.train")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--ablations", action="store_true", help="also train the cube with parts of it left out")
+    parser.add_argument("--into", type=Path, required=True, metavar="FILE.json", help="where the figures are kept")
+    arguments = parser.parse_intermixed_args()
+    found = measure(arguments.settings, arguments.seeds, arguments.ablations)
+    write_json(arguments.into, found)
+    print(printed(found))
+    print(f"training the cube: {', '.join(f'{each:.0f} s' for each in found['training_seconds'])}")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def _main(arguments: argparse.Namespace) -> int:
     parts = dataset.split(arguments.mode) if isinstance(dataset, DialogueDataset) else dataset.split()
     sizes = {"train": len(parts.train), "validation": len(parts.validation)}
     sizes |= {name: len(part) for name, part in parts.tests.items()}
-    print("\nsplit                  " + ", ".join(f"{name} {count}" for name, count in sizes.items()))
+    print(f"\nsplit                  {parts}")
     if arguments.json is not None:
         found = {"statistics": statistics.as_dict(), "split": sizes, "quality": report.as_dict() if report else None}
         arguments.json.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")

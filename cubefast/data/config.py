@@ -79,10 +79,25 @@ class QualityConfig(Section):
 
 
 class SplitConfig(Section):
-    """Which share is held out; by group, never by row."""
+    """Which shares are held out, each of which may be 0; by group, never by row. See cubefast.data.splits."""
 
-    test_percent: int = Field(10, ge=1, le=50, description="of the groups: unseen in training")
-    validation_percent: int = Field(5, ge=1, le=50, description="of the groups: what selects")
+    test_percent: int = Field(10, ge=0, le=50, description="of the groups: tests of new topics")
+    validation_percent: int = Field(5, ge=0, le=50, description="of the groups: new topics that select")
+    test_paraphrase_percent: int = Field(
+        100,
+        ge=0,
+        le=100,
+        description="of the answers that have three questions or more left in training: one of them is a test of new "
+        "wordings",
+    )
+    validation_paraphrase_percent: int = Field(
+        40, ge=0, le=100, description="of the same answers: one of their questions is a new wording that selects"
+    )
+
+    @property
+    def has_tests(self) -> bool:
+        """Whether anything is to be kept for tests."""
+        return self.test_percent > 0 or self.test_paraphrase_percent > 0
 
 
 class DatasetConfig(Section):

@@ -25,6 +25,9 @@ from .statistics import DatasetStatistics, Spread, cosines
 from .teachers import CentredVectors
 from .vectors import Preparation, Vectors, chunks
 
+PARAPHRASE, GROUP, TEXT = "unseen paraphrase", "unseen group", "unseen text"
+"""The regimes, by what is new in them: the wording alone, the topic; of an autoencoder on single texts, the text."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -32,21 +35,37 @@ class Parts:
 
     Attributes:
         train, validation: what is learnt from, what selects.
-        tests: held-out pairs by the name of what is new in them; empty ones are left out.
+        validations: the pairs of validation by regime, under the names that the tests have; empty ones are left out.
+        tests: held-out pairs by regime, the name of what is new in them; empty ones are left out.
         answers: each different answer once, the bank that a question's embedding is matched with; none for texts.
         answer_vectors: float32 [answers, D].
         prepare: what is done to every embedding, to be done to a new question's too.
         rows: of each part by its name, "train", "validation" and the tests', the items of the data set it was made of.
             An autoencoder's parts hold the different texts of theirs.
+        finds_answers: whether the targets are answers, whose ids are rows of ``answers`` and ``answer_vectors``; False
+            for an autoencoder, whose targets are its inputs.
     """
 
     train: PairDataset
     validation: PairDataset
+    validations: dict[str, PairDataset]
     tests: dict[str, PairDataset]
     answers: list[str]
     answer_vectors: Embeddings
     prepare: Preparation
     rows: dict[str, list[int]] = field(default_factory=dict)
+    finds_answers: bool = True
+
+    @property
+    def bank(self) -> Embeddings | None:
+        """float32 [answers, D]: all answers, trained and new, that ranks are among; None for an autoencoder."""
+        return self.answer_vectors if self.finds_answers and self.answers else None
+
+    def __str__(self) -> str:
+        """How many pairs each part has."""
+        regimes = ", ".join(f"{name} {len(part)}" for name, part in self.validations.items())
+        tests = ", ".join(f"{name} {len(part)}" for name, part in self.tests.items()) or "none"
+        return f"train {len(self.train)}, validation {len(self.validation)} ({regimes}), tests: {tests}"
 
 
 class DialogueDataset(PairDataset):
@@ -115,22 +134,35 @@ class DialogueDataset(PairDataset):
                 questions and, where all of an answer's group is in one part, answers.
             seed: of the noise.
 
-        Raises InputError when there are too few groups.
+        Raises InputError when there are too few groups: only tests may be empty, and only where their shares are 0.
         """
         split = split_dialogues(self.dialogues, self.config.split)
         check_leaks(*([self.dialogues[row] for row in rows] for rows in (split.train, split.unseen_group)))
-        listed = (split.train, split.validation, split.unseen_paraphrase, split.unseen_group)
-        names = ("train", "validation", "unseen paraphrase", "unseen group")
-        if mode == "dialogue":
-            parts = [self.subset(rows) for rows in listed]
-        else:
-            whole = (True, False, False, True)  # whether the part's answers are in no other part
-            parts = [
-                self._identities(self._text_rows(rows, answers), seed)
-                for rows, answers in zip(listed, whole, strict=True)
-            ]
-        rows = dict(zip(names, listed, strict=True))
-        return _finish(self, dict(zip(names, parts, strict=True)), rows, self.answers, self.answer_rows)
+
+        def part(rows: list[int], with_answers: bool) -> PairDataset:
+            """``with_answers``: whether these are in no other part, so that an autoencoder may have them too."""
+            if mode == "dialogue":
+                return self.subset(rows)
+            return self._identities(self._text_rows(rows, with_answers), seed)
+
+        validations = {PARAPHRASE: split.validation_paraphrase, GROUP: split.validation_group}
+        return _finish(
+            self,
+            train=part(split.train, True),
+            validation=part(split.validation, False),
+            validations={name: part(rows, False) for name, rows in validations.items()},
+            tests={PARAPHRASE: part(split.unseen_paraphrase, False), GROUP: part(split.unseen_group, True)},
+            rows={
+                "train": split.train,
+                "validation": split.validation,
+                PARAPHRASE: split.unseen_paraphrase,
+                GROUP: split.unseen_group,
+            },
+            answers=self.answers,
+            answer_rows=self.answer_rows,
+            wants_tests=self.config.split.has_tests,
+            finds_answers=mode == "dialogue",
+        )
 
     def _identities(self, rows: NDArray[np.int64], seed: int) -> PairDataset:
         noise = self.config.noise
@@ -214,13 +246,22 @@ class AutoencoderDataset(PairDataset):
     def split(self) -> Parts:
         """Train, validation and test, by the text or, without texts, by the embedding: repetitions stay together.
 
-        Raises InputError when there are too few.
+        Raises InputError when there are too few: only the test may be empty, and only where its share is 0.
         """
         shares = self.config.split
         split: Split = split_vectors(self.vectors, shares) if self.texts is None else split_texts(self.texts, shares)
-        rows = {"train": split.train, "validation": split.validation, "unseen text": split.unseen_group}
-        parts = {name: self.subset(places) for name, places in rows.items()}
-        return _finish(self, parts, rows, [], np.zeros(0, np.int64))
+        return _finish(
+            self,
+            train=self.subset(split.train),
+            validation=self.subset(split.validation),
+            validations={TEXT: self.subset(split.validation)},
+            tests={TEXT: self.subset(split.unseen_group)},
+            rows={"train": split.train, "validation": split.validation, TEXT: split.unseen_group},
+            answers=[],
+            answer_rows=np.zeros(0, np.int64),
+            wants_tests=shares.test_percent > 0,
+            finds_answers=False,
+        )
 
     def stats(self) -> DatasetStatistics:
         """Counts, lengths, what the cache had."""
@@ -242,17 +283,23 @@ def _context_weights(rows: NDArray[np.int64], context: ContextConfig) -> Embeddi
 
 def _finish(
     dataset: DialogueDataset | AutoencoderDataset,
-    parts: dict[str, PairDataset],
+    *,
+    train: PairDataset,
+    validation: PairDataset,
+    validations: dict[str, PairDataset],
+    tests: dict[str, PairDataset],
     rows: dict[str, list[int]],
     answers: list[str],
     answer_rows: NDArray[np.int64],
+    wants_tests: bool,
+    finds_answers: bool,
 ) -> Parts:
-    train, validation = parts.pop("train"), parts.pop("validation")
-    tests = {name: part for name, part in parts.items() if len(part)}
-    if not len(train) or not len(validation) or not tests:
+    """Parts of which none is empty that must not be, with what is fitted on the training part."""
+    validations, tests = ({name: part for name, part in each.items() if len(part)} for each in (validations, tests))
+    if not len(train) or not len(validation) or (wants_tests and not tests):
         raise InputError(
             f"{len(dataset)} pairs are too few to split into train, validation and test; "
-            "a few dozen groups that share no text are needed"
+            "a few dozen groups that share no text are needed, and shares in data.split that leave some for each"
         )
     prepare = dataset.prepare
     if dataset.config.centre:
@@ -260,10 +307,10 @@ def _finish(
         known = known[known >= 0]
         prepare = Preparation(_mean(dataset.vectors, known), dataset.config.normalize)
         teachers = tuple(CentredVectors(teacher, _mean(teacher, known)) for teacher in dataset.teachers)
-        for part in (train, validation, *tests.values()):
+        for part in (train, validation, *validations.values(), *tests.values()):
             part.prepare, part.teachers = prepare, teachers
     bank = prepare(dataset.vectors.gather(answer_rows)) if answers else np.zeros((0, dataset.dim), np.float32)
-    return Parts(train, validation, tests, answers, bank, prepare, rows)
+    return Parts(train, validation, validations, tests, answers, bank, prepare, rows, finds_answers)
 
 
 def _mean(vectors: Vectors, rows: NDArray[np.int64]) -> Embeddings:

@@ -1,11 +1,11 @@
 """Train, validation and test: by group, never by row, so that a test question is new in the way its name says.
 
-Two things are held out (after the honest-evaluation protocol of the README):
+Two regimes are held out, and validation has both just as the tests have:
 
 - *unseen group*: everything about a topic, its answers too;
 - *unseen paraphrase*: one question of an answer that was trained with other questions.
 
-Both are chosen by hashing texts, so a data set splits the same way on every machine, and adding rows moves none.
+All are chosen by hashing texts, so a data set splits the same way on every machine, and adding rows moves none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import InputError
 from .config import SplitConfig
@@ -21,29 +21,40 @@ from .dialogues import Dialogue, normalize
 from .vectors import Vectors, chunks
 
 ENOUGH_GROUPS = 20  # to be divided without joining them
-VALIDATION_PARAPHRASE_PERCENT = 40  # of the answers with three questions or more
 
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of each part; the parts share no question, and unseen_group shares no answer with train."""
+    """Row numbers of each part, ascending. Parts share no question; those of groups share no answer with another part.
 
-    train: list[int]
-    validation: list[int]
-    unseen_paraphrase: list[int]
-    unseen_group: list[int]
+    Attributes:
+        train: what is learnt from.
+        validation_paraphrase, validation_group: what selects, by regime.
+        unseen_paraphrase, unseen_group: the tests, by regime.
+    """
+
+    train: list[int] = field(default_factory=list)
+    validation_paraphrase: list[int] = field(default_factory=list)
+    validation_group: list[int] = field(default_factory=list)
+    unseen_paraphrase: list[int] = field(default_factory=list)
+    unseen_group: list[int] = field(default_factory=list)
+
+    @property
+    def validation(self) -> list[int]:
+        """All that selects, ascending."""
+        return sorted([*self.validation_paraphrase, *self.validation_group])
 
 
 def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = None) -> Split:
-    """Split by ``sha256 % 100``: by default 10% of the groups are unseen groups, 5% validation. Of each answer left
-    with three questions or more, one question becomes an unseen paraphrase and, for 40% of them, another validation.
+    """Split by ``sha256 % 100``: by default 10% of the groups are unseen groups and 5% validation. Of each answer left
+    with three questions or more, one becomes an unseen paraphrase and, for 40% of these answers, another validation.
 
     Groups that share an answer or a question (in normal form) are taken as one. Where that would chain more than half
     of all rows together (chats, in which everybody says thanks), they are not; instead a row of a validation group that
     shares a text with train, and one of an unseen group that shares a text with either, is in no part.
     """
     shares = shares or SplitConfig()
-    split = Split([], [], [], [])
+    split = Split()
     groups = _joined_groups(dialogues)
     own = [dialogue.group for dialogue in dialogues]
     chained = max(Counter(groups).values(), default=0) > len(dialogues) / 2 and len(set(own)) >= ENOUGH_GROUPS
@@ -55,12 +66,12 @@ def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = 
         if place == "test":
             split.unseen_group.append(row)
         elif place == "validation":
-            split.validation.append(row)
+            split.validation_group.append(row)
         else:
             rest[group, normalize(dialogue.answer)].append(row)
     if chained:
         seen = {normalize(text) for rows in rest.values() for row in rows for text in _texts(dialogues[row])}
-        for part in (split.validation, split.unseen_group):
+        for part in (split.validation_group, split.unseen_group):
             forms = {row: {normalize(text) for text in _texts(dialogues[row])} for row in part}
             part[:] = [row for row in part if not seen & forms[row]]
             seen = seen.union(*(forms[row] for row in part))
@@ -73,14 +84,17 @@ def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = 
         rows.sort(key=lambda row: _hash(normalize(dialogues[row].question)))
         movable = [row for row in rows if len(asked[normalize(dialogues[row].question)]) == 1]
         held_out = set()
-        if len(rows) >= 3 and movable:
-            split.unseen_paraphrase.append(movable[0])
-            held_out.add(movable[0])
-            if len(movable) > 1 and _hash(answer) % 100 < VALIDATION_PARAPHRASE_PERCENT:
-                split.validation.append(movable[1])
-                held_out.add(movable[1])
+        if len(rows) >= 3:
+            number = _hash(answer) % 100
+            # From the two ends, so that with small shares no answer loses a question to both.
+            if movable and number >= 100 - shares.test_paraphrase_percent:
+                split.unseen_paraphrase.append(movable[0])
+                held_out.add(movable.pop(0))
+            if movable and number < shares.validation_paraphrase_percent:
+                split.validation_paraphrase.append(movable[0])
+                held_out.add(movable[0])
         split.train.extend(row for row in rows if row not in held_out)
-    for part in (split.train, split.validation, split.unseen_paraphrase):
+    for part in (split.train, split.validation_paraphrase, split.unseen_paraphrase):
         part.sort()
     return split
 
@@ -97,8 +111,8 @@ def split_vectors(vectors: Vectors, shares: SplitConfig) -> Split:
 
 
 def _split_hashes(hashes: Iterable[int], shares: SplitConfig) -> Split:
-    split = Split([], [], [], [])
-    places = {"train": split.train, "validation": split.validation, "test": split.unseen_group}
+    split = Split()
+    places = {"train": split.train, "validation": split.validation_group, "test": split.unseen_group}
     for row, number in enumerate(hashes):
         places[_part(number, shares)].append(row)
     return split

@@ -1,5 +1,6 @@
 """What a core must beat. Each is fitted on the training pairs only, and what it has to choose is chosen on validation,
-by the mean cosine. All that are in closed form are here; the one that is trained is in ``mlp.py``.
+by the mean cosine. All that are in closed form are here; those that are trained, by the core's own losses, are in
+``cubefast.training.rivals``.
 
 =========================  ============================================================
 baseline                   settings compared on validation
@@ -9,7 +10,6 @@ Procrustes                 none
 nearest training question  none
 ridge                      9 penalties
 low-rank ridge             9 penalties; where the rank is not given, each with about 9 ranks
-residual MLP               3 learning rates, each with when to stop
 PCA-Wiener                 none; it is told the noise of the test
 =========================  ============================================================
 

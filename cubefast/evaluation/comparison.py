@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import torch
+from torch import Tensor
 
 from ..data.config import NoiseConfig
 from ..data.datasets import Parts
@@ -22,7 +25,6 @@ from .baselines import (
     wiener,
 )
 from .metrics import cosine
-from .mlp import hidden_within, residual_mlp
 from .report import Measured, Score, measure, noisy, score
 from .turns import Origin
 
@@ -35,12 +37,22 @@ Fitted = Callable[[Baseline, float], None]
 
 @dataclass(frozen=True, eq=False)
 class HeldOut:
-    """A test: the part it is made of, its title (with the noise, if any), whom the core meets there, and the pairs."""
+    """A test.
+
+    Attributes:
+        name: of the part it is made of.
+        title: with the noise, if any.
+        baselines: whom the core meets there.
+        pairs: the test's.
+        bank: [answers, D], all answers that ranks are among, whose rows the target ids are; None: the test's different
+            targets, as for an autoencoder.
+    """
 
     name: str
     title: str
     baselines: list[Baseline]
     pairs: EmbeddingPairs
+    bank: Tensor | None = None
 
 
 class Comparison:
@@ -51,9 +63,12 @@ class Comparison:
         mode: dialogue, or autoencoder: then everything is scored under noise, and PCA-Wiener joins.
         noise: what the autoencoder was trained with. It is tested under Gaussian noise of the same levels, and of half
             the least and twice the largest of them.
-        core_parameters: of the core; given, it meets all baselines, some of them of its size (about a minute on 13,000
-            pairs of 384 numbers, nearly all of it for the MLPs). None: identity, the mean answer and ridge alone.
+        core_parameters: of the core; given, it meets all baselines in closed form, some of them of its size. None:
+            identity, the mean answer and ridge alone.
+        rivals: models that were trained elsewhere, which the core meets too.
         origins: of each test by its name, where its pairs come from; what is left out is not known.
+        bank: [answers, D], all answers that the tests rank among; None: all of the data set, trained and new together.
+            An autoencoder has none: there the right embedding is found among those of the test.
         fitted: told what is done.
 
     Attributes:
@@ -67,13 +82,18 @@ class Comparison:
         noise: NoiseConfig,
         *,
         core_parameters: int | None = None,
+        rivals: Sequence[Baseline] = (),
         origins: Mapping[str, Origin] | None = None,
+        bank: Tensor | None = None,
         fitted: Fitted | None = None,
     ) -> None:
         self.parts = parts
         self.denoise = mode == "autoencoder"
         self.noise = noise
         self.origins = origins or {}
+        if bank is None and parts.bank is not None:
+            bank = torch.from_numpy(parts.bank)
+        self.bank = bank
         train = parts.train.with_seed(_TRAIN_SEED)
         self.validation = parts.validation.pairs(noisy=True, seed=VALIDATION_SEED)
         self.moments = Moments.of(train)
@@ -84,13 +104,13 @@ class Comparison:
             if fitted is not None:
                 fitted(baseline, time.perf_counter() - began)
             began = time.perf_counter()
+        self.baselines += rivals
 
     def _fit(self, train: PairDataset, core_parameters: int | None) -> Iterator[Baseline]:
         moments, validation = self.moments, self.validation
         yield identity()
         yield mean_target(moments, "mean embedding" if self.denoise else "mean answer")
-        linear = ridge(moments, validation)
-        yield linear
+        yield ridge(moments, validation)
         if core_parameters is None:
             return
         yield procrustes(moments)
@@ -100,10 +120,6 @@ class Comparison:
             yield low_rank_ridge(moments, validation, [rank], residual=True)
         ranks = [2**power for power in range(2, dim.bit_length()) if 2**power < dim]
         yield low_rank_ridge(moments, validation, [*ranks, dim], residual=True)
-        sizes = {hidden_within(parameters, dim): parameters for parameters in (linear.parameters, core_parameters)}
-        for hidden in sorted(sizes):
-            if hidden > 0:
-                yield residual_mlp(train, validation, sizes[hidden])
         yield nearest_question(train, "nearest training embedding" if self.denoise else "nearest training question")
 
     def validation_lines(self) -> dict[str, float]:
@@ -118,7 +134,7 @@ class Comparison:
         for name, part in self.parts.tests.items():
             pairs = part.pairs()
             if not self.denoise:
-                yield HeldOut(name, name, self.baselines, pairs)
+                yield HeldOut(name, name, self.baselines, pairs, self.bank)
                 continue
             for level in self._levels():
                 known = "gaussian" in self.noise.kinds and level in self.noise.levels
@@ -128,13 +144,18 @@ class Comparison:
 
     def scores(self, core: Baseline) -> list[Score]:
         """The core and each baseline on every test. Quick."""
-        return [score(test.title, model, test.pairs) for test in self.tests() for model in (core, *test.baselines)]
+        return [
+            score(test.title, model, test.pairs, test.bank)
+            for test in self.tests()
+            for model in (core, *test.baselines)
+        ]
 
     def measure(self, core: Baseline, test: HeldOut) -> list[Measured]:
         """The core and each baseline on one of the tests, with all metrics and the values of every query."""
         centre, origin = self.moments.y_mean.float(), self.origins.get(test.name)
         return [
-            measure(test.title, model, test.pairs, centre=centre, origin=origin) for model in (core, *test.baselines)
+            measure(test.title, model, test.pairs, test.bank, centre=centre, origin=origin)
+            for model in (core, *test.baselines)
         ]
 
     def _levels(self) -> list[float]:

@@ -18,7 +18,7 @@ from .turns import Origin
 
 @dataclass(frozen=True)
 class Score:
-    """One model on one test: a line of the table. ``pool``: how many answers the right one had to be found among."""
+    """One model on one test: a line of the table. ``pool``: among how many answers the right one was ranked."""
 
     test: str
     model: str
@@ -35,11 +35,19 @@ class Score:
         return asdict(self)
 
 
-def score(test: str, model: Baseline, pairs: EmbeddingPairs) -> Score:
-    """Mean cosine to the target, and retrieval among all different targets of the test; no more, so it is quick."""
+def score(test: str, model: Baseline, pairs: EmbeddingPairs, bank: Tensor | None = None) -> Score:
+    """Mean cosine to the target, and retrieval; no more, so it is quick.
+
+    Args:
+        test: its name.
+        model: the model.
+        pairs: the test.
+        bank: [answers, D], all answers that the right one is ranked among, as an index ranks: of training and of other
+            tests too. The target ids of ``pairs`` are its rows. None: the different targets of the test.
+    """
     with torch.no_grad():
         predicted = model.predict(pairs.inputs)
-    pool, right = different(pairs.targets, pairs.target_ids)
+    pool, right = different(pairs.targets, pairs.target_ids) if bank is None else (bank, pairs.target_ids)
     ranks = retrieval_ranks(predicted, pool, right)
     return Score(
         test=test,
@@ -94,14 +102,21 @@ class Measured:
 
 
 def measure(
-    test: str, model: Baseline, pairs: EmbeddingPairs, *, centre: Tensor | None = None, origin: Origin | None = None
+    test: str,
+    model: Baseline,
+    pairs: EmbeddingPairs,
+    bank: Tensor | None = None,
+    *,
+    centre: Tensor | None = None,
+    origin: Origin | None = None,
 ) -> Measured:
-    """All metrics of what a model makes of the inputs; the pool is all different targets of the test.
+    """All metrics of what a model makes of the inputs.
 
     Args:
         test: its name.
         model: the model.
         pairs: the test.
+        bank: [answers, D], as of :func:`score`.
         centre: [D], the mean of the training targets, for the centred cosine.
         origin: where the pairs come from; None: each answer is a group, and nothing is said of conversations.
 
@@ -114,6 +129,7 @@ def measure(
         predicted,
         pairs.targets,
         pairs.target_ids,
+        pool=bank,
         centre=centre,
         groups=origin.groups,
         conversations=origin.conversations,
@@ -123,18 +139,18 @@ def measure(
 
 
 def table(scores: Sequence[Score]) -> str:
-    """The scores as text, one block per test, the best of each column marked with a star."""
+    """The scores as text, one block per test in their order, the best of each column marked with a star."""
     columns: list[tuple[str, Callable[[Score], float]]] = [
-        ("cosine", lambda s: s.cosine),
         ("R@1", lambda s: s.recall_at_1),
         ("R@10", lambda s: s.recall_at_10),
         ("MRR", lambda s: s.mrr),
+        ("cosine", lambda s: s.cosine),
     ]
     width = max([28, *(len(each.model) + 2 for each in scores)])
     lines = []
     for test in dict.fromkeys(each.test for each in scores):
         block = [each for each in scores if each.test == test]
-        title = f"{test} ({block[0].queries} queries, {block[0].pool} answers to find)"
+        title = f"{test} ({block[0].queries:,} queries, ranked among all {block[0].pool:,} answers)"
         lines.append(f"\n{title}")
         lines.append(f"  {'':<{width}}{'parameters':>11}" + "".join(f"{name:>9}" for name, _ in columns))
         best = [max(round(value(each), 3) for each in block) for _, value in columns]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +14,6 @@ from .embedding_metrics import LOWER_IS_BETTER, EmbeddingMetrics
 RESAMPLES = 10_000
 FEWEST_GROUPS = 6
 """With five, even a model that is better in each of them is so by chance in 2 of 2^5 cases, which is more than 5%."""
-
-Words = Literal["better than", "not distinguishable from", "worse than"]
 
 _DRAWS = 1 << 22  # group numbers drawn at once: 32 MB
 
@@ -42,9 +40,18 @@ class Verdict:
     groups: int
 
     @property
-    def words(self) -> Words:
-        """better than, or worse than, where the interval leaves 0 out and there are FEWEST_GROUPS groups."""
-        if self.groups < FEWEST_GROUPS or self.low <= 0 <= self.high:
+    def can_tell(self) -> bool:
+        """Whether there are FEWEST_GROUPS groups: with fewer the interval says nothing either way."""
+        return self.groups >= FEWEST_GROUPS
+
+    @property
+    def words(self) -> str:
+        """better than, or worse than, where the interval leaves 0 out; not distinguishable from, where it does not; too
+        few groups (their number) to tell, where no interval could.
+        """
+        if not self.can_tell:
+            return f"too few groups ({self.groups}) to tell"
+        if self.low <= 0 <= self.high:
             return "not distinguishable from"
         higher = self.low > 0
         return "worse than" if higher == (self.metric in LOWER_IS_BETTER) else "better than"
@@ -54,9 +61,13 @@ class Verdict:
         return {**asdict(self), "words": self.words}
 
     def __str__(self) -> str:
+        if self.can_tell:
+            found = f"{self.model} is {self.words} {self.baseline}"
+        else:
+            found = f"{self.words} {self.model} and {self.baseline} apart"
         return (
-            f"{self.model} is {self.words} {self.baseline} in {self.metric}: {self.difference:+.4f}, "
-            f"95% interval {self.low:+.4f} to {self.high:+.4f} ({self.queries:,} queries in {self.groups:,} groups)"
+            f"{found} in {self.metric}: {self.difference:+.4f}, 95% interval {self.low:+.4f} to {self.high:+.4f} "
+            f"({self.queries:,} queries in {self.groups:,} groups)"
         )
 
 

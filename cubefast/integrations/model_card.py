@@ -23,7 +23,7 @@ _TASKS = {
     "autoencoder": "a noisy embedding into the clean one",
     "mixed": "the embedding of a question into that of its answer, and a noisy embedding into the clean one",
 }
-_METRICS = {"cosine": "cosine", "recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR"}
+_METRICS = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR", "cosine": "cosine"}
 _TESTS = {
     "unseen paraphrase": "a question that was not trained, of an answer that was",
     "unseen group": "a topic of which nothing was trained",
@@ -144,13 +144,13 @@ def _results(trained: Trained) -> list[str]:
     found = [f"**{trained.verdict}.**"] if trained.verdict else []
     found.append(
         f"On held-out data, one training with seed {trained.config.seed}. Cosine: to the embedding wanted. R@k: how "
-        "often the right answer is among the first k of all answers of the test. MRR: the mean of 1 / rank. Ties count "
+        "often the right answer is among the first k of all answers. MRR: the mean of 1 / rank. Ties count "
         "against the model. Bold: best of its column."
     )
     for test, models in _tests(trained.scores).items():
         meaning = next((f", {words}" for name, words in _TESTS.items() if test.startswith(name)), "")
         lines = [
-            f"**{test}**{meaning} ({models[0].queries:,} queries, {models[0].pool:,} answers to find):",
+            f"**{test}**{meaning} ({models[0].queries:,} queries, ranked among all {models[0].pool:,} answers):",
             "",
             f"| | parameters | {' | '.join(_METRICS.values())} |",
             f"| --- | ---: {'| ---: ' * len(_METRICS)}|",

@@ -11,46 +11,43 @@ from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES
 from .analysis import Analysis, Bucket
 from .cases import Case
 from .document import Block, Bullets, Card, Cards, Code, Document, Figure, Heading, Paragraph, Strong, Table, Text
-from .figures import captions
+from .figures import captions, file_of
 from .findings import Findings
-from .limits import METRIC_NAMES, calibration_of
-from .results import CUBE, HEADLINES, TestResult
+from .limits import calibration_of
+from .results import CUBE, HEADLINES, METRIC_NAMES, TestResult
 
 _COLUMNS = (
     # name, key of Measured.as_dict(), format, whether less is better
-    ("cosine", "cosine", ".3f", False),
-    ("centred", "centred_cosine", ".3f", False),
-    ("1000 MSE", "mse", ".2f", True),
     ("R@1", "recall_at_1", ".3f", False),
     ("R@5", "recall_at_5", ".3f", False),
     ("R@10", "recall_at_10", ".3f", False),
     ("MRR", "mrr", ".3f", False),
     ("median rank", "median_rank", "g", True),
     ("relevance", "semantic_relevance", ".3f", False),
+    ("cosine", "cosine", ".3f", False),
+    ("centred", "centred_cosine", ".3f", False),
+    ("1000 MSE", "mse", ".2f", True),
 )
 _NOTEWORTHY = 0.1  # a correlation below it is not spoken of
 _MOST_NAMED = 5  # parts that are named in a sentence
 _LONGEST = 500  # characters of a text in a case
 
 _MEANING = (
-    "cosine: of the output and the right answer, mean over queries. centred: the same with the mean training answer "
-    "taken off, on which the mean answer scores 0. R@k: the share of queries whose right answer is among the first k "
-    "of the test's answers. MRR: mean of 1 / rank. relevance: cosine of the answer found and the right one. Bold: best "
+    "R@k: the share of queries whose right answer is among the first k of all answers. MRR: mean of 1 / rank. "
+    "relevance: cosine of the answer found and the right one. cosine: of the output and the right answer, mean over "
+    "queries. centred: the same with the mean training answer taken off, on which the mean answer scores 0. Bold: best "
     "of its column. tried: settings compared on validation. All are fitted on the training part alone."
 )
 
 
 def compose(findings: Findings, curves: bool) -> Document:
     """The report; ``curves``: whether the run has a curves.png to be shown."""
-    figures = {
-        name: Figure(name, alt, caption)
-        for name, alt, caption in captions(findings.headline, findings.analyses[findings.headline.title])
-    }
+    figures = _figures(findings)
     blocks: list[Block] = [*_opening(findings), Heading("The table")]
     for test in findings.tests:
         blocks += _tables(test)
-    blocks += [Paragraph(_MEANING, quiet=True), figures["similarity.png"], figures["ranks.png"]]
-    blocks += [Heading("What it cannot do"), Bullets(findings.limits), *_trust(findings), figures["calibration.png"]]
+    blocks += [Paragraph(_MEANING, quiet=True), *figures["similarity"], *figures["ranks"]]
+    blocks += [Heading("What it cannot do"), Bullets(findings.limits), *_trust(findings), *figures["calibration"]]
     blocks.append(Heading("Cases to read"))
     for title, (worst, median) in findings.cases.items():
         blocks += [Heading(f"{title}: the {len(worst)} worst by cosine to the right answer", 3), Cards(_cards(worst))]
@@ -59,7 +56,7 @@ def compose(findings: Findings, curves: bool) -> Document:
     blocks.append(Heading("Where it is better and worse than ridge"))
     for title, analysis in findings.analyses.items():
         blocks += _analysis(title, analysis)
-    blocks += [figures["errors.png"], figures["difficulty.png"]]
+    blocks += [*figures["errors"], *figures["difficulty"]]
     blocks += [Heading("What it costs"), *_performance(findings.performance)]
     if curves:
         blocks.append(
@@ -73,6 +70,16 @@ def compose(findings: Findings, curves: bool) -> Document:
     return Document(findings.verdict, blocks)
 
 
+def _figures(findings: Findings) -> dict[str, list[Figure]]:
+    """Of each kind, one per regime."""
+    figures: dict[str, list[Figure]] = {}
+    for test in findings.looked_at:
+        title = None if test is findings.headline else test.title
+        for kind, alt, caption in captions(test, findings.analyses[test.title]):
+            figures.setdefault(kind, []).append(Figure(file_of(kind, title), alt, caption))
+    return figures
+
+
 def _opening(findings: Findings) -> list[Block]:
     material, head = findings.material, findings.headline
     config, result = material.config, findings.results[0]
@@ -81,8 +88,7 @@ def _opening(findings: Findings) -> list[Block]:
     parts = result.section.parts
     chosen = [
         f"{head.strongest[metric]} by {METRIC_NAMES[metric]} "
-        f"({max(getattr(each, metric) for each in result.validation[1:]):.3f}, the cube "
-        f"{getattr(result.validation[0], metric):.3f})"
+        f"({result.validation[head.strongest[metric]][metric]:.3f}, the cube {result.validation[CUBE][metric]:.3f})"
         for metric in HEADLINES
     ]
     tested = (
@@ -90,7 +96,10 @@ def _opening(findings: Findings) -> list[Block]:
         if material.source is None
         else f"all {head.cube.metrics.queries:,} pairs of {material.source}; all models learnt from {data} alone"
     )
+    told = [f"{str(each)[0].upper()}{str(each)[1:]}." for each in findings.verdicts if each.can_tell]
     blocks: list[Block] = [
+        *([Paragraph(Strong(findings.in_short))] if findings.in_short else []),
+        *([Bullets(told)] if told else []),
         Paragraph(
             (
                 "Evaluation of ",
@@ -101,8 +110,9 @@ def _opening(findings: Findings) -> list[Block]:
             )
         ),
         Paragraph(
-            "The baseline of the verdict was chosen on validation, not on the test: of "
-            f"{len(result.validation) - 1}, the strongest there was {' and '.join(chosen)}. Intervals are paired, by "
+            "The baseline of the verdicts was chosen on validation, not on the test: of "
+            f"{len(result.validation) - 1}, the strongest there was {' and '.join(chosen)}; MRR is the mean over the "
+            "regimes. Intervals are paired, by "
             f"{RESAMPLES:,} resamples of whole groups; one that leaves 0 out is called better or worse, if there are "
             f"{FEWEST_GROUPS} groups or more. Many are given below, and of twenty where there is no difference one "
             "leaves 0 out by chance.",
@@ -127,14 +137,16 @@ def _tables(test: TestResult) -> list[Block]:
             shown = f"{row[key]:{how}}"
             line.append(Strong(shown) if format_(row[key], how) == best[key] else shown)
         cells.append(line)
-    groups = len(metrics.groups.unique())
-    title = f"{test.title}: {metrics.queries:,} queries in {groups:,} groups, {metrics.pool:,} answers to find"
+    counts = f"{metrics.queries:,} queries in {test.groups:,} groups"
+    title = f"{test.title}: {counts}, ranked among all {metrics.pool:,} answers"
+    told = ["the cube is"] if test.can_tell else []  # of a test that cannot, the verdict says so
+    differences = [column for metric in HEADLINES for column in (METRIC_NAMES[metric], "interval", *told)]
     blocks: list[Block] = [
         Heading(test.title[0].upper() + test.title[1:], 3),
         Table(title, ["model", "parameters", "tried", *(name for name, *_ in _COLUMNS)], cells),
         Table(
             f"{test.title}: the cube less each baseline, with 95% intervals",
-            ["the cube against", "cosine", "interval", "the cube is", "MRR", "interval", "the cube is"],
+            ["the cube against", *differences],
             [_against(test, other) for other in test.measured[1:]],
         ),
         _structure(test),
@@ -151,12 +163,10 @@ def _against(test: TestResult, other: Measured) -> list[Text]:
     line: list[Text] = [other.model]
     for metric in HEADLINES:
         verdict = test.verdict(metric, other.model)
-        words = verdict.words.removesuffix(" than").removesuffix(" from")
-        line += [
-            f"{verdict.difference:+.4f}",
-            f"{verdict.low:+.4f} to {verdict.high:+.4f}",
-            Strong(words) if words == "better" else words,
-        ]
+        line += [f"{verdict.difference:+.4f}", f"{verdict.low:+.4f} to {verdict.high:+.4f}"]
+        if test.can_tell:
+            words = verdict.words.removesuffix(" than").removesuffix(" from")
+            line.append(Strong(words) if words == "better" else words)
     return line
 
 
@@ -181,15 +191,17 @@ def _structure(test: TestResult) -> Table:
 
 
 def _trust(findings: Findings) -> list[Block]:
-    found = calibration_of(findings.headline)
-    if found.separation is None:
-        return []
-    return [
-        Paragraph(
-            f"On {findings.headline.title}, a right answer scores more than a wrong one in {found.separation:.0%} of "
-            "all pairs of the two (50%: the score says nothing)."
-        )
-    ]
+    blocks: list[Block] = []
+    for test in findings.looked_at:
+        separation = calibration_of(test).separation
+        if separation is not None:
+            blocks.append(
+                Paragraph(
+                    f"On {test.title}, a right answer scores more than a wrong one in {separation:.0%} of all pairs of "
+                    "the two (50%: the score says nothing)."
+                )
+            )
+    return blocks
 
 
 def _cards(cases: Sequence[Case]) -> list[Card]:

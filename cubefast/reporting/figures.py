@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,15 +19,26 @@ _LINES = {"cube": "-", "ridge": "--", "identity": ":"}
 _RANKS = ((1, 1), (2, 2), (3, 5), (6, 10), (11, 50), (51, None))
 
 
-def draw(test: TestResult, analysis: Analysis) -> dict[str, bytes]:
-    """The PNG of each figure, by its file's name, of one test."""
-    return {
-        "similarity.png": _figure(lambda axes: _similarity(axes, test)),
-        "ranks.png": _figure(lambda axes: _ranks(axes, test)),
-        "calibration.png": _figure(lambda axes: _calibration(axes, test)),
-        "difficulty.png": _figure(lambda axes: _difficulty(axes, test)),
-        "errors.png": _figure(lambda axes: _errors(axes, analysis), 1.2 + 0.27 * max(4, len(analysis.buckets))),
+def file_of(kind: str, title: str | None) -> str:
+    """The name of a figure's file, such as ranks.png or ranks-unseen-paraphrase.png.
+
+    Args:
+        kind: similarity, ranks, calibration, difficulty or errors.
+        title: of the test; None for the headline test.
+    """
+    return f"{kind}.png" if title is None else f"{kind}-{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}.png"
+
+
+def draw(test: TestResult, analysis: Analysis, title: str | None = None) -> dict[str, bytes]:
+    """The PNG of each figure of one test, by its file's name; ``title`` as of :func:`file_of`."""
+    found = {
+        "similarity": _figure(lambda axes: _similarity(axes, test)),
+        "ranks": _figure(lambda axes: _ranks(axes, test)),
+        "calibration": _figure(lambda axes: _calibration(axes, test)),
+        "difficulty": _figure(lambda axes: _difficulty(axes, test)),
+        "errors": _figure(lambda axes: _errors(axes, analysis), 1.2 + 0.27 * max(4, len(analysis.buckets))),
     }
+    return {file_of(kind, title): picture for kind, picture in found.items()}
 
 
 def _figure(paint: Callable[[Any], None], height: float = 3.8) -> bytes:
@@ -96,7 +108,9 @@ def _ranks(axes: Any, test: TestResult) -> None:
         axes.bar_label(bars, [f"{share:.0%}" for share in shares], fontsize=8, padding=2)
     axes.set_xticks(range(len(bins)), names)
     axes.set(
-        title="Where the right answer is found", xlabel=f"rank among {pool:,} answers", ylabel="share of the queries"
+        title="Where the right answer is found",
+        xlabel=f"rank among all {pool:,} answers",
+        ylabel="share of the queries",
     )
     axes.grid(axis="x", visible=False)
     axes.legend()
@@ -169,7 +183,7 @@ def _short(kind: str, name: str) -> str:
 
 
 def captions(test: TestResult, analysis: Analysis) -> Sequence[tuple[str, str, str]]:
-    """Of each figure: its file's name, what it shows in words (for who cannot see it), and the caption below it."""
+    """Of each figure: its kind, what it shows in words (for who cannot see it), and the caption below it."""
     medians = ", ".join(
         f"{name} {float(np.median(metrics.cosines.double().numpy())):.3f}" for _, name, metrics in _models(test)
     )
@@ -178,32 +192,33 @@ def captions(test: TestResult, analysis: Analysis) -> Sequence[tuple[str, str, s
     worst = min(analysis.buckets, key=lambda bucket: bucket.difference, default=None)
     return [
         (
-            "similarity.png",
+            "similarity",
             f"Histogram of the cosine to the right answer before and after; medians: {medians}.",
             f"{test.title}: cosine to the right answer, before the cube (identity) and after it. Thin upright "
             "lines are the medians.",
         ),
         (
-            "ranks.png",
+            "ranks",
             f"Bars of the share of queries by the rank of the right answer; at rank 1: {firsts}.",
-            f"{test.title}: the rank of the right answer among all answers of the test; ties count against the model.",
+            f"{test.title}: the rank of the right answer among all {test.cube.metrics.pool:,} answers; ties count "
+            "against the model.",
         ),
         (
-            "calibration.png",
+            "calibration",
             f"Share of right answers against the score, from {found.right[0]:.0%} in the lowest tenth to "
             f"{found.right[-1]:.0%} in the highest.",
             f"{test.title}: whether the nearest answer is right, by its score. A line that climbs means that a "
             "threshold can tell what is known.",
         ),
         (
-            "difficulty.png",
+            "difficulty",
             "Mean cosine to the right answer over the cosine of question and answer as they are, for cube, ridge and "
             "identity.",
             f"{test.title}: eight parts of equal size, from hard to easy. Identity is the diagonal: above it, "
             "something is gained.",
         ),
         (
-            "errors.png",
+            "errors",
             "Difference to ridge with intervals in each part of the test"
             + (
                 f"; the lowest: {worst.kind} {worst.name}, {worst.difference:+.3f}."

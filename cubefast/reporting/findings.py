@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..evaluation.baselines import Baseline
-from ..evaluation.verdict import Verdict
 from .analysis import Analysis, analyse
 from .cases import Case, worst_and_median
-from .limits import METRIC_NAMES, Threshold, calibration_of, limits_of, threshold_of
+from .limits import Threshold, calibration_of, limits_of, threshold_of
 from .material import Material
 from .performance import measure_performance
 from .recommendations import Recommendation, evidence_of, recommend
-from .results import HEADLINES, SectionResult, TestResult, measure_section
+from .results import HEADLINES, RegimeVerdict, SectionResult, TestResult, measure_section
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +23,7 @@ class Findings:
     Attributes:
         material: the run and its data.
         results: of each section, all models on all tests.
-        analyses: by the test's title; of an autoencoder, of the headline test alone.
+        analyses: by the test's title, the headline test's first; of an autoencoder, of the headline test alone.
         cases: the same tests, the ten worst and ten from the middle.
         threshold: saying "I do not know", or None.
         limits: what it cannot do.
@@ -43,18 +42,32 @@ class Findings:
 
     @property
     def headline(self) -> TestResult:
-        """The test that the verdict is about."""
+        """The test of new groups, whose figures come first."""
         return self.results[0].headline
 
     @property
+    def in_short(self) -> str:
+        """How often the right answer comes first, in a sentence or two; nothing for an autoencoder."""
+        return self.results[0].in_short
+
+    @property
+    def verdicts(self) -> list[RegimeVerdict]:
+        """Of each test of the main section: the core against the baseline that was strongest on validation."""
+        return self.results[0].verdicts
+
+    @property
+    def looked_at(self) -> list[TestResult]:
+        """The tests that have an analysis, cases, a calibration and figures, the headline test first."""
+        return [test for test in self.tests if test.title in self.analyses]
+
+    @property
     def verdict(self) -> str:
-        """One sentence: the core against the baseline that was strongest on validation, by cosine and by MRR."""
-        near, finds = (self.headline.verdict(metric) for metric in HEADLINES)
-        words = f"{near.words[0].upper()}{near.words[1:]} {near.baseline} on {self.headline.title}"
-        return (
-            f"{words}: cosine {_interval(near)} (paired bootstrap over {near.groups:,} groups); {finds.words} "
-            f"{finds.baseline} on {METRIC_NAMES[finds.metric]}: {_interval(finds)}"
-        )
+        """One sentence: the verdict on each regime by MRR; of an autoencoder, that on the headline test in full."""
+        if self.results[0].section.mode == "dialogue":
+            found = "; ".join(each.in_short for each in self.verdicts)
+        else:
+            found = "; ".join(str(each) for each in self.verdicts if each.test == self.headline.title)
+        return f"{found[0].upper()}{found[1:]}"
 
     @property
     def tests(self) -> list[TestResult]:
@@ -64,13 +77,9 @@ class Findings:
 
     def as_dict(self) -> dict[str, Any]:
         """For ``report.json``; all but ``performance`` is the same from one evaluation to the next."""
-        head = self.headline
         return {
-            "verdict": {
-                "sentence": self.verdict,
-                "test": head.title,
-                **{metric: head.verdict(metric).as_dict() for metric in HEADLINES},
-            },
+            "headline": self.in_short,
+            "verdict": {"sentence": self.verdict, "regimes": [each.as_dict() for each in self.verdicts]},
             "run": {
                 "mode": self.material.config.mode,
                 "seed": self.material.config.seed,
@@ -81,7 +90,9 @@ class Findings:
             },
             "config": self.material.config.model_dump(mode="json"),
             "scores": [each.score.as_dict() for test in self.tests for each in test.measured],
-            "validation": [each.as_dict() for result in self.results for each in result.validation],
+            "validation": [
+                {"model": model, **metrics} for result in self.results for model, metrics in result.validation.items()
+            ],
             "measured": [each.as_dict() for test in self.tests for each in test.measured],
             "verdicts": [
                 {"test": test.title, **test.verdict(metric, other.model).as_dict()}
@@ -89,7 +100,7 @@ class Findings:
                 for metric in HEADLINES
                 for other in test.measured[1:]
             ],
-            "calibration": calibration_of(head).as_dict(),
+            "calibration": {test.title: calibration_of(test).as_dict() for test in self.looked_at},
             "threshold": self.threshold.as_dict() if self.threshold is not None else None,
             "analysis": {title: each.as_dict() for title, each in self.analyses.items()},
             "limits": self.limits,
@@ -108,9 +119,7 @@ def find_out(
     say: Callable[[str], Any] = lambda text: None,
 ) -> Findings:
     """Score, compare, cut into parts, and time. ``fitted`` is told each baseline, ``say`` each further step."""
-    results = [
-        measure_section(section, material.core, material.config.data.noise, fitted) for section in material.sections
-    ]
+    results = [measure_section(section, material.core, material.config, fitted) for section in material.sections]
     main = results[0]
     head = main.headline
     others = [test for test in main.tests if test is not head] if main.section.mode == "dialogue" else []
@@ -130,7 +139,3 @@ def find_out(
         recommendations=recommend(evidence, material),
         performance=measure_performance(material, main),
     )
-
-
-def _interval(verdict: Verdict) -> str:
-    return f"{verdict.difference:+.4f}, 95% interval {verdict.low:+.4f} to {verdict.high:+.4f}"

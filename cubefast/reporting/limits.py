@@ -10,15 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core import CubicCore
+from ..core import CubicCore, predict
 from ..decoding import RetrievalDecoder, calibrate_threshold
 from ..pipeline import load_threshold
-from ..training.trainer import predict
 from .analysis import Analysis
 from .material import Material
-from .results import CUBE, HEADLINES, SectionResult, TestResult
+from .results import CUBE, HEADLINES, METRIC_NAMES, SectionResult, TestResult
 
-METRIC_NAMES = {"cosine": "cosine", "mrr": "MRR"}
 BINS = 10  # of the calibration
 
 
@@ -120,8 +118,8 @@ def limits_of(
     lines = []
     for result in results:
         for test in result.tests:
-            for metric in HEADLINES:
-                lines += _not_better(test, metric)
+            if test.can_tell:  # that others have too few groups is the verdict on them
+                lines += [line for metric in HEADLINES for line in _not_better(test, metric)]
     for title, analysis in analyses.items():
         worse = [b for b in analysis.buckets if b.kind == "domain" and b.identity_words == "worse than"]
         for bucket in worse:
@@ -149,10 +147,9 @@ def limits_of(
             )
     head = results[0].headline
     if results[0].section.mode == "dialogue":
-        size, pool = head.cube.metrics.queries, head.cube.metrics.pool
         lines.append(
-            f"It writes no text: it finds one of the answers it is given. Here the right one was among {pool:,} "
-            f"({size:,} queries); among more answers ranks are worse."
+            "It writes no text: it finds one of the answers it is given. Here the right one was looked for among all "
+            f"{head.cube.metrics.pool:,} of them, trained and new; among more answers ranks are worse."
         )
     lines.append("This is one run with one seed. What another seed would change is not in any interval here.")
     return lines

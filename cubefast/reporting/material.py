@@ -62,6 +62,8 @@ class Section:
         parts: train and validation of the run, and the tests.
         tests: of each test, its items; origins: the same for the metrics.
         train: the items that were trained on.
+        bank: [answers, D], all answers that the tests rank among, whose rows their target ids are; None: an
+            autoencoder's different targets.
         texts: the text of each target id; None where texts are not known.
     """
 
@@ -70,6 +72,7 @@ class Section:
     tests: dict[str, Items]
     origins: dict[str, Origin]
     train: Items
+    bank: Tensor | None
     texts: Mapping[int, str] | None
 
 
@@ -97,9 +100,13 @@ class Material:
 def open_material(path: str | Path, overrides: Sequence[str] = (), progress: Progress | None = None) -> Material:
     """Open a run and rebuild its data as it was trained; with ``data=FILE`` among the overrides, test on that file.
 
+    A question's answer is ranked among all answers of the run's data, trained and new together. With ``data=FILE`` it
+    is ranked among all answers of that file and those of the run that the file does not have.
+
     Raises:
         ArtifactError: no finished run, or its data or encoder are no longer what they were.
-        InputError: overrides of other keys than ``data``, a file that cannot be read or shares texts with training.
+        InputError: overrides of other keys than ``data``, a file that cannot be read or shares texts with training, or
+            a run that holds nothing out for tests, without a file.
     """
     run = RunFolder.open(path)
     config = TrainingConfig.load(run.path / "config.yaml")
@@ -112,6 +119,8 @@ def open_material(path: str | Path, overrides: Sequence[str] = (), progress: Pro
     ]
     sections = [_section(dataset, mode, config.seed) for mode in modes]
     if source is None:
+        if not sections[0].parts.tests:
+            raise InputError(f"{run.path} holds nothing out for tests (data.split). Name a file with data=FILE")
         return Material(run, config, core, sections, None, dataset.fingerprint, [])
     other = open_data(TrainingConfig.load(run.path / "config.yaml", overrides), progress, teachers=False)
     notes = _check_alike(dataset, other)
@@ -174,23 +183,33 @@ def _section(dataset: Dataset, mode: str, seed: int) -> Section:
         parts = dataset.split() if isinstance(dataset, AutoencoderDataset) else dataset.split(mode, seed)
         items = _of_rows(dataset, {"train": parts.train, **parts.tests})
         train = items.pop("train")
-        return Section(mode, parts, items, _origins(items), train, _texts(dataset))
+        return Section(mode, parts, items, _origins(items), train, None, _texts(dataset))
     parts = dataset.split(mode, seed)
     dialogues = {name: [dataset.dialogues[row] for row in parts.rows[name]] for name in ("train", *parts.tests)}
     items = {name: _of_dialogues(each) for name, each in dialogues.items()}
     train = items.pop("train")
     origins = {name: Origin.of(dialogues[name], part) for name, part in parts.tests.items()}
-    return Section(mode, parts, items, origins, train, dict(enumerate(dataset.answers)))
+    bank = torch.from_numpy(parts.answer_vectors)
+    return Section(mode, parts, items, origins, train, bank, dict(enumerate(parts.answers)))
 
 
 def _on(section: Section, other: Dataset, name: str) -> Section:
-    """The same training part, and all of another data set as the one test."""
+    """The same training and validation, and all of another data set as the one test.
+
+    A file may have answers that the run has in its tests. Each stands in the bank once, as in the file.
+    """
     other.prepare = section.parts.prepare
+    bank: Tensor | None = None
     if section.mode == "dialogue" and isinstance(other, DialogueDataset):
         test = other.subset(np.arange(len(other)))
         items = {name: _of_dialogues(other.dialogues)}
         origins = {name: Origin.of(other.dialogues, test)}
-        texts: Mapping[int, str] | None = dict(enumerate(other.answers))
+        known = {normalize(answer) for answer in other.answers}
+        more = [row for row, answer in enumerate(section.parts.answers) if normalize(answer) not in known]
+        own = other.prepare(other.vectors.gather(other.answer_rows))
+        bank = torch.from_numpy(np.concatenate([own, section.parts.answer_vectors[more]]))
+        answers = [*other.answers, *(section.parts.answers[row] for row in more)]
+        texts: Mapping[int, str] | None = dict(enumerate(answers))
     else:
         rows = other.input_rows[:, 0]
         if isinstance(other, DialogueDataset):
@@ -199,7 +218,7 @@ def _on(section: Section, other: Dataset, name: str) -> Section:
         items = _of_rows(other, {name: test})
         origins, texts = _origins(items), _texts(other)
     parts = dataclasses.replace(section.parts, tests={name: test})
-    return dataclasses.replace(section, parts=parts, tests=items, origins=origins, texts=texts)
+    return dataclasses.replace(section, parts=parts, tests=items, origins=origins, bank=bank, texts=texts)
 
 
 def _of_dialogues(dialogues: Sequence[Dialogue]) -> Items:

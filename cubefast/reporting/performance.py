@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core import predict
 from ..lattice.backends import facts
 from ..pipeline import Pipeline
 from ..training.memory import peak_memory_mb
-from ..training.trainer import predict
 from .material import Material
 from .results import SectionResult
 

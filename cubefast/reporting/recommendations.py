@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from ..evaluation.metrics import cosine
+from ..evaluation.verdict import FEWEST_GROUPS
 from .analysis import Analysis
 from .limits import Threshold
 from .material import Material
 from .performance import epochs_of
-from .results import SectionResult
+from .results import CUBE, HEADLINES, METRIC_NAMES, SectionResult
 
 SAMPLE = 4096  # training pairs that are scored, evenly spread
 
@@ -33,9 +34,10 @@ class Evidence:
         train_cosine, train_identity: mean cosine on training pairs, of the core and of identity.
         val_cosine, val_identity: the same on validation.
         val_curve: the value of training.metric after each epoch; stopped_early: before the last epoch that was set.
+        metric: of the verdict that counts: mrr, or cosine where the run chose its best epoch by it.
         verdicts: of the headline test, for each metric, against identity and against the strongest on validation: words
             and difference.
-        half_width, difference, groups: of the cosine interval against the strongest.
+        half_width, difference, groups: of the interval by ``metric`` against the strongest.
         near_duplicates: the share of the test's questions that have one in training at NEAR_DUPLICATE or nearer.
         domains: of each domain, pairs in training, queries, the core's cosine.
         cosine: the core's on the headline test.
@@ -48,6 +50,7 @@ class Evidence:
     val_identity: float
     val_curve: list[float]
     epochs: int
+    metric: str
     verdicts: dict[str, dict[str, Any]]
     half_width: float
     difference: float
@@ -80,7 +83,7 @@ def evidence_of(material: Material, result: SectionResult, analysis: Analysis, t
         predicted = torch.cat([material.core(part) for part in inputs.split(256)])
     head = result.headline
     against = {}
-    for metric in ("cosine", "mrr"):
+    for metric in HEADLINES:
         own, strongest = head.verdict(metric, "identity"), head.verdict(metric)
         against[metric] = {
             "identity": own.words,
@@ -89,19 +92,20 @@ def evidence_of(material: Material, result: SectionResult, analysis: Analysis, t
             "strongest_name": strongest.baseline,
             "strongest_difference": strongest.difference,
         }
-    verdict = head.verdict("cosine")
+    chosen_by = material.config.training.metric
+    counts = "cosine" if chosen_by == "cosine" else "mrr"
+    verdict = head.verdict(counts)
     near = next(each.values for each in analysis.features if each.name == "nearness")
     records = epochs_of(material)
-    metric = material.config.training.metric
-    by_name = {each.model: each for each in result.validation}
     known = Counter(result.section.train.domains or ())
     return Evidence(
         train_cosine=float(cosine(predicted, targets).mean()),
         train_identity=float(cosine(inputs, targets).mean()),
-        val_cosine=result.validation[0].cosine,
-        val_identity=by_name["identity"].cosine,
-        val_curve=[float(record[f"val_{metric}"]) for record in records],
-        epochs=material.config.training.epochs,
+        val_cosine=result.validation[CUBE]["cosine"],
+        val_identity=result.validation["identity"]["cosine"],
+        val_curve=[float(record[f"val_{chosen_by}"]) for record in records],
+        epochs=material.config.training.epochs_of(len(train)),
+        metric=counts,
         verdicts=against,
         half_width=(verdict.high - verdict.low) / 2,
         difference=verdict.difference,
@@ -120,7 +124,7 @@ def recommend(evidence: Evidence, material: Material) -> list[Recommendation]:
 
 
 def _other_model(e: Evidence, material: Material) -> list[Recommendation]:
-    found = e.verdicts["cosine"]
+    found = e.verdicts[e.metric]
     if found["strongest"] != "worse than":
         return []
     return [
@@ -128,8 +132,8 @@ def _other_model(e: Evidence, material: Material) -> list[Recommendation]:
             "baseline is better",
             f"Use {found['strongest_name']} instead, or search for better settings with cubefast tune, before "
             "anything is built on this run.",
-            f"In cosine it is {found['strongest_difference']:+.4f} against {found['strongest_name']}, and the whole "
-            "interval is below 0.",
+            f"In {METRIC_NAMES[e.metric]} it is {found['strongest_difference']:+.4f} against "
+            f"{found['strongest_name']}, and the whole interval is below 0.",
         )
     ]
 
@@ -229,7 +233,17 @@ def _threshold(e: Evidence, material: Material) -> list[Recommendation]:
 
 
 def _more_groups(e: Evidence, material: Material) -> list[Recommendation]:
-    verdict = e.verdicts["cosine"]
+    verdict = e.verdicts[e.metric]
+    if e.groups < FEWEST_GROUPS:
+        return [
+            Recommendation(
+                "too few groups to tell",
+                f"Hold out more groups (data.split.test_percent, now {material.config.data.split.test_percent}) or "
+                f"collect more: {FEWEST_GROUPS} at the very least.",
+                f"The test has {e.groups}, and with so few even a model that is better in each of them may be so by "
+                "chance.",
+            )
+        ]
     if verdict["strongest"] != "not distinguishable from" or e.difference == 0 or e.half_width == 0:
         return []
     needed = math.ceil(e.groups * (e.half_width / abs(e.difference)) ** 2)
@@ -241,7 +255,8 @@ def _more_groups(e: Evidence, material: Material) -> list[Recommendation]:
             f"Hold out more groups (data.split.test_percent, now {material.config.data.split.test_percent}) or collect "
             f"more: about {needed:,} would be needed if the difference stays what it is."
             + (" That many say that the two are as good as equal." if needed > 100 * e.groups else ""),
-            f"The difference to {verdict['strongest_name']} is {e.difference:+.4f}, the interval {e.half_width:.4f} to "
-            f"either side, with {e.groups} groups; an interval shrinks with the root of their number.",
+            f"The difference to {verdict['strongest_name']} in {METRIC_NAMES[e.metric]} is {e.difference:+.4f}, the "
+            f"interval {e.half_width:.4f} to either side, with {e.groups} groups; an interval shrinks with the root of "
+            "their number.",
         )
     ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,18 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..config import TrainingConfig
 from ..core import CubicCore
+from ..data.datasets import GROUP
 from ..evaluation.baselines import Baseline, wiener
 from ..evaluation.comparison import Comparison
-from ..evaluation.embedding_metrics import LOWER_IS_BETTER
 from ..evaluation.metrics import different, nearest
-from ..evaluation.report import Measured, Score, score
-from ..evaluation.verdict import Verdict, compare
-from ..training.trainer import as_baseline
+from ..evaluation.report import Measured
+from ..evaluation.summary import Chosen, headline, regimes_of
+from ..evaluation.verdict import FEWEST_GROUPS, Verdict, compare
+from ..training.trainer import CubeTrainer, as_baseline
+from ..training.validation import Validation, on_validation
 from .material import Items, Section
 
-HEADLINES = ("cosine", "mrr")
-"""The metrics of the verdict: how near, and how well it finds."""
+HEADLINES = ("mrr", "cosine")
+"""The metrics of a verdict: how well it finds, and how near it comes."""
+
+METRIC_NAMES = {"mrr": "MRR", "cosine": "cosine"}
 
 CUBE = "cube"
 
@@ -45,7 +51,7 @@ class TestResult:
         items: of its n pairs.
         measured: the core first, then the baselines.
         inputs, targets: float32 [n, D].
-        right: int64 [n], the place of the right answer in the pool.
+        right: int64 [n], the place of the right answer in the pool: all answers that it is ranked among.
         pool_texts: of the pool, or None.
         found: what the core and ridge answer, by the model's name.
         strongest: for each metric of HEADLINES, the baseline that was best on validation.
@@ -83,6 +89,16 @@ class TestResult:
         """The input's as it is: before."""
         return self.of("identity")
 
+    @property
+    def groups(self) -> int:
+        """How many groups its queries are in."""
+        return len(self.cube.metrics.groups.unique())
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether these are enough to tell two models apart."""
+        return self.groups >= FEWEST_GROUPS
+
     def verdict(self, metric: str, baseline: str | None = None) -> Verdict:
         """The core against a baseline; None: the one that was strongest on validation by that metric."""
         name = baseline or self.strongest[metric]
@@ -92,47 +108,135 @@ class TestResult:
         return self._verdicts[metric, name]
 
 
+@dataclass(frozen=True)
+class RegimeVerdict:
+    """The core against the strongest of the baselines in one test. ``str()`` is a sentence, as it stands in a line.
+
+    Attributes:
+        test: its title.
+        verdicts: by each metric of HEADLINES, what matters most first; each is against the baseline that was the
+            strongest on validation by that metric.
+    """
+
+    test: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the test has groups enough."""
+        return self.verdicts[0].can_tell
+
+    @property
+    def in_short(self) -> str:
+        """The same by what matters most alone."""
+        return self._told(self.verdicts[:1])
+
+    def __str__(self) -> str:
+        return self._told(self.verdicts)
+
+    def _told(self, verdicts: Sequence[Verdict]) -> str:
+        first = verdicts[0]
+        if not first.can_tell:
+            return f"{first.words} on {self.test}"
+        found = [f"{each.words} {each.baseline} in {METRIC_NAMES[each.metric]}: {_interval(each)}" for each in verdicts]
+        return f"on {self.test} {'; '.join(found)} (paired bootstrap over {first.groups:,} groups)"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"test": self.test, "sentence": str(self), **{each.metric: each.as_dict() for each in self.verdicts}}
+
+
 @dataclass(frozen=True, eq=False)
 class SectionResult:
-    """What a section came to: its tests, and the core and the baselines on validation."""
+    """What a section came to.
+
+    Attributes:
+        section: its data.
+        comparison: the baselines.
+        tests: the core and the baselines on each, in the order of the regimes.
+        validation: the metrics of the core and, after it, the baselines by name, as of :meth:`Validation.metrics`.
+    """
 
     section: Section
     comparison: Comparison
     tests: list[TestResult]
-    validation: list[Score]
+    validation: dict[str, dict[str, float]]
 
     @property
     def headline(self) -> TestResult:
-        """The test that the verdict is about: new groups, under a noise that was trained on."""
+        """The test that figures are drawn of first: new groups, under a noise that was trained on."""
         known = [test for test in self.tests if "(not trained on)" not in test.title] or self.tests
-        return next((test for test in known if test.title.startswith("unseen group")), known[0])
+        return next((test for test in known if test.title.startswith(GROUP)), known[0])
+
+    @property
+    def verdicts(self) -> list[RegimeVerdict]:
+        """Of each test: MRR first, then cosine; of an autoencoder the other way round."""
+        metrics = HEADLINES if self.section.mode == "dialogue" else HEADLINES[::-1]
+        return [RegimeVerdict(test.title, tuple(test.verdict(metric) for metric in metrics)) for test in self.tests]
+
+    @property
+    def in_short(self) -> str:
+        """What it came to for questions, in a sentence or two; nothing for an autoencoder."""
+        if self.section.mode != "dialogue":
+            return ""
+        chosen = Chosen.of(self.validation, CUBE)
+        scores = [each.score for test in self.tests for each in test.measured]
+        return headline(regimes_of(scores, chosen.rival_name, CUBE), chosen)
+
+
+def _interval(verdict: Verdict) -> str:
+    return f"{verdict.difference:+.4f}, 95% interval {verdict.low:+.4f} to {verdict.high:+.4f}"
 
 
 def measure_section(
-    section: Section, core: CubicCore, noise: Any, fitted: Callable[[Baseline, float], None] | None = None
+    section: Section,
+    core: CubicCore,
+    config: TrainingConfig,
+    fitted: Callable[[Baseline, float], None] | None = None,
 ) -> SectionResult:
     """Fit the baselines on the section's training part and score them beside the core on its tests."""
     cube = as_baseline(core)
     comparison = Comparison(
         section.parts,
         section.mode,
-        noise,
+        config.data.noise,
         core_parameters=cube.parameters,
+        rivals=_trained(section, config, fitted),
         origins=section.origins,
+        bank=section.bank,
         fitted=fitted,
     )
-    validation = [score("validation", model, comparison.validation) for model in (cube, *_rivals(comparison))]
-    strongest = {metric: _strongest(validation[1:], metric) for metric in HEADLINES}
+    validation = on_validation([cube, *_rivals(comparison)], Validation.of_parts(section.parts))
+    strongest = {metric: _strongest(validation, metric) for metric in HEADLINES}
     ridge = next(each for each in comparison.baselines if each.name.startswith("ridge"))
     tests = []
     for test in comparison.tests():
         inputs, targets, ids = test.pairs.inputs, test.pairs.targets, test.pairs.target_ids
-        pool, right = different(targets, ids)
-        texts = None if section.texts is None else [section.texts[int(i)] for i in ids.unique()]
+        if test.bank is None:
+            (pool, right), in_pool = different(targets, ids), ids.unique().tolist()
+        else:
+            pool, right, in_pool = test.bank, ids, list(range(len(test.bank)))
+        texts = None if section.texts is None else [section.texts[row] for row in in_pool]
         found = {each.name: Found(*reversed(nearest(each.predict(inputs), pool))) for each in (cube, ridge)}
         measured, items = comparison.measure(cube, test), section.tests[test.name]
         tests.append(TestResult(test.title, items, measured, inputs, targets, right, texts, found, strongest))
     return SectionResult(section, comparison, tests, validation)
+
+
+def _trained(
+    section: Section, config: TrainingConfig, fitted: Callable[[Baseline, float], None] | None
+) -> list[Baseline]:
+    """The adapters that are trained as the core was."""
+    began = time.perf_counter()
+
+    def told(model: Baseline, _: float) -> None:
+        if fitted is not None:
+            fitted(model, time.perf_counter() - began)
+
+    parts = section.parts
+    trainer = CubeTrainer(config.model_copy(update={"mode": section.mode, "tensorboard": False}))
+    bank = torch.from_numpy(parts.answer_vectors) if parts.answers and section.mode == "dialogue" else None
+    return trainer.rivals(parts.train, parts.validations, bank=bank, told=told)
 
 
 def _rivals(comparison: Comparison) -> list[Baseline]:
@@ -144,9 +248,9 @@ def _rivals(comparison: Comparison) -> list[Baseline]:
     return [*comparison.baselines, wiener(comparison.moments, typical)]
 
 
-def _strongest(scores: Sequence[Score], metric: str) -> str:
-    best = (min if metric in LOWER_IS_BETTER else max)(scores, key=lambda each: getattr(each, metric))
-    return best.model
+def _strongest(validation: Mapping[str, Mapping[str, float]], metric: str) -> str:
+    """The baseline that is the best there; leaving the cube out is one."""
+    return max((name for name in validation if name != CUBE), key=lambda name: validation[name][metric])
 
 
 def per_query(results: Sequence[SectionResult]) -> dict[str, NDArray[Any]]:
@@ -155,7 +259,7 @@ def per_query(results: Sequence[SectionResult]) -> dict[str, NDArray[Any]]:
     ``tests`` and ``models`` are names; for test number t and the models in the order of ``t/models``: ``t/cosine``,
     ``t/centred_cosine``, ``t/mse``, ``t/rank``, ``t/semantic_relevance`` [models, n], ``t/groups`` and ``t/key`` [n]
     (the same for the same pair), ``t/pool``; of the core alone ``t/score`` and ``t/nearest`` [n], the cosine and the
-    place of the answer it gives, and ``t/right`` [n], the place of the right one.
+    place of the answer it gives, and ``t/right`` [n], the place of the right one, among the ``t/pool`` answers.
     """
     tests = [test for result in results for test in result.tests]
     arrays: dict[str, NDArray[Any]] = {"tests": np.array([test.title for test in tests])}

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from ..errors import ArtifactError, InputError
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_bootstrap
 from .document import Block, Document, Heading, Paragraph, Table, Text
-from .results import CUBE
+from .results import CUBE, HEADLINES, METRIC_NAMES
 
-_METRICS = ("cosine", "mrr")
 _MUST_AGREE = ("data.centre", "data.normalize")  # they change what a cosine is taken of
 _MEAN_NOTHING = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # for what is learnt
 
@@ -137,31 +136,35 @@ def _scores(runs: Sequence[Evaluated], names: Sequence[str], test: int, title: s
             [
                 name,
                 f"{int(run.arrays[f'{test}/parameters'][model]):,}",
-                f"{run.values(test, 'cosine', model).mean():.3f}",
                 f"{(ranks <= 1).mean():.3f}",
                 f"{(ranks <= 10).mean():.3f}",
                 f"{run.values(test, 'mrr', model).mean():.3f}",
+                f"{run.values(test, 'cosine', model).mean():.3f}",
             ]
         )
     pool = int(first.arrays[f"{test}/pool"])
-    caption = f"{title}: {len(first.arrays[f'{test}/key']):,} queries, {pool:,} answers to find"
-    return Table(caption, ["run", "parameters", "cosine", "R@1", "R@10", "MRR"], rows)
+    caption = f"{title}: {len(first.arrays[f'{test}/key']):,} queries, ranked among all {pool:,} answers"
+    return Table(caption, ["run", "parameters", "R@1", "R@10", "MRR", "cosine"], rows)
 
 
 def _differences(runs: Sequence[Evaluated], names: Sequence[str], test: int, title: str) -> Table:
     rows: list[list[Text]] = []
+    caption = f"{title}: each against {names[0]}, with 95% intervals"
+    groups = len(np.unique(runs[0].arrays[f"{test}/groups"]))
+    can_tell = groups >= FEWEST_GROUPS
+    if not can_tell:
+        caption += f"; too few groups ({groups}) to tell"
     for run, name in zip(runs[1:], names[1:], strict=True):
         line: list[Text] = [name]
-        for metric in _METRICS:
+        for metric in HEADLINES:
             verdict = verdict_between(run, runs[0], test, metric)
-            line += [
-                f"{verdict.difference:+.4f}",
-                f"{verdict.low:+.4f} to {verdict.high:+.4f}",
-                verdict.words.removesuffix(" than").removesuffix(" from"),
-            ]
+            line += [f"{verdict.difference:+.4f}", f"{verdict.low:+.4f} to {verdict.high:+.4f}"]
+            if can_tell:
+                line.append(verdict.words.removesuffix(" than").removesuffix(" from"))
         rows.append(line)
-    columns = ["run less 1", "cosine", "interval", "it is", "MRR", "interval", "it is"]
-    return Table(f"{title}: each against {names[0]}, with 95% intervals", columns, rows)
+    told = ["it is"] if can_tell else []
+    columns = ["run less 1", *(each for metric in HEADLINES for each in (METRIC_NAMES[metric], "interval", *told))]
+    return Table(caption, columns, rows)
 
 
 def verdict_between(run: Evaluated, first: Evaluated, test: int, metric: str) -> Verdict:

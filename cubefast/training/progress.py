@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+METRIC_NAMES = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}
+
 
 class Progress(Protocol):
     """What the trainer tells while it trains."""
@@ -47,11 +49,14 @@ class Silent:
         """Nothing."""
 
 
-class _CrossFitLine:
-    """Says once what the cross-fitted targets came to."""
+class _Printed:
+    """What both have in common."""
+
+    def __init__(self, metric: str = "cosine") -> None:
+        self.metric = metric
 
     def crossfit(self, record: dict[str, Any]) -> None:
-        """Print it."""
+        """Print what the cross-fitted targets came to."""
         print(
             f"cross-fit   kernel ridge on the other folds reaches cosine {record['cosine']:.3f} on the training pairs "
             f"({record['seconds']:.0f} s)",
@@ -59,8 +64,8 @@ class _CrossFitLine:
         )
 
 
-class LiveLine(_CrossFitLine):
-    """One line that is rewritten: epoch, loss, validation cosine, pairs/s, time left."""
+class LiveLine(_Printed):
+    """One line that is rewritten: epoch, loss, validation, pairs/s, time left."""
 
     def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
         """Draw the line."""
@@ -82,7 +87,7 @@ class LiveLine(_CrossFitLine):
         """Show the epoch's figures from now on."""
         self.now = min(record["epoch"] + 1, self.epochs)
         self.figures = (
-            f"{_easiest(record)}  val cosine {record['val_cosine']:.3f}  {record['pairs_per_second']:.0f} pairs/s"
+            f"{_easiest(record)}  {_validation(record, self.metric)}  {record['pairs_per_second']:.0f} pairs/s"
         )
 
     def end(self) -> None:
@@ -90,7 +95,7 @@ class LiveLine(_CrossFitLine):
         self.bar.close()
 
 
-class PlainLines(_CrossFitLine):
+class PlainLines(_Printed):
     """A line per epoch, for logs."""
 
     def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
@@ -108,7 +113,7 @@ class PlainLines(_CrossFitLine):
         best = " best" if best_epoch == epoch else ""
         print(
             f"epoch {epoch}/{self.epochs}{_easiest(record)}  loss {record['loss']:.4f}  "
-            f"val cosine {record['val_cosine']:.4f}{best}  "
+            f"{_validation(record, self.metric)}{best}  "
             f"{record['pairs_per_second']:.0f} pairs/s  {left:.0f} s left at most",
             flush=True,
         )
@@ -123,6 +128,11 @@ def _easiest(record: dict[str, Any]) -> str:
     return f"  easiest {share:.0%}" if share < 1 else ""
 
 
-def for_this_terminal() -> Progress:
-    """A live line if a person watches, else plain lines."""
-    return LiveLine() if sys.stdout.isatty() else PlainLines()
+def _validation(record: dict[str, Any], metric: str) -> str:
+    """The metric that chooses, on validation."""
+    return f"validation {METRIC_NAMES[metric]} {record[f'val_{metric}']:.4f}"
+
+
+def for_this_terminal(metric: str) -> Progress:
+    """A live line if a person watches, else plain lines; with this metric of validation, see ``training.metric``."""
+    return LiveLine(metric) if sys.stdout.isatty() else PlainLines(metric)

@@ -15,7 +15,8 @@ from ..files import write_atomically, write_json
 
 class RunFolder:
     """config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors,
-    threshold.json, best/, checkpoints/ and, if wanted, tensorboard/.
+    threshold.json, best/ (the core that is scored), refit/ (the same trained on all pairs, to serve), checkpoints/ and,
+    if wanted, tensorboard/.
 
     Made with :meth:`create` for a new run, :meth:`resume` for a stopped one and :meth:`open` for a finished one.
     """
@@ -128,6 +129,20 @@ class RunFolder:
     def save_best(self, core: CubicCore) -> None:
         """Keep this core as the best so far."""
         core.save_pretrained(self.path / "best")
+
+    def save_refit(self, core: CubicCore) -> None:
+        """Keep the core that was trained once more on all pairs."""
+        core.save_pretrained(self.path / "refit")
+
+    def discard_refit(self) -> None:
+        """Take away the core of a training that is going on: it would be of another best epoch."""
+        shutil.rmtree(self.path / "refit", ignore_errors=True)
+
+    @property
+    def served(self) -> Path:
+        """The folder of the core to serve: the one trained on all pairs, where there is one."""
+        refit = self.path / "refit"
+        return refit if refit.is_dir() else self.path / "best"
 
     def close(self) -> None:
         """No more metrics will come."""

@@ -6,6 +6,7 @@ is pickled. It is written beside its place, flushed, and renamed into it, so it 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -31,11 +32,12 @@ from ..files import flush_folder, write_atomically
 from .losses import Memory
 from .optimizer import PROGRESS_MARGIN, optimizer_of, scheduler_of
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 FREE_SETTINGS = frozenset(  # dotted keys that change no weight
     ["name", "runs", "cache", "cache_limit_mb", "tensorboard"]
-    + [f"training.{name}" for name in ("keep", "log_every", "workers", "threads")]
+    + [f"training.{name}" for name in ("keep", "log_every", "workers", "threads", "refit")]
 )
+TRUST_CURVE = "trust.curve"  # training goes on with full trust; only what is kept is calibrated
 _STATE, _TENSORS = "state.json", "state.safetensors"
 
 
@@ -49,9 +51,9 @@ class TrainingState:
         averaged: the exponential moving average of the weights, or None.
         memory: targets of past batches.
         order: draws the order of the pairs.
+        epochs: how many there are to be.
         epoch, step: how many epochs, and how many batches, are done.
-        metric: which of validation's decides: cosine, recall_at_1 or mrr.
-        best, best_epoch, best_value: the weights that validated best, when, and that metric.
+        best, best_epoch, best_worth: the weights that validated best, when, and what they came to.
         without_progress: epochs since.
         records: one mapping per epoch, as in metrics.jsonl.
     """
@@ -62,18 +64,18 @@ class TrainingState:
     averaged: AveragedModel | None
     memory: Memory
     order: torch.Generator
-    metric: str
     best: dict[str, Tensor]
+    epochs: int
     epoch: int = 0
     step: int = 0
     best_epoch: int = 0
-    best_value: float = -math.inf
+    best_worth: float = -math.inf
     without_progress: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, core: CubicCore, options: OptimizationConfig, steps: int, seed: int) -> TrainingState:
-        """Before the first of ``steps`` steps of the optimizer."""
+    def begin(cls, core: CubicCore, options: OptimizationConfig, epochs: int, steps: int, seed: int) -> TrainingState:
+        """Before the first of ``epochs`` epochs, or of ``steps`` steps of the optimizer."""
         optimizer = optimizer_of(core, options)
         average = get_ema_multi_avg_fn(options.ema) if options.ema is not None else None
         return cls(
@@ -83,8 +85,8 @@ class TrainingState:
             AveragedModel(core, multi_avg_fn=average) if average is not None else None,
             Memory(options.losses.memory, core.dim),
             torch.Generator().manual_seed(seed),
-            options.metric,
             _copy_of_weights(core),
+            epochs,
         )
 
     @property
@@ -96,20 +98,33 @@ class TrainingState:
         assert isinstance(module, CubicCore)
         return module
 
-    def take(self, record: dict[str, Any]) -> bool:
-        """End an epoch with this record; whether it is the best so far."""
+    def take(self, record: dict[str, Any], worth: float, curve: Tensor | None = None) -> bool:
+        """End an epoch; whether it is the best so far.
+
+        Args:
+            record: the epoch's.
+            worth: what it comes to on validation, more is better.
+            curve: of the core's trust, that was chosen there.
+        """
         self.epoch = record["epoch"]
         self.records.append(record)
-        value = record[f"val_{self.metric}"]
         if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(value)
+            self.scheduler.step(worth)
         self.without_progress += 1
-        if value <= self.best_value + PROGRESS_MARGIN:
+        if worth <= self.best_worth + PROGRESS_MARGIN:
             return False
         self.without_progress = 0
-        self.best_epoch, self.best_value = self.epoch, value
+        self.best_epoch, self.best_worth = self.epoch, worth
         self.best = _copy_of_weights(self.validated)
+        if curve is not None:
+            self.best[TRUST_CURVE] = curve.clone()
         return True
+
+    def best_core(self) -> CubicCore:
+        """A core of its own with the best weights."""
+        core = copy.deepcopy(self.core)
+        core.load_state_dict(self.best)
+        return core
 
     def save(self, checkpoints: Path, keep: int, identity: dict[str, Any]) -> None:
         """Write ``checkpoints/epoch-0007`` and delete all but the newest ``keep``.
@@ -132,10 +147,11 @@ class TrainingState:
         numbers = {
             "checkpoint_version": CHECKPOINT_VERSION,
             "identity": identity,
+            "epochs": self.epochs,
             "epoch": self.epoch,
             "step": self.step,
             "best_epoch": self.best_epoch,
-            "best_value": self.best_value,
+            "best_worth": self.best_worth,
             "without_progress": self.without_progress,
             "records": self.records,
             "param_groups": optimizer["param_groups"],
@@ -156,7 +172,8 @@ class TrainingState:
             shutil.rmtree(old)
 
     def load(self, checkpoint: Path, identity: dict[str, Any]) -> None:
-        """Become what :meth:`save` wrote.
+        """Become what :meth:`save` wrote. Where more epochs are to be done than were then, the learning rate is that of
+        so many, and those without progress are counted anew.
 
         Raises ArtifactError for a checkpoint that is damaged, of another version, or of something else.
         """
@@ -196,16 +213,18 @@ class TrainingState:
         self.scheduler.load_state_dict(numbers["scheduler"])
         self.memory.vectors, self.memory.ids = tensors["memory.vectors"], tensors["memory.ids"]
         self.order.set_state(tensors["order"])
-        for name in ("epoch", "step", "best_epoch", "best_value", "without_progress", "records"):
+        for name in ("epoch", "step", "best_epoch", "best_worth", "without_progress", "records"):
             setattr(self, name, numbers[name])
+        if self.epochs > numbers["epochs"]:
+            self.without_progress = 0
 
 
 def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
     """What a checkpoint and whoever goes on from it must have in common: settings by dotted key, and the pairs."""
     settings = _flat(config.model_dump(mode="json"))
     free = FREE_SETTINGS
-    if config.training.schedule == "plateau":
-        free |= {"training.epochs"}  # the other schedules are laid out over all epochs; this one may go on
+    if config.training.schedule != "one_cycle":
+        free |= {"training.epochs"}  # a run may go on further than was planned; one cycle has an end
     data = hashlib.sha256()
     for rows in chunks(len(train)):
         for part in (*train.batch(rows, noisy=False), *train.taught(rows)):

@@ -6,39 +6,42 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..config import TrainingConfig
-from ..core import CubicCore
-from ..data.config import NoiseConfig
-from ..data.pairs import EmbeddingPairs, PairDataset
+from ..core import CubicCore, predict
+from ..data.pairs import PairDataset
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline
-from ..evaluation.comparison import VALIDATION_SEED
 from ..evaluation.report import Score, score
 from .batches import in_order
-from .crossfit import cross_fit
+from .calibration import fit_trust, validate
+from .crossfit import CrossFit, cross_fit
 from .curriculum import difficulty, easiest, share
 from .distributed import Processes
+from .given import as_pairs, training_pairs, validation_of
 from .losses import total_loss
 from .memory import peak_memory_mb
 from .neighbors import nearest_others
 from .progress import Progress, Silent
+from .rivals import rivals
 from .run_folder import RunFolder, require_tensorboard
 from .state import TrainingState, identity_of, newest_checkpoint
 from .step_log import StepLog
 from .transfer import begin_from
-from .validation import validation_metrics
+
+_RIVALS_ARE_VALIDATED = 12  # times at most
 
 Stop = Literal["all epochs done", "no more progress", "interrupted"]
 
@@ -56,6 +59,7 @@ class TrainingResult:
         best_epoch, best_value: that epoch, from 1, and what it scored by ``training.metric``.
         records: one mapping per epoch, as in metrics.jsonl.
         stopped: why it ended.
+        planned_epochs: how many there could have been.
     """
 
     core: CubicCore
@@ -63,11 +67,31 @@ class TrainingResult:
     best_value: float
     records: list[dict[str, Any]]
     stopped: Stop
+    planned_epochs: int
+
+    @property
+    def best_step(self) -> int:
+        """How many batches had been trained on at the end of the best epoch."""
+        return int(self.records[self.best_epoch - 1]["step"])
 
     @property
     def val_cosine(self) -> float:
         """The mean cosine on validation in the best epoch."""
         return float(self.records[self.best_epoch - 1]["val_cosine"])
+
+
+@dataclass(eq=False)
+class _Task:
+    """What one training is made of: its pairs, its state, what is found out before it begins, and how long it is."""
+
+    train: PairDataset
+    state: TrainingState
+    model: nn.Module
+    expected: Tensor | None
+    neighbors: Tensor | None
+    identity: dict[str, Any]
+    epochs: int
+    batches: int
 
 
 class CubeTrainer:
@@ -111,14 +135,21 @@ class CubeTrainer:
             except ValueError as error:
                 raise InputError(f"core does not fit embeddings of {dim} numbers: {error}") from None
 
-    def fit(self, train: Any, validation: Any, *, resume: bool = False) -> TrainingResult:
+    def fit(
+        self, train: Any, validation: Any, *, bank: Tensor | NDArray[np.floating] | None = None, resume: bool = False
+    ) -> TrainingResult:
         """Train until the epochs are over or validation makes no more progress.
 
         Args:
             train: a :class:`PairDataset` (also one larger than memory), :class:`EmbeddingPairs`, or (inputs, targets)
                 as arrays [n, D]. In autoencoder mode the latter two get the noise of ``data.noise``.
-            validation: the same; it is held in memory, with one draw of its noise.
-            resume: go on from the run's newest checkpoint, to the same bits as without the break.
+            validation: the same, or a mapping of the regimes' names to such pairs, which then count the same; held in
+                memory, with one draw of its noise.
+            bank: [answers, D], all answers that a question's is ranked among, whose rows the target ids of
+                ``validation`` then are; None: the different targets of training and validation (of an autoencoder, of
+                validation alone).
+            resume: go on from the run's newest checkpoint, to the same bits as without the break. A run whose epochs
+                were all done goes on where the config names more of them.
 
         Returns:
             The result; ``result.core`` is also ``trainer.core``. Ctrl-C after the first epoch ends the training early
@@ -130,55 +161,33 @@ class CubeTrainer:
             DivergenceError: the loss became NaN or Inf; the best core so far and the last checkpoint are kept.
             LostProcessError: another process of the same training has ended.
         """
-        train = self._training_pairs(train)
-        validation = self._dataset(validation).pairs(noisy=True, seed=VALIDATION_SEED)
-        if train.dim != validation.dim:
-            raise InputError(f"train has {train.dim} numbers per row, validation {validation.dim}")
-        options = self.config.training
-        core = self.core = self.build_core(train.dim)
-        core.reshaper.fit(part for inputs, targets, _ in train.batches(noisy=False) for part in (inputs, targets))
-        if self.config.init_from is not None and not resume:
-            begin_from(core, CubicCore.from_pretrained(Path(self.config.init_from) / "best"), self.config.init_from)
-        schedule = [self._pairs_of(epoch, len(train)) for epoch in range(1, options.epochs + 1)]
-        batches = [math.ceil(count / options.batch_size) for count in schedule]
-        steps = sum(math.ceil(count / options.accumulate) for count in batches)
-        state = TrainingState.begin(core, options, steps, self.config.seed)
-        shared = self.processes.count > 1
-        identity = identity_of(self.config, train) if self.run is not None or shared else {}
-        if resume:
-            self._resume(state, identity)
-        self.processes.check_same("settings, pairs and checkpoint", (identity, state.epoch))
-        asks = self.config.mode != "autoencoder"  # whose targets are their inputs: nothing to foresee or to confuse
-        expected = self._expected(train, state.epoch) if asks and options.losses.crossfit else None
-        contrasted = asks and (options.losses.contrast or options.losses.triplet)
-        hard = options.losses.hard_negatives if contrasted else 0
-        neighbors = nearest_others(train, hard, self.config.seed) if hard else None
-        model = self.processes.model(core)
-        if self._writes_to is not None and self.config.tensorboard:
-            self._writes_to.track(state.step)
-
+        train = training_pairs(self.config, train)
+        held_out = validation_of(self.config, train, validation, bank)
+        task = self._begin(train, resume=resume)
+        state, options = task.state, self.config.training
         stopped: Stop = "all epochs done"
-        self.progress.start(options.epochs, sum(batches), state.epoch, state.step)
+        self.progress.start(task.epochs, task.batches, state.epoch, state.step)
         try:
-            for epoch in range(state.epoch + 1, options.epochs + 1):
+            for epoch in range(state.epoch + 1, task.epochs + 1):
                 if self._has_stalled(state):
                     break
                 began = time.perf_counter()
-                means = self._train_epoch(state, model, train, expected, neighbors, epoch)
+                means = self._train_epoch(task, epoch)
                 record: dict[str, Any] = {"event": "epoch", "epoch": epoch, "step": state.step, **means}
-                record |= self._validate(state.validated, validation)
+                validated = validate(state.validated, held_out, options.metric, self.processes)
+                record |= {f"val_{name}": value for name, value in validated.metrics.items()}
                 seconds = time.perf_counter() - began
                 record |= {
                     "pairs_per_second": record["pairs"] / seconds,
                     "seconds": seconds,
                     "peak_memory_mb": peak_memory_mb(),
                 }
-                is_best = state.take(record)
+                is_best = state.take(record, validated.worth, validated.curve)
                 if self._writes_to is not None:
                     self._writes_to.record(record)
                     if is_best:
-                        self._writes_to.save_best(state.validated)
-                    state.save(self._writes_to.checkpoints, options.keep, identity)
+                        self._writes_to.save_best(state.best_core())
+                    state.save(self._writes_to.checkpoints, options.keep, task.identity)
                 self.progress.epoch(record, state.best_epoch)
             if self._has_stalled(state):
                 stopped = "no more progress"
@@ -189,30 +198,128 @@ class CubeTrainer:
             self.processes.expect_the_end()
         finally:
             self.progress.end()
-        core.load_state_dict(state.best)
-        return TrainingResult(core, state.best_epoch, state.best_value, state.records, stopped)
+        self.core = state.best_core()
+        value = float(state.records[state.best_epoch - 1][f"val_{options.metric}"])
+        return TrainingResult(self.core, state.best_epoch, value, state.records, stopped, task.epochs)
 
-    def _expected(self, train: PairDataset, epochs_done: int) -> Tensor:
-        """What :func:`cross_fit` expects of each pair, float16 [n, D]; the same again when a run goes on."""
+    def refit(self, pairs: Any, result: TrainingResult) -> CubicCore:
+        """Train once more, on all pairs, as far as validation chose: what is served.
+
+        A fresh core of the same seed takes as many steps as the best epoch of ``result`` had, at the same learning
+        rates. How far it is trusted is what was found on the topics that ``result`` was not trained on. There is
+        nothing left to score it on: the scores of ``result`` are those to be told.
+
+        Args:
+            pairs: as ``train`` of :meth:`fit`, those of training, validation and test together.
+            result: what :meth:`fit` returned.
+        """
+        task = self._begin(training_pairs(self.config, pairs), planned=int(result.records[-1]["step"]), refit=True)
+        epoch = 0
+        while task.state.step < result.best_step:
+            epoch += 1
+            self._train_epoch(task, epoch, until=result.best_step)
+        core = copy.deepcopy(task.state.validated)
+        if core.trust is not None and result.core.trust is not None:
+            core.trust.curve.copy_(result.core.trust.curve)
+        return core
+
+    def rivals(
+        self,
+        train: Any,
+        validation: Any,
+        *,
+        bank: Tensor | NDArray[np.floating] | None = None,
+        told: Callable[[Baseline, float], None] | None = None,
+    ) -> list[Baseline]:
+        """The adapters that people use today, trained on the same pairs with the same losses, negatives and choice by
+        validation as a core of this config would be; see :func:`cubefast.training.rivals.rivals`.
+
+        Args:
+            train, validation, bank: as of :meth:`fit`.
+            told: called with each of them and what it validated at.
+        """
+        train = training_pairs(self.config, train)
+        held_out = validation_of(self.config, train, validation, bank)
+        options = self.config.training
+        epochs = options.epochs_of(len(train))
+        expected, neighbors = self._known_before(train)
+        return rivals(
+            train,
+            held_out.metrics,
+            held_out.inputs,
+            options,
+            parameters=self.build_core(train.dim).parameter_count(),
+            steps=epochs * math.ceil(len(train) / options.batch_size),
+            validations=min(epochs, _RIVALS_ARE_VALIDATED),
+            expected=None if expected is None else expected.expected,
+            neighbors=neighbors,
+            seed=self.config.seed,
+            told=told,
+        )
+
+    def _begin(
+        self, train: PairDataset, *, resume: bool = False, planned: int | None = None, refit: bool = False
+    ) -> _Task:
+        """A fresh core and all that its training needs, or that of the checkpoint to resume from.
+
+        Args:
+            train: the pairs.
+            resume: whether to go on from the newest checkpoint.
+            planned: batches that the learning rate is laid out over; None: those of all epochs.
+            refit: whether this is a second training, of which nothing is kept on the way.
+        """
+        options = self.config.training
+        core = self.build_core(train.dim)
+        core.reshaper.fit(part for inputs, targets, _ in train.batches(noisy=False) for part in (inputs, targets))
+        if core.trust is not None:
+            fit_trust(core.trust, train, self.config.seed)
+        if self.config.init_from is not None and not resume:
+            begin_from(core, CubicCore.from_pretrained(Path(self.config.init_from) / "best"), self.config.init_from)
+        epochs = options.epochs_of(len(train))
+        schedule = [self._pairs_of(epoch, len(train)) for epoch in range(1, epochs + 1)]
+        batches = [math.ceil(count / options.batch_size) for count in schedule]
+        steps = sum(math.ceil(count / options.accumulate) for count in batches)
+        if planned is not None:
+            steps = math.ceil(planned / options.accumulate)
+        state = TrainingState.begin(core, options, epochs, steps, self.config.seed)
+        shared = self.processes.count > 1
+        identity = identity_of(self.config, train) if (self.run is not None and not refit) or shared else {}
+        if resume:
+            self._resume(state, identity)
+        self.processes.check_same("settings, pairs and checkpoint", (identity, state.epoch))
         began = time.perf_counter()
-        found = cross_fit(train, self.config.seed)
+        foreseen, neighbors = self._known_before(train)
+        if foreseen is not None and not refit:
+            self._tell_of(foreseen, time.perf_counter() - began, state.epoch)
+        model = self.processes.model(core)
+        if self._writes_to is not None and self.config.tensorboard and not refit:
+            self._writes_to.track(state.step)
+        expected = None if foreseen is None else foreseen.expected
+        return _Task(train, state, model, expected, neighbors, identity, epochs, sum(batches))
+
+    def _known_before(self, train: PairDataset) -> tuple[CrossFit | None, Tensor | None]:
+        """What other pairs let expect of each, and the hard negatives, where the losses ask for them; the same again
+        when a run goes on. An autoencoder's targets are its inputs: there is nothing to foresee or to confuse.
+        """
+        losses = self.config.training.losses
+        if self.config.mode == "autoencoder":
+            return None, None
+        foreseen = cross_fit(train, self.config.seed) if losses.crossfit else None
+        hard = losses.hard_negatives if losses.contrast or losses.triplet else 0
+        return foreseen, nearest_others(train, hard, self.config.seed) if hard else None
+
+    def _tell_of(self, found: CrossFit, seconds: float, epochs_done: int) -> None:
         record = {"event": "crossfit", "epoch": 0, "step": 0, "cosine": found.cosine, "width": found.width}
-        record |= {"ridge": found.ridge, "seconds": time.perf_counter() - began}
+        record |= {"ridge": found.ridge, "seconds": seconds}
         if self._writes_to is not None and epochs_done == 0:
             self._writes_to.record(record)
         self.progress.crossfit(record)
-        return found.expected
 
-    def _train_epoch(
-        self,
-        state: TrainingState,
-        model: nn.Module,
-        train: PairDataset,
-        expected: Tensor | None,
-        neighbors: Tensor | None,
-        epoch: int,
-    ) -> dict[str, float]:
-        """One pass over the pairs; the means of what was seen on the way."""
+    def _train_epoch(self, task: _Task, epoch: int, until: int | None = None) -> dict[str, float]:
+        """One pass over the pairs; the means of what was seen on the way. ``until``: the batch to stop after, in a
+        refit, of which nothing is recorded.
+        """
+        state, model, train = task.state, task.model, task.train
         options = self.config.training
         core, optimizer = state.core, state.optimizer
         train.set_epoch(epoch)
@@ -221,15 +328,17 @@ class CubeTrainer:
         if pairs < len(train):
             order = easiest(difficulty(train, options.curriculum.order, core), pairs)[order]
         batches = order.split(options.batch_size)
-        seen = StepLog(epoch, state.step, options.log_every, self._writes_to)
+        if until is not None:
+            batches = batches[: until - state.step]
+        seen = StepLog(epoch, state.step, options.log_every, self._writes_to if until is None else None)
         rate = optimizer.param_groups[0]["lr"]
-        prepared = zip(batches, in_order(train, batches, options.workers, neighbors), strict=True)
+        prepared = zip(batches, in_order(train, batches, options.workers, task.neighbors), strict=True)
         for number, (rows, (inputs, targets, ids, taught, near)) in enumerate(prepared, start=1):
             takes_step = number % options.accumulate == 0 or number == len(batches)
             first = (number - 1) // options.accumulate * options.accumulate  # batches before this step of the optimizer
             with self._sharing_gradients(model, takes_step):
                 predicted = self.processes.whole(self._forward(model, inputs, state.step), len(inputs))
-                smooth = None if expected is None else expected[rows].float()
+                smooth = None if task.expected is None else task.expected[rows].float()
                 loss, parts = total_loss(
                     options.losses, predicted, inputs, targets, ids, state.memory, taught, smooth, near
                 )
@@ -251,7 +360,8 @@ class CubeTrainer:
             state.memory.remember(targets, ids)
             state.step += 1
             seen.take(len(ids), loss.item(), parts, norm if takes_step else None, optimizer.param_groups[0]["lr"])
-            self.progress.step(loss.item())
+            if until is None:
+                self.progress.step(loss.item())
         return {"pairs": pairs, "share": pairs / len(train), "lr": rate, **seen.means()}
 
     def _forward(self, model: nn.Module, inputs: Tensor, step: int) -> Tensor:
@@ -269,30 +379,10 @@ class CubeTrainer:
         """Gradients are averaged over the processes when the optimizer is about to use them, and not before."""
         return model.no_sync() if isinstance(model, DistributedDataParallel) and not now else contextlib.nullcontext()
 
-    def _validate(self, core: CubicCore, validation: EmbeddingPairs) -> dict[str, float]:
-        """val_cosine, val_recall_at_1 and val_mrr; each process predicts its share of the pairs."""
-        mine = predict(core, self.processes.share(validation.inputs))
-        found = validation_metrics(self.processes.whole(mine, len(validation)), validation)
-        return {f"val_{name}": value for name, value in found.items()}
-
     def _pairs_of(self, epoch: int, count: int) -> int:
         """How many of ``count`` pairs an epoch goes through."""
         curriculum = self.config.training.curriculum
         return count if curriculum.order == "none" else max(1, round(share(curriculum, epoch) * count))
-
-    def _training_pairs(self, data: Any) -> PairDataset:
-        config = self.config
-        pairs = self._dataset(data)
-        if config.training.curriculum.order == "length" and pairs.lengths is None:
-            raise InputError("training.curriculum.order=length needs texts; embeddings alone have no length")
-        if config.training.losses.distill and not pairs.teachers:
-            raise InputError(
-                "training.losses.distill needs further teachers, and the data set has none: set teachers=[NAME], or "
-                "data.teacher_vectors=[FILE]; a data set made in Python takes teachers=[...]"
-            )
-        if config.training.input_noise and config.mode == "dialogue":
-            pairs = pairs.with_noise(NoiseConfig(levels=(config.training.input_noise,)), config.seed)
-        return pairs.mixed(config.mix, config.data.noise, config.seed) if config.mode == "mixed" else pairs
 
     def _has_stalled(self, state: TrainingState) -> bool:
         patience = self.config.training.early_stopping
@@ -309,15 +399,8 @@ class CubeTrainer:
         state.load(checkpoint, identity)
         if self._writes_to is not None:
             self._writes_to.keep_metrics(state.epoch)
-            best = copy.deepcopy(state.core)  # the folder may have the one of an epoch that is about to be done again
-            best.load_state_dict(state.best)
-            self._writes_to.save_best(best)
-
-    def _dataset(self, data: Any) -> PairDataset:
-        if isinstance(data, PairDataset):
-            return data
-        noise = self.config.data.noise if self.config.mode == "autoencoder" else None
-        return PairDataset.from_pairs(as_pairs(data), noise, self.config.seed)
+            # The folder may have the one of an epoch that is about to be done again.
+            self._writes_to.save_best(state.best_core())
 
     def evaluate(self, data: Any, name: str = "test") -> Score:
         """Cosine and retrieval of the trained core on held-out pairs.
@@ -330,21 +413,6 @@ class CubeTrainer:
         return score(name, as_baseline(self.core), pairs)
 
 
-def as_pairs(data: Any) -> EmbeddingPairs:
-    """EmbeddingPairs, or (inputs, targets[, ids]) made into them. Raises InputError for anything else."""
-    if isinstance(data, EmbeddingPairs):
-        return data
-    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
-        return EmbeddingPairs.of(*data)
-    raise InputError(f"expected a PairDataset, EmbeddingPairs or (inputs, targets); got {type(data).__name__}")
-
-
 def as_baseline(core: CubicCore) -> Baseline:
     """The core in the form that the report scores."""
     return Baseline("cube", core.parameter_count(), lambda inputs: predict(core, inputs))
-
-
-@torch.no_grad()
-def predict(core: CubicCore, inputs: Tensor, batch_size: int = 256) -> Tensor:
-    """The core's outputs [n, D] without gradients, batch by batch."""
-    return torch.cat([core(batch) for batch in inputs.split(batch_size)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..core import CubicCore
 from ..errors import ArtifactError
 
-PER_CELL = ("codes", "readout")
+PER_CELL = ("codes", "readout", "w_summarize", "w_linear")
 
 
 def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:
@@ -17,7 +17,7 @@ def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:
     Raises ArtifactError naming every shared weight that does not fit.
     """
     ours, theirs = core.state_dict(), trained.state_dict()
-    own = {name for name in ours if name.split(".")[-1] in PER_CELL or name == "reshaper.rotation"}
+    own = {name for name in ours if name.split(".")[-1] in PER_CELL or name.split(".")[0] in ("reshaper", "trust")}
     misfits = [
         f"{name} is {list(theirs[name].shape) if name in theirs else 'missing'} there and {list(tensor.shape)} here"
         for name, tensor in ours.items()
@@ -32,7 +32,10 @@ def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:
     taken = {
         name: theirs[name]
         for name, tensor in ours.items()
-        if name not in own or (same_lattice and name in theirs and theirs[name].shape == tensor.shape)
+        # How far to trust a core follows from its own training pairs.
+        if name not in own
+        or (same_lattice and not name.startswith("trust.") and name in theirs and theirs[name].shape == tensor.shape)
     }
     core.load_state_dict({**ours, **taken})
-    return "every weight" if len(taken) == len(ours) else f"the shared cell ({len(taken)} of {len(ours)} tensors)"
+    everything = sum(not name.startswith("trust.") for name in ours)
+    return "every weight" if len(taken) == everything else f"the shared cell ({len(taken)} of {len(ours)} tensors)"

@@ -1,33 +1,138 @@
-"""What is known of a model after an epoch: its metrics on the validation pairs."""
+"""What is known of a model after an epoch: its metrics on the validation pairs, of each regime and of both together."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..data.datasets import Parts
 from ..data.pairs import EmbeddingPairs
-from ..evaluation.baselines import identity
-from ..evaluation.metrics import cosine
-from ..evaluation.report import score
+from ..errors import InputError
+from ..evaluation.baselines import Baseline
+from ..evaluation.comparison import VALIDATION_SEED
+from ..evaluation.metrics import cosine, different, mean_reciprocal_rank, recall_at, retrieval_ranks
 
-RETRIEVAL_SAMPLE = 4096  # pairs whose ranks are looked at
+RETRIEVAL_SAMPLE = 4096
+"""Pairs of a regime whose ranks are looked at."""
+
+FEWEST_QUERIES = 10
+"""Of a regime that counts as much as another; with fewer, each query counts the same instead."""
 
 
-def validation_metrics(predicted: Tensor, validation: EmbeddingPairs) -> dict[str, float]:
-    """The metrics that ``training.metric`` can name.
+def validation_metrics(predicted: Tensor, validation: EmbeddingPairs, bank: Tensor | None = None) -> dict[str, float]:
+    """The metrics that ``training.metric`` can name, of one set.
 
-    cosine is the mean over all pairs; recall_at_1 and mrr are over at most RETRIEVAL_SAMPLE of them, evenly taken,
-    whose different targets are the pool.
+    cosine is the mean over all pairs; recall_at_1 and mrr are over at most RETRIEVAL_SAMPLE of them, evenly taken.
 
     Args:
         predicted: [n, D], what a model makes of the n inputs.
         validation: the n pairs.
+        bank: [answers, D], all answers that the right one is looked for among, whose rows the target ids are; None:
+            the different targets of the sample.
     """
     places = torch.arange(0, len(validation), -(-len(validation) // RETRIEVAL_SAMPLE))
-    sample = EmbeddingPairs(predicted[places], validation.targets[places], validation.target_ids[places])
-    found = score("validation", identity(), sample)  # what was predicted, as it is
+    right = validation.target_ids[places]
+    if bank is None:
+        bank, right = different(validation.targets[places], right)
+    ranks = retrieval_ranks(predicted[places], bank, right)
     return {
         "cosine": float(cosine(predicted, validation.targets).mean()),
-        "recall_at_1": found.recall_at_1,
-        "mrr": found.mrr,
+        "recall_at_1": recall_at(ranks, 1),
+        "mrr": mean_reciprocal_rank(ranks),
     }
+
+
+@dataclass(frozen=True, eq=False)
+class Validation:
+    """The validation pairs of all regimes, ranked among the whole bank: what every choice is made on.
+
+    Attributes:
+        regimes: pairs by the regime's name, whose target ids are rows of the bank.
+        bank: [answers, D], all answers, those of training and test too; of any length.
+    """
+
+    regimes: dict[str, EmbeddingPairs]
+    bank: Tensor
+
+    @classmethod
+    def of(cls, validation: Mapping[str, EmbeddingPairs], bank: Tensor) -> Validation:
+        """Of these regimes, less those without pairs.
+
+        Raises InputError for none, or target ids that are no rows of the bank.
+        """
+        regimes = {name: pairs for name, pairs in validation.items() if len(pairs)}
+        if not regimes:
+            raise InputError("validation needs a regime that has pairs; got none")
+        for name, pairs in regimes.items():
+            low, high = int(pairs.target_ids.min()), int(pairs.target_ids.max())
+            if low < 0 or high >= len(bank):
+                raise InputError(
+                    f"target_ids of {name} are from {low} to {high}; they must be rows of the bank, which has "
+                    f"{len(bank)}"
+                )
+        return cls(regimes, bank)
+
+    @classmethod
+    def of_parts(cls, parts: Parts) -> Validation:
+        """That of a data set: the bank is all its answers; of an autoencoder, the different targets of validation."""
+        regimes = {name: part.pairs(noisy=True, seed=VALIDATION_SEED) for name, part in parts.validations.items()}
+        if parts.bank is not None:
+            return cls.of(regimes, torch.from_numpy(parts.bank))
+        bank, right = different(
+            torch.cat([pairs.targets for pairs in regimes.values()]),
+            torch.cat([pairs.target_ids for pairs in regimes.values()]),
+        )
+        places = right.split([len(pairs) for pairs in regimes.values()])
+        in_bank = {
+            name: EmbeddingPairs(pairs.inputs, pairs.targets, rows)
+            for (name, pairs), rows in zip(regimes.items(), places, strict=True)
+        }
+        return cls.of(in_bank, bank)
+
+    def __len__(self) -> int:
+        return sum(len(pairs) for pairs in self.regimes.values())
+
+    @property
+    def inputs(self) -> Tensor:
+        """[n, D]: those of one regime after the other."""
+        return torch.cat([pairs.inputs for pairs in self.regimes.values()])
+
+    def metrics(self, predicted: Tensor) -> dict[str, float]:
+        """The metrics that ``training.metric`` can name, over all regimes, and those of each.
+
+        cosine is the mean over all pairs. recall_at_1 and mrr are the mean over the regimes, so that a large one does
+        not drown a small one; where one has fewer than FEWEST_QUERIES, the mean over all queries instead, so that a few
+        do not decide. Of each regime there is recall_at_1 and mrr, such as ``mrr_unseen_group``.
+
+        Args:
+            predicted: [n, D], what a model makes of :attr:`inputs`.
+        """
+        sizes = [len(pairs) for pairs in self.regimes.values()]
+        found = {
+            name: validation_metrics(part, pairs, self.bank)
+            for (name, pairs), part in zip(self.regimes.items(), predicted.split(sizes), strict=True)
+        }
+        weights = sizes if min(sizes) < FEWEST_QUERIES else [1] * len(sizes)
+
+        def mean(metric: str, weights: Sequence[int]) -> float:
+            values = [each[metric] for each in found.values()]
+            return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
+
+        metrics = {
+            "cosine": mean("cosine", sizes),
+            "recall_at_1": mean("recall_at_1", weights),
+            "mrr": mean("mrr", weights),
+        }
+        for name, each in found.items():
+            metrics |= {f"{metric}_{name.replace(' ', '_')}": each[metric] for metric in ("recall_at_1", "mrr")}
+        return metrics
+
+
+def on_validation(models: Sequence[Baseline], validation: Validation) -> dict[str, dict[str, float]]:
+    """What each model comes to there, by its name, as of :meth:`Validation.metrics`."""
+    inputs = validation.inputs
+    with torch.no_grad():
+        return {model.name: validation.metrics(model.predict(inputs)) for model in models}

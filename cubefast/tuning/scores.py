@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..data.pairs import EmbeddingPairs
 from ..evaluation.baselines import Baseline
-from ..training.validation import validation_metrics
+from ..training.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -17,8 +16,7 @@ class ValidationScore:
 
     Attributes:
         parameters: how many numbers the model has fitted.
-        cosine: the mean over all pairs.
-        recall_at_1, mrr: over at most RETRIEVAL_SAMPLE pairs, evenly taken, whose different targets are the pool.
+        cosine, recall_at_1, mrr: as of :meth:`~cubefast.training.validation.Validation.metrics`.
     """
 
     parameters: int
@@ -32,7 +30,7 @@ class ValidationScore:
         return cls(parameters, record["val_cosine"], record["val_recall_at_1"], record["val_mrr"])
 
     @classmethod
-    def of_baseline(cls, baseline: Baseline, validation: EmbeddingPairs) -> ValidationScore:
-        """That of a baseline, on the same pairs."""
-        found = validation_metrics(baseline.predict(validation.inputs), validation)
-        return cls(baseline.parameters, **found)
+    def of_baseline(cls, baseline: Baseline, validation: Validation) -> ValidationScore:
+        """That of a baseline, on the same pairs and among the same answers."""
+        found = validation.metrics(baseline.predict(validation.inputs))
+        return cls(baseline.parameters, found["cosine"], found["recall_at_1"], found["mrr"])

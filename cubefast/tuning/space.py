@@ -21,16 +21,16 @@ DEFAULT_SPACE = """\
 # What `python -m cubefast.tune` searches: each key of a config (python -m cubefast.train --help lists them) with
 # a list of choices, or low and high. log: true draws evenly by ratio; step: only every so many.
 training.optimizer: [muon, adamw]
-training.lr: {low: 0.001, high: 0.02, log: true}
+training.lr: {low: 0.0002, high: 0.01, log: true}
 training.weight_decay: {low: 0.001, high: 0.3, log: true}
 training.batch_size: [16, 32, 64]
-training.losses.contrast: {low: 0.0, high: 0.5}
+training.losses.temperature: {low: 0.02, high: 0.1, log: true}
 training.losses.hard_negatives: [0, 4, 8, 16]
-training.losses.crossfit: {low: 0.0, high: 8.0}
-core.state_size: {low: 8, high: 24, step: 8}
-core.hidden_size: {low: 32, high: 128, step: 32}
-core.steps: {low: 8, high: 24, step: 4}
-core.phases: {low: 1, high: 8}
+core.output_scale: {low: 0.02, high: 1.0, log: true}
+core.state_size: {low: 4, high: 16, step: 4}
+core.hidden_size: {low: 16, high: 64, step: 16}
+core.steps: {low: 2, high: 12, step: 2}
+core.phases: {low: 1, high: 4}
 core.code_size: {low: 16, high: 64, step: 16}
 """
 

@@ -20,13 +20,14 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..config import TrainingConfig
+from ..config import PASSES, TrainingConfig
 from ..data.datasets import Parts
 from ..errors import ArtifactError, InputError
 from ..evaluation.comparison import Comparison
 from ..training.progress import Progress, Silent
 from ..training.state import identity_of
 from ..training.trainer import DivergenceError
+from ..training.validation import Validation
 from .folder import DATABASE, StudyFolder
 from .importance import importances
 from .plots import picture
@@ -163,7 +164,7 @@ def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Ite
     Args:
         folder: what is tried, and where it is kept.
         parts: the data set; its tests are not touched.
-        comparison: has the validation pairs, and the baselines to be shown.
+        comparison: has the baselines to be shown.
 
     Raises:
         ArtifactError: study.db cannot be read.
@@ -190,7 +191,8 @@ def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Ite
             _refuse_other_data(kept, folder, parts)
             for killed in kept.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 kept.tell(killed.number, state=TrialState.FAIL)
-            baselines = {e.name: ValidationScore.of_baseline(e, comparison.validation) for e in comparison.baselines}
+            validation = Validation.of_parts(parts)
+            baselines = {each.name: ValidationScore.of_baseline(each, validation) for each in comparison.baselines}
             study = Study(folder, kept, parts, baselines)
             if study.done:
                 study.write()  # what a kill came before
@@ -215,7 +217,7 @@ def _load(folder: StudyFolder) -> tuple[RDBStorage, optuna.Study]:
         raise ArtifactError(f"{path} cannot be read: {reason}. Give --study a new folder to begin anew") from None
     seed = np.random.SeedSequence([config.seed, done]).generate_state(1)[0]  # not the same draws after a resume
     kept.sampler = TPESampler(seed=int(seed))
-    kept.pruner = MedianPruner(_PRUNED_AFTER, config.training.epochs // 4 + 1, n_min_trials=_PRUNED_AFTER)
+    kept.pruner = MedianPruner(_PRUNED_AFTER, (config.training.epochs or PASSES) // 4 + 1, n_min_trials=_PRUNED_AFTER)
     return storage, kept
 
 

@@ -90,7 +90,7 @@ def train_trial(trial: optuna.Trial, config: TrainingConfig, parts: Parts, shown
         KeyboardInterrupt: Ctrl-C.
     """
     trainer = CubeTrainer(config, progress=_Reporting(trial, config.training.metric, shown))
-    result = trainer.fit(parts.train, parts.validation)
+    result = trainer.fit(parts.train, parts.validations, bank=parts.bank)
     if result.stopped == "interrupted":
         raise KeyboardInterrupt
     best = ValidationScore.of_epoch(result.records[result.best_epoch - 1], result.core.parameter_count())

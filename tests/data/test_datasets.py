@@ -67,6 +67,53 @@ def test_the_parts_share_no_question_and_unseen_groups_no_answer_with_train(buil
     assert len(parts.answers) == len(parts.answer_vectors) == 286
 
 
+@pytest.mark.parametrize("mode", ["dialogue", "autoencoder"])
+def test_validation_has_the_regimes_of_the_tests(builtin, mode):
+    parts = builtin.split(mode)
+    assert list(parts.validations) == list(parts.tests) == ["unseen paraphrase", "unseen group"]
+    whole = sorted(parts.validation.input_rows[:, 0].tolist())
+    assert whole == sorted(row for part in parts.validations.values() for row in part.input_rows[:, 0].tolist())
+    assert str(parts) == (
+        f"train {len(parts.train)}, validation 170 (unseen paraphrase 114, unseen group 56), tests: "
+        f"unseen paraphrase 246, unseen group {len(parts.tests['unseen group'])}"
+    )
+
+
+def test_the_ids_of_answers_are_their_rows_in_the_bank(builtin):
+    parts = builtin.split()
+    assert parts.bank is parts.answer_vectors
+    assert builtin.split("autoencoder").bank is None, "what it finds is no answer"
+    for part in (parts.train, parts.validation, *parts.validations.values(), *parts.tests.values()):
+        pairs = part.pairs()
+        assert torch.equal(pairs.targets, torch.from_numpy(parts.answer_vectors)[pairs.target_ids])
+    known = set(parts.train.target_ids.tolist())
+    assert set(parts.validations["unseen paraphrase"].target_ids.tolist()) <= known
+    assert not set(parts.validations["unseen group"].target_ids.tolist()) & known
+
+
+def test_a_regime_whose_share_is_zero_is_left_out(cache):
+    shares = {"test_percent": 0, "test_paraphrase_percent": 0, "validation_paraphrase_percent": 0}
+    dataset = create_dialogue_dataset("builtin", {"split": shares}, encoder=ENCODER, cache=cache)
+    parts = dataset.split()
+    assert parts.tests == {}
+    assert list(parts.validations) == ["unseen group"]
+    assert str(parts).endswith("(unseen group 64), tests: none")
+    shares |= {"test_paraphrase_percent": 100, "validation_percent": 0}
+    dataset = create_dialogue_dataset("builtin", {"split": shares}, encoder=ENCODER, cache=cache)
+    with pytest.raises(InputError, match=r"1144 pairs are too few to split .*shares in data\.split that leave some"):
+        dataset.split()
+
+
+def test_an_autoencoder_may_do_without_a_test(cache):
+    texts = [f"{a} {b}" for a in WORDS for b in WORDS]
+    dataset = create_text_dataset(texts, {"split": {"test_percent": 0}}, encoder=ENCODER, cache=cache)
+    parts = dataset.split()
+    assert parts.tests == {}
+    assert len(parts.train) + len(parts.validation) == len(texts)
+    assert list(parts.validations) == ["unseen text"]
+    assert len(parts.validations["unseen text"]) == len(parts.validation)
+
+
 def test_an_autoencoders_texts_are_in_one_part_each(builtin):
     parts = builtin.split("autoencoder")
     rows = [part.target_rows.tolist() for part in (parts.train, parts.validation, *parts.tests.values())]
@@ -87,6 +134,8 @@ def test_centring_takes_the_mean_of_the_training_part_alone(cache):
     raw = dataset.vectors.gather(parts.train.input_rows[:1, 0])[0] - mean
     assert torch.allclose(parts.train[0][0], torch.from_numpy(raw / np.linalg.norm(raw)), atol=1e-5)
     assert torch.allclose(torch.from_numpy(parts.answer_vectors).norm(dim=1), torch.ones(len(parts.answers)), atol=1e-5)
+    for part in (parts.validation, *parts.validations.values(), *parts.tests.values()):
+        assert part.prepare is parts.prepare
 
 
 def test_several_answers_to_one_question_and_several_questions_to_one_answer(cache):
@@ -234,7 +283,7 @@ def test_a_source_that_holds_nothing_is_refused(make, message):
 
 
 def test_too_little_data_is_refused_in_words(cache):
-    with pytest.raises(InputError, match="3 pairs are too few to split"):
+    with pytest.raises(InputError, match="3 pairs are too few to split .* a few dozen groups that share no text"):
         create_dialogue_dataset(qa(3), encoder=ENCODER, cache=cache).split()
 
 

@@ -1,6 +1,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cubefast.data.config import SplitConfig
 from cubefast.data.dialogues import Dialogue, load_dialogues, normalize
 from cubefast.data.splits import check_leaks, split_dialogues
 
@@ -13,9 +14,28 @@ dialogues = st.lists(
 )
 
 
-def check(rows):
-    split = split_dialogues(rows)
-    parts = [split.train, split.validation, split.unseen_paraphrase, split.unseen_group]
+percents = st.integers(0, 100)
+shares = st.builds(
+    SplitConfig,
+    test_percent=st.integers(0, 50),
+    validation_percent=st.integers(0, 50),
+    test_paraphrase_percent=percents,
+    validation_paraphrase_percent=percents,
+)
+
+
+def check(rows, shares=None):
+    split = split_dialogues(rows, shares)
+    parts = [
+        split.train,
+        split.validation_paraphrase,
+        split.unseen_paraphrase,
+        split.validation_group,
+        split.unseen_group,
+    ]
+    for part in parts:
+        assert part == sorted(part)
+    assert split.validation == sorted(split.validation_paraphrase + split.validation_group)
     placed = sorted(row for part in parts for row in part)
     assert len(placed) == len(set(placed))
     known = {normalize(text) for row in placed for text in (rows[row].question, rows[row].answer)}
@@ -27,18 +47,20 @@ def check(rows):
             assert not one & other, "a question stands in two parts"
     answers = [{normalize(rows[row].answer) for row in part} for part in parts]
     groups = [{rows[row].group for row in part} for part in parts]
-    train, _, paraphrase, group = 0, 1, 2, 3
-    assert answers[paraphrase] <= answers[train], "a paraphrase's answer must have been trained"
-    for seen in (0, 1, 2):
-        assert not answers[group] & answers[seen]
-        assert not groups[group] & groups[seen]
+    for paraphrase in (1, 2):
+        assert answers[paraphrase] <= answers[0], "a paraphrase's answer must have been trained"
+    for group, others in ((3, (0, 1, 2)), (4, (0, 1, 2, 3))):
+        for other in others:
+            assert not answers[group] & answers[other]
+            assert not groups[group] & groups[other]
     return split
 
 
 @settings(deadline=None, max_examples=150, derandomize=True)
-@given(dialogues)
-def test_no_text_and_no_group_leaks_whatever_the_data(rows):
+@given(dialogues, shares)
+def test_no_text_and_no_group_leaks_whatever_the_data_and_the_shares(rows, shares):
     check(rows)
+    check(rows, shares)
 
 
 def test_the_built_in_set_splits_in_fair_shares():
@@ -46,6 +68,8 @@ def test_the_built_in_set_splits_in_fair_shares():
     split = check(rows)
     parts = (split.train, split.validation, split.unseen_paraphrase, split.unseen_group)
     assert sum(map(len, parts)) == len(rows), "no row is left out"
+    assert [len(part) for part in parts] == [624, 170, 246, 104]
+    assert (len(split.validation_paraphrase), len(split.validation_group)) == (114, 56)
     assert len(split.train) > 0.5 * len(rows)
     assert 0.05 < len(split.unseen_group) / len(rows) < 0.15
     assert len(split.unseen_paraphrase) > 0.15 * len(rows)
@@ -74,3 +98,51 @@ def test_chats_that_share_what_everybody_says_are_still_split():
     check_leaks([chats[row] for row in split.train], held_out)
     assert not {d.group for d in held_out} & {chats[row].group for row in split.train}
     assert "Thanks." not in {d.question for d in held_out}
+
+
+def wordings(answers=200, count=4):
+    """Answers that each have so many questions, and a group of their own."""
+    return [Dialogue(f"Wording {i} of {n}?", f"Answer {n}.", "", str(n)) for n in range(answers) for i in range(count)]
+
+
+def test_every_share_can_be_set_and_zero_holds_nothing_out():
+    rows = wordings()
+    nothing = dict.fromkeys(SplitConfig.model_fields, 0)
+    assert check(rows, SplitConfig(**nothing)).train == list(range(len(rows)))
+    for share, part in {
+        "test_percent": "unseen_group",
+        "validation_percent": "validation_group",
+        "test_paraphrase_percent": "unseen_paraphrase",
+        "validation_paraphrase_percent": "validation_paraphrase",
+    }.items():
+        split = check(rows, SplitConfig(**nothing | {share: 50}))
+        held_out = getattr(split, part)
+        assert len(split.train) + len(held_out) == len(rows), "nothing else is held out"
+        per_answer = 4 if "group" in part else 1
+        assert 0.35 * 200 < len(held_out) / per_answer < 0.65 * 200
+
+
+def test_shares_of_paraphrases_are_taken_from_different_answers_while_there_are_some():
+    rows = wordings()
+    split = check(rows, SplitConfig(test_paraphrase_percent=60, validation_paraphrase_percent=40))
+    tested, validated = (
+        {rows[row].answer for row in part} for part in (split.unseen_paraphrase, split.validation_paraphrase)
+    )
+    assert tested
+    assert validated
+    assert not tested & validated
+    both = check(rows, SplitConfig(test_percent=0, validation_percent=0, validation_paraphrase_percent=100))
+    assert len(both.unseen_paraphrase) == len(both.validation_paraphrase) == 200
+
+
+def test_raising_a_share_of_paraphrases_moves_no_other_answer():
+    rows = wordings()
+    few, many = (split_dialogues(rows, SplitConfig(test_paraphrase_percent=share)) for share in (30, 70))
+    assert set(few.unseen_paraphrase) < set(many.unseen_paraphrase)
+    assert few.unseen_group == many.unseen_group
+    assert few.validation_group == many.validation_group
+
+
+def test_two_wordings_are_too_few_to_hold_one_out():
+    split = check(wordings(count=2), SplitConfig(validation_paraphrase_percent=100))
+    assert split.unseen_paraphrase == split.validation_paraphrase == []

@@ -1,5 +1,7 @@
 """Which baselines a core meets on a data set."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -8,18 +10,12 @@ from cubefast import EmbeddingPairs, PairDataset
 from cubefast.data.config import NoiseConfig
 from cubefast.data.datasets import Parts
 from cubefast.data.vectors import Preparation
-from cubefast.evaluation import mlp
 from cubefast.evaluation.baselines import Baseline
 from cubefast.evaluation.comparison import Comparison
 from cubefast.evaluation.turns import Origin
 
 DIM = 8
 CORE = Baseline("cube", 45, lambda inputs: 2 * inputs)
-
-
-@pytest.fixture(autouse=True)
-def _short_trainings(monkeypatch):
-    monkeypatch.setattr(mlp, "_EPOCHS", 2)
 
 
 def pairs(count, seed):
@@ -34,7 +30,9 @@ def parts(noise=None, same=False):
         part = EmbeddingPairs(part.inputs, part.inputs, part.target_ids) if same else part
         found.append(PairDataset.from_pairs(part, noise))
     train, validation, test = found
-    return Parts(train, validation, {"unseen": test}, [], np.zeros((0, DIM), np.float32), Preparation(normalize=False))
+    regimes, tests = {"unseen": validation}, {"unseen": test}
+    none = np.zeros((0, DIM), np.float32)
+    return Parts(train, validation, regimes, tests, [], none, Preparation(normalize=False))
 
 
 def names(baselines):
@@ -50,13 +48,14 @@ def test_a_run_meets_the_quick_baselines():
     assert list(comparison.validation_lines()) == [b.name for b in comparison.baselines]
 
 
-def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_at_ridges():
+def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_those_trained_elsewhere():
     told = []
     comparison = Comparison(
         parts(),
         "dialogue",
         NoiseConfig(),
         core_parameters=45,
+        rivals=[Baseline("linear adapter, lr 0.001", 64, lambda inputs: 3 * inputs)],
         fitted=lambda baseline, seconds: told.append((baseline.name, seconds)),
     )
     assert names(comparison.baselines) == [
@@ -67,15 +66,14 @@ def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_at_ridges():
         "low-rank ridge",
         "residual low-rank ridge",
         "residual ridge",
-        "residual MLP",
-        "residual MLP",
         "nearest training question",
+        "linear adapter",
     ]
     by_name = {b.name: b for b in comparison.baselines}
     assert len(by_name) == len(comparison.baselines)
-    sizes = [b.parameters for b in comparison.baselines if "rank 2" in b.name or "MLP" in b.name]
-    assert sizes == [40, 40, 42, 59]
-    assert [name for name, _ in told] == list(by_name)
+    sizes = [b.parameters for b in comparison.baselines if "rank 2" in b.name or "adapter" in b.name]
+    assert sizes == [40, 40, 64]
+    assert [*(name for name, _ in told), "linear adapter, lr 0.001"] == list(by_name)
     assert all(seconds >= 0 for _, seconds in told)
 
 
@@ -92,11 +90,34 @@ def test_everything_is_measured_with_its_origin_and_the_training_mean():
     assert [each.score.recall_at_1 for each in measured] == [score.recall_at_1 for score in comparison.scores(CORE)]
 
 
+def test_answers_are_ranked_among_all_of_the_data_set():
+    data = parts()
+    test = data.tests["unseen"].pairs()
+    trained = test.targets + 0.1 * torch.randn(40, DIM)
+    bank = torch.cat([test.targets, trained])
+    data = dataclasses.replace(
+        data,
+        tests={"unseen": PairDataset.from_pairs(EmbeddingPairs(test.inputs, test.targets, torch.arange(40)))},
+        answers=[f"answer {n}" for n in range(80)],
+        answer_vectors=bank.numpy(),
+    )
+    comparison = Comparison(data, "dialogue", NoiseConfig())
+    found = comparison.scores(CORE)[0]
+    assert (found.queries, found.pool) == (40, 80)
+    (held_out,) = comparison.tests()
+    assert torch.equal(held_out.bank, bank)
+    assert comparison.measure(CORE, held_out)[0].score.mrr == found.mrr
+    among_its_own = Comparison(data, "dialogue", NoiseConfig(), bank=bank[:40]).scores(CORE)[0]
+    assert among_its_own.pool == 40
+    assert found.mrr < among_its_own.mrr
+
+
 def test_baselines_are_fitted_on_train_alone_and_chosen_on_validation_alone():
     data = parts()
     changed = Parts(
         data.train,
         data.validation,
+        data.validations,
         {"unseen": PairDataset.from_pairs(pairs(9, 5))},
         [],
         data.answer_vectors,

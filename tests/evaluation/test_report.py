@@ -30,6 +30,14 @@ def test_score_counts_each_answer_once_in_the_pool():
     assert wrong.recall_at_10 == 1
 
 
+def test_ranks_are_among_the_whole_bank_that_is_given():
+    bank = torch.eye(3)
+    pairs = EmbeddingPairs.of(torch.tensor([[0.6, 0.0, 1.0], [0.0, 1.0, 0.0]]), bank[:2], torch.tensor([0, 1]))
+    assert (score("test", identity(), pairs).pool, score("test", identity(), pairs).recall_at_1) == (2, 1)
+    for found in (score("test", identity(), pairs, bank), measure("test", identity(), pairs, bank).score):
+        assert (found.pool, found.recall_at_1, found.mrr) == (3, 0.5, 0.75)
+
+
 def test_a_score_comes_back_from_its_dictionary():
     pairs = answered()
     found = score("test", identity(), pairs)
@@ -54,10 +62,11 @@ def test_the_table_names_the_test_and_stars_the_best():
     pairs = EmbeddingPairs.of(torch.eye(3), torch.eye(3))
     text = table([score("unseen", identity(), pairs), score("unseen", mean_target(pairs), pairs)])
     lines = text.strip().splitlines()
-    assert lines[0] == "unseen (3 queries, 3 answers to find)"
+    assert lines[0] == "unseen (3 queries, ranked among all 3 answers)"
+    assert lines[1].split() == ["parameters", "R@1", "R@10", "MRR", "cosine"]
     assert lines[2].split() == ["identity", "0", "1.000*", "1.000*", "1.000*", "1.000*"]
     assert lines[3].split()[:3] == ["mean", "answer", "3"]
-    assert lines[3].split()[3] == "0.577"
+    assert lines[3].split()[6] == "0.577"
 
 
 def test_the_table_makes_room_for_long_names():

@@ -102,11 +102,13 @@ def test_less_error_is_better():
 
 
 def test_a_handful_of_groups_proves_nothing():
-    for count, words in ((5, "not distinguishable from"), (6, "better than")):
+    for count, words in ((5, "too few groups (5) to tell"), (6, "better than")):
         groups = torch.arange(120) % count
         verdict = compare(metrics(0.3, groups), metrics(0.9, groups))
         assert verdict.low > 0
-        assert (verdict.groups, verdict.words) == (count, words)
+        assert (verdict.groups, verdict.words, verdict.can_tell) == (count, words, count == 6)
+    few = compare(metrics(0.3, torch.arange(120) % 2), metrics(0.9, torch.arange(120) % 2), "mrr", model="cube")
+    assert str(few).startswith("too few groups (2) to tell cube and the baseline apart in mrr: +0.")
 
 
 def test_other_queries_cannot_be_compared():

@@ -30,7 +30,7 @@ def train_small(folder, name, **changed):
     parts = dataset.split(mode, config.seed) if hasattr(dataset, "dialogues") else dataset.split()
     if parts.answers:
         save_answers(run, dataset.fingerprint, parts)
-    CubeTrainer(config, run).fit(parts.train, parts.validation)
+    CubeTrainer(config, run).fit(parts.train, parts.validations, bank=parts.bank)
     run.close()
     return run.path
 

@@ -14,6 +14,7 @@ QUIET = Evidence(
     val_identity=0.5,
     val_curve=[0.5, 0.6, 0.59],
     epochs=3,
+    metric="cosine",
     verdicts={
         metric: {
             "identity": "better than",
@@ -54,6 +55,9 @@ def test_nothing_is_advised_where_nothing_is_wrong():
 FINDS_LESS = {"verdicts": verdict("mrr", identity="worse than", identity_difference=-0.07)}
 WORSE = {"verdicts": verdict("cosine", strongest="worse than", strongest_difference=-0.03)}
 OPEN = {"verdicts": verdict("cosine", strongest="not distinguishable from"), "difference": 0.01}
+OPEN_IN_MRR = {"metric": "mrr", "verdicts": verdict("mrr", strongest="not distinguishable from"), "difference": 0.01}
+WORSE_IN_MRR = {"metric": "mrr", "verdicts": verdict("mrr", strongest="worse than", strongest_difference=-0.02)}
+FIVE = {"groups": 5, "verdicts": verdict("cosine", strongest="too few groups (5) to tell")}
 FEW = {"domains": QUIET.domains | {"tea": (20, 15, 0.57)}}
 
 
@@ -67,7 +71,10 @@ FEW = {"domains": QUIET.domains | {"tea": (20, 15, 0.57)}}
         ("a domain with few pairs", FEW, ["20 of them", "0.570", "0.600"]),
         ("near duplicates", {"near_duplicates": 0.02}, ["2.0%"]),
         ("says too often that it does not know", {"answered": 0.49}, ["49%"]),
-        ("too few groups to tell", OPEN, ["50 groups", "+0.0100", "0.0200"]),
+        ("too few groups to tell", OPEN, ["50 groups", "cosine is +0.0100", "0.0200"]),
+        ("too few groups to tell", OPEN_IN_MRR, ["50 groups", "MRR is +0.0100", "0.0200"]),
+        ("too few groups to tell", FIVE, ["has 5"]),
+        ("baseline is better", WORSE_IN_MRR, ["In MRR it is -0.0200"]),
     ],
 )
 def test_each_rule_speaks_alone_and_says_its_figure(rule, changed, figures):
@@ -83,6 +90,7 @@ def test_each_rule_speaks_alone_and_says_its_figure(rule, changed, figures):
         {"val_curve": [0.5, 0.6]},  # stopped before the last epoch
         {"domains": QUIET.domains | {"tea": (21, 15, 0.5)}},  # few, but more than half
         {"domains": QUIET.domains | {"tea": (5, 15, 0.58)}},  # hardly below
+        {"verdicts": verdict("mrr", strongest="worse than")},  # where cosine counts
         {"near_duplicates": 0.019},
         {"answered": 0.5},
         {"answered": None},
@@ -94,7 +102,7 @@ def test_short_of_the_condition_nothing_is_said(changed):
 
 def test_the_advice_names_the_settings_as_they_are():
     worse = dataclasses.replace(QUIET, verdicts=verdict("mrr", identity="worse than"))
-    (found,) = rules(worse, training={"losses": {"contrast": 0}, "metric": "mrr"}).values()
+    (found,) = rules(worse, training={"losses": {"contrast": 0, "cosine": 1}, "metric": "mrr"}).values()
     assert found.advice == "Raise training.losses.contrast (now 0, try 0.1)."
     few = dataclasses.replace(
         QUIET, verdicts=verdict("cosine", strongest="not distinguishable from"), difference=-0.01, half_width=0.04

@@ -12,7 +12,8 @@ from cubefast.reporting.material import open_material
 
 from .conftest import evaluated, train_small
 
-PICTURES = {"similarity.png", "ranks.png", "calibration.png", "difficulty.png", "errors.png"}
+KINDS = ("similarity", "ranks", "calibration", "difficulty", "errors")
+PICTURES = {f"{kind}{regime}.png" for kind in KINDS for regime in ("", "-unseen-paraphrase")}
 
 
 @pytest.fixture(scope="module")
@@ -40,28 +41,75 @@ def test_everything_promised_is_there(folder):
         assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_the_first_line_is_what_the_single_queries_give(folder, arrays, report):
-    line = (folder / "report.md").read_text().splitlines()[0]
-    found = re.match(
-        r"# (Better than|Worse than|Not distinguishable from) (.+) on unseen group: cosine (\S+), 95% interval (\S+) "
-        r"to (\S+) \(paired bootstrap over (\d+) groups\); (better than|worse than|not distinguishable from) (.+) on "
-        r"MRR: (\S+), 95% interval (\S+) to (\S+)$",
-        line,
+VERDICT = (
+    r"[Oo]n (unseen paraphrase|unseen group) (better than|worse than|not distinguishable from) (.+?) in MRR: (\S+), "
+    r"95% interval (\S+) to (\S+) \(paired bootstrap over (\d+) groups\)"
+)
+
+
+def test_the_first_line_is_what_the_single_queries_give_in_each_regime(folder, arrays, report):
+    line = (folder / "report.md").read_text().splitlines()[0].replace("\\", "")
+    assert re.fullmatch(f"# {VERDICT}; {VERDICT}", line), line
+    found = re.findall(VERDICT, line)
+    assert [test for test, *_ in found] == ["unseen paraphrase", "unseen group"]
+    for title, words, name, *interval_of_mrr, groups in found:
+        test = list(arrays["tests"]).index(title)
+        models = list(arrays[f"{test}/models"])
+        ours, theirs = (1 / arrays[f"{test}/rank"][models.index(model)] for model in ("cube", name))
+        expected = interval(ours, theirs, arrays[f"{test}/groups"])
+        difference, low, high = map(float, interval_of_mrr)
+        assert difference == pytest.approx(expected[0], abs=1e-4)
+        assert [low, high] == pytest.approx(expected[1:], abs=0.15 * (expected[2] - expected[1]) + 1e-4)
+        assert int(groups) == len(np.unique(arrays[f"{test}/groups"]))
+        assert words == ("better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from")
+        best = max(report["validation"][1:], key=lambda each: each["mrr"])["model"]
+        assert name == best, "the baseline is chosen on validation"
+
+
+def test_each_regime_has_its_verdict_by_mrr_and_then_by_cosine(findings, report):
+    assert [each.test for each in findings.verdicts] == ["unseen paraphrase", "unseen group"]
+    best = {m: max(report["validation"][1:], key=lambda each: each[m])["model"] for m in ("mrr", "cosine")}
+    for each, saved in zip(findings.verdicts, report["verdict"]["regimes"], strict=True):
+        assert [verdict.metric for verdict in each.verdicts] == ["mrr", "cosine"]
+        assert {verdict.metric: verdict.baseline for verdict in each.verdicts} == best
+        assert (saved["test"], saved["sentence"]) == (each.test, str(each))
+        assert saved["cosine"]["difference"] == each.verdicts[1].difference
+        assert " in MRR: " in str(each).split(" in cosine: ")[0]
+
+
+def test_what_it_came_to_stands_first_after_the_title(findings, folder, report):
+    blocks = (folder / "report.md").read_text().split("\n\n")
+    assert blocks[1].replace("\\", "") == f"**{findings.in_short}**"
+    assert report["headline"] == findings.in_short
+    wordings, topics = (
+        next(test for test in findings.tests if test.title == title) for title in ("unseen paraphrase", "unseen group")
     )
-    assert found, line
-    words, near, *cosine, groups, _, finds, _, _, _ = found.groups()
-    test = list(arrays["tests"]).index("unseen group")
-    models = list(arrays[f"{test}/models"])
-    near, finds = (name.replace("\\", "") for name in (near, finds))
-    ours, theirs = (arrays[f"{test}/cosine"][models.index(name)].astype(float) for name in ("cube", near))
-    expected = interval(ours, theirs, arrays[f"{test}/groups"])
-    assert float(cosine[0]) == pytest.approx(expected[0], abs=1e-4)
-    assert [float(x) for x in cosine[1:]] == pytest.approx(expected[1:], abs=0.15 * (expected[2] - expected[1]))
-    assert int(groups) == len(np.unique(arrays[f"{test}/groups"]))
-    low, high = float(cosine[1]), float(cosine[2])
-    assert words == ("Better than" if low > 0 else "Worse than" if high < 0 else "Not distinguishable from")
-    best = {m: max((s for s in report["validation"][1:]), key=lambda s: s[m])["model"] for m in ("cosine", "mrr")}
-    assert (near, finds) == (best["cosine"], best["mrr"]), "the baseline is chosen on validation"
+    shares = [
+        f"{test.identity.metrics.recall_at_1:.0%} before, {test.cube.metrics.recall_at_1:.0%} with {words}"
+        for test, words in ((wordings, "the cube"), (topics, "it"))
+    ]
+    assert findings.in_short.startswith(f"Right first answer: {shares[0]} (best rival ")
+    assert f", new wordings of known answers; {shares[1]} (best rival " in findings.in_short
+    validation = {each["model"]: each["mrr"] for each in report["validation"]}
+    cube = validation.pop("cube")
+    assert ("On validation " in findings.in_short) == (round(max(validation.values()), 3) > round(cube, 3))
+    bullets = [line.replace("\\", "") for line in blocks[2].splitlines()]
+    assert bullets == [f"- O{str(each)[1:]}." for each in findings.verdicts]
+
+
+def test_ranks_are_among_all_answers_of_the_data_set(findings, arrays):
+    parts = findings.results[0].section.parts
+    bank = torch.from_numpy(parts.answer_vectors)
+    for test, title in enumerate(arrays["tests"]):
+        assert arrays[f"{test}/pool"] == len(parts.answers) == 286
+        result = next(each for each in findings.tests if each.title == title)
+        predicted = findings.material.core(result.inputs).detach()
+        scores = torch.nn.functional.normalize(predicted, dim=1) @ bank.T
+        right = torch.from_numpy(arrays[f"{test}/right"])
+        ranks = (scores >= scores.gather(1, right[:, None]) - 1e-6).sum(dim=1)
+        assert (ranks.numpy() == arrays[f"{test}/rank"][0]).mean() > 0.99, "but for rounding"
+        assert result.pool_texts == parts.answers
+        assert [parts.answers[row] for row in right] == result.items.answers
 
 
 def test_every_figure_of_the_table_follows_from_the_single_queries(folder, arrays):
@@ -70,22 +118,22 @@ def test_every_figure_of_the_table_follows_from_the_single_queries(folder, array
         block = text.split(f"\n{title}: {len(arrays[f'{test}/key']):,} queries")[1]
         rows = [line.strip("| ").split(" | ") for line in block.split("\n\n")[1].splitlines()]
         names, lines = rows[0], {row[0]: row[1:] for row in rows[2:]}
-        assert names[3:] == ["cosine", "centred", "1000 MSE", "R@1", "R@5", "R@10", "MRR", "median rank", "relevance"]
+        assert names[3:] == ["R@1", "R@5", "R@10", "MRR", "median rank", "relevance", "cosine", "centred", "1000 MSE"]
         assert list(lines) == list(arrays[f"{test}/models"])
         for model, cells in enumerate(lines.values()):
             rank = arrays[f"{test}/rank"][model]
             expected = [
-                arrays[f"{test}/cosine"][model].mean(dtype=float),
-                arrays[f"{test}/centred_cosine"][model].mean(dtype=float),
-                1000 * arrays[f"{test}/mse"][model].mean(dtype=float),
                 *((rank <= k).mean() for k in (1, 5, 10)),
                 (1 / rank).mean(),
                 np.median(rank),
                 arrays[f"{test}/semantic_relevance"][model].mean(dtype=float),
+                arrays[f"{test}/cosine"][model].mean(dtype=float),
+                arrays[f"{test}/centred_cosine"][model].mean(dtype=float),
+                1000 * arrays[f"{test}/mse"][model].mean(dtype=float),
             ]
             got = [float(cell) for cell in cells[2:]]
-            assert got == pytest.approx(expected, abs=0.0051 if got[2] else 0.00051)
-            assert got[:2] == pytest.approx(expected[:2], abs=0.00051)
+            assert got[:8] == pytest.approx(expected[:8], abs=0.00051)
+            assert got[8] == pytest.approx(expected[8], abs=0.0051)
 
 
 def test_ranks_are_what_the_saved_answers_say(findings, arrays):
@@ -189,6 +237,9 @@ def test_a_file_of_ones_own_is_tested_on_and_its_texts_are_escaped(findings, fol
     source.write_text("\n".join(map(json.dumps, rows)))
     found = evaluated(folder, f"data={source}")
     assert [test.title for test in found.tests] == ["own.jsonl"]
+    assert found.headline.cube.metrics.pool == 7 + 286, "its answers and the run's"
+    assert found.in_short.split(" On validation ")[0].endswith(", own.jsonl (7 queries).")
+    assert found.results[0].validation["cube"] == findings.results[0].validation["cube"]
     assert found.headline.cube.metrics.queries == 7
     assert [b.parameters for b in found.results[0].comparison.baselines] == [
         b.parameters for b in findings.results[0].comparison.baselines
@@ -203,6 +254,29 @@ def test_a_file_of_ones_own_is_tested_on_and_its_texts_are_escaped(findings, fol
     assert "\\<script\\>" in markdown
     assert "<script>" not in markdown
     assert (folder / "report.json").stat().st_mtime < (there / "report.json").stat().st_mtime
+
+
+def test_an_answer_of_the_runs_tests_stands_in_the_bank_of_a_file_once(findings, folder, tmp_path):
+    items = findings.results[0].section.tests["unseen group"]
+    rows = [{"question": f"Once more: {q}", "answer": a} for q, a in zip(items.questions, items.answers, strict=True)]
+    source = tmp_path / "again.jsonl"
+    source.write_text("\n".join(map(json.dumps, rows)))
+    (section,) = open_material(folder, [f"data={source}"]).sections
+    assert len(section.bank) == len(section.texts) == 286
+    pairs = section.parts.tests["again.jsonl"].pairs()
+    assert torch.equal(section.bank[pairs.target_ids], pairs.targets)
+    assert [section.texts[row] for row in pairs.target_ids.tolist()] == items.answers
+    assert section.parts.answers == findings.results[0].section.parts.answers, "validation is ranked as before"
+
+
+def test_a_run_that_holds_nothing_out_is_evaluated_on_a_file_alone(tmp_path):
+    split = {"test_percent": 0, "test_paraphrase_percent": 0}
+    path = train_small(tmp_path, "whole", data={"path": str(numbers(tmp_path)), "split": split})
+    with pytest.raises(InputError, match="holds nothing out for tests .* Name a file with data=FILE"):
+        open_material(path)
+    source = tmp_path / "own.jsonl"
+    source.write_text(json.dumps({"question": "Where is the moon?", "answer": "Far away."}))
+    assert evaluated(path, f"data={source}").verdict == "Too few groups (1) to tell on own.jsonl"
 
 
 def test_what_was_trained_on_is_no_test(findings, folder, tmp_path):
@@ -278,6 +352,11 @@ def test_an_autoencoder_of_bare_embeddings_is_evaluated(tmp_path):
     assert found.cases[titles[0]][0][0].question is None
     assert "query " in (path / "report.md").read_text()
     assert "PCA-Wiener (told the noise)" in {each.model for each in found.headline.measured}
+    assert re.match(
+        "On unseen text, noise 0.05 (better|worse) than .+ in cosine: .+ in MRR: .+ \\(paired bootstrap", found.verdict
+    )
+    assert found.in_short == "", "nobody asks an autoencoder for answers"
+    assert [each.test for each in found.verdicts] == [test.title for test in found.results[0].tests]
     other = tmp_path / "others.npy"
     np.save(other, np.load(vectors)[:50])
     with pytest.raises(InputError, match="the first: 'embedding"):
@@ -288,8 +367,16 @@ def test_an_autoencoder_of_bare_embeddings_is_evaluated(tmp_path):
 
 def test_a_mixed_run_is_evaluated_both_ways(tmp_path):
     data = {"path": str(numbers(tmp_path)), "noise": {"levels": [0.1]}}
-    found = evaluated(train_small(tmp_path, "mixed", mode="mixed", data=data))
+    path = train_small(tmp_path, "mixed", mode="mixed", data=data)
+    found = evaluated(path)
     titles = [test.title for test in found.tests]
     assert titles[0] == "unseen group"
     assert {"unseen paraphrase", "unseen group, noise 0.1", "unseen group, noise 0.05 (not trained on)"} < set(titles)
-    assert found.verdict.startswith(("Better than", "Worse than", "Not distinguishable from"))
+    assert re.fullmatch(f"{VERDICT}; too few groups \\(3\\) to tell on unseen group", found.verdict), found.verdict
+    assert [each.test for each in found.verdicts] == ["unseen paraphrase", "unseen group"], "what was asked for first"
+    text = (path / "report.md").read_text().replace("\\", "")
+    assert text.count("too few groups (3) to tell") == 1, "once for the regime"
+    table = text.split("unseen group: the cube less each baseline")[1].split("\n\n")[1]
+    assert table.splitlines()[0] == "| the cube against | MRR | interval | cosine | interval |"
+    assert not any(line.startswith("unseen group: in ") for line in found.limits)
+    assert any(line.startswith("unseen paraphrase: in MRR it is ") for line in found.limits)

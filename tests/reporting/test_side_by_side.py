@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from cubefast import TrainingConfig
 from cubefast.errors import ArtifactError, InputError
 from cubefast.reporting.markdown import to_markdown
 from cubefast.reporting.side_by_side import Evaluated, compare_runs, verdict_between
@@ -56,7 +57,7 @@ def test_a_better_run_is_told_with_its_settings(folder, copy):
     text = to_text(compare_runs([str(folder), str(copy)]))
     assert re.search(r"\+0\.0100  \+0\.0100 to \+0\.0100 +better", text), text
     line = next(line for line in text.splitlines() if "training.lr" in line)
-    assert line.split() == ["training.lr", "0.008", "0.5"]
+    assert line.split() == ["training.lr", str(TrainingConfig().training.lr), "0.5"]
 
 
 def test_other_pairs_are_refused(folder, copy):

@@ -59,7 +59,7 @@ def test_they_are_looked_for_where_a_loss_takes_them(monkeypatch, losses, search
         "cubefast.training.trainer.nearest_others", lambda *given: asked.append(given[1:]) or nearest_others(*given)
     )
     small = {"state_size": 2, "hidden_size": 4, "steps": 2}
-    trainer = CubeTrainer({"core": small, "seed": 5, "training": {"epochs": 1, "losses": {"crossfit": 0, **losses}}})
+    trainer = CubeTrainer({"core": small, "seed": 5, "training": {"epochs": 1, "losses": {"cosine": 1, **losses}}})
     x = torch.randn(40, 8)
     trainer.fit((x, x.roll(1, 1)), (x, x.roll(1, 1)))
     assert asked == ([(8, 5)] if searched else [])

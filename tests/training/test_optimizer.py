@@ -52,7 +52,7 @@ def test_a_matrix_of_zeros_stays_one():
 def test_the_first_step_is_the_formula():
     core = core_with_gradients()
     before = copy.deepcopy(core)
-    options = OptimizationConfig(lr=0.01, weight_decay=0.1)
+    options = OptimizationConfig(optimizer="muon", lr=0.01, weight_decay=0.1)
     optimizer_of(core, options).step()
     for name, now in core.named_parameters():
         if name in matrices(core):
@@ -65,7 +65,7 @@ def test_the_first_step_is_the_formula():
 def test_matrices_go_where_muon_of_torch_takes_them():
     ours, theirs = core_with_gradients(), core_with_gradients()
     start = {name: parameter.detach().clone() for name, parameter in ours.named_parameters()}
-    stepped(ours, optimizer_of(ours, OptimizationConfig(lr=0.01, weight_decay=0.1)))
+    stepped(ours, optimizer_of(ours, OptimizationConfig(optimizer="muon", lr=0.01, weight_decay=0.1)))
     chosen = [parameter for name, parameter in theirs.named_parameters() if name in matrices(theirs)]
     stepped(theirs, torch.optim.Muon(chosen, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"))
     for name in matrices(ours):
@@ -75,7 +75,7 @@ def test_matrices_go_where_muon_of_torch_takes_them():
 
 def test_all_else_goes_where_adamw_takes_it():
     ours, theirs = core_with_gradients(), core_with_gradients()
-    stepped(ours, optimizer_of(ours, OptimizationConfig()))
+    stepped(ours, optimizer_of(ours, OptimizationConfig(optimizer="muon")))
     plain = optimizer_of(theirs, OptimizationConfig(optimizer="adamw"))
     assert type(plain) is AdamW
     stepped(theirs, plain)
@@ -85,16 +85,16 @@ def test_all_else_goes_where_adamw_takes_it():
 
 def test_it_goes_on_from_its_saved_state_to_the_same_bits():
     whole = core_with_gradients()
-    stepped(whole, optimizer_of(whole, OptimizationConfig()), 3)
+    stepped(whole, optimizer_of(whole, OptimizationConfig(optimizer="muon")), 3)
     core = core_with_gradients()
-    optimizer = optimizer_of(core, OptimizationConfig())
+    optimizer = optimizer_of(core, OptimizationConfig(optimizer="muon"))
     random = torch.Generator().manual_seed(5)
     for step in range(3):
         for parameter in core.parameters():
             parameter.grad = torch.randn(parameter.shape, generator=random)
         if step == 2:
             saved = copy.deepcopy(optimizer.state_dict())
-            optimizer = optimizer_of(core, OptimizationConfig())
+            optimizer = optimizer_of(core, OptimizationConfig(optimizer="muon"))
             optimizer.load_state_dict(saved)
         optimizer.step()
     for ours, theirs in zip(core.parameters(), whole.parameters(), strict=True):
@@ -103,7 +103,7 @@ def test_it_goes_on_from_its_saved_state_to_the_same_bits():
 
 def test_only_shared_matrices_are_decayed():
     core = core_with_gradients()
-    optimizer = optimizer_of(core, OptimizationConfig(weight_decay=0.3))
+    optimizer = optimizer_of(core, OptimizationConfig(optimizer="muon", weight_decay=0.3))
     decayed, free = optimizer.param_groups
     names = {id(p): name for name, p in core.named_parameters()}
     assert isinstance(optimizer, Muon)

@@ -16,6 +16,7 @@ from cubefast.training.run_folder import RunFolder
 from cubefast.training.trainer import DivergenceError
 
 SMALL = {
+    "purpose": "decode",
     "core": {"state_size": 4, "hidden_size": 16, "steps": 4, "code_size": 4},
     "training": {"epochs": 4, "batch_size": 32, "lr": 1e-2},
 }

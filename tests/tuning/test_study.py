@@ -11,6 +11,7 @@ from cubefast import HashingEncoder, TrainingConfig, create_dialogue_dataset
 from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.comparison import Comparison
 from cubefast.training.progress import Silent
+from cubefast.training.validation import Validation
 from cubefast.tuning.folder import StudyFolder
 from cubefast.tuning.space import SearchSpace
 from cubefast.tuning.study import open_study
@@ -65,7 +66,7 @@ def test_the_config_as_it_is_comes_first_and_the_best_is_not_worse(begin):
     assert base.parameters == {"training.lr": 0.01}
     assert not any(trial.is_base for trial in trials[1:])
     assert best.value == max(trial.value for trial in trials if trial.state == "finished") >= base.value
-    assert base.value == base.score.cosine
+    assert base.value == base.score.mrr
     assert base.epochs == 2
 
 
@@ -105,7 +106,7 @@ def test_what_diverges_or_does_not_fit_is_recorded_and_the_study_goes_on(begin):
     space |= {"training.losses.contrast": [0.0, 0.1], "training.losses.crossfit": [0.0, 0.1]}
     fine = {"core__shape": None, "training__losses__cosine": 1.0, "training__losses__contrast": 0.1}
     fine["training__losses__crossfit"] = 0.0
-    with begin(space=space, losses={"mse": 0}) as study:
+    with begin(space=space, losses={"cosine": 1}) as study:
         study.run(1)
         wish(study, **fine, training__lr=1e30)
         wish(study, **{**fine, "core__shape": [2, 2, 2]}, training__lr=0.01)
@@ -199,6 +200,8 @@ def test_baselines_are_scored_as_the_trainer_scores(begin, data):
         lines = data.comparison.validation_lines()
         assert {name: each.cosine for name, each in study.baselines.items()} == pytest.approx(lines)
         assert study.baselines["identity"].parameters == 0
+        validation = Validation.of_parts(data.parts)
+        assert study.baselines["identity"].mrr == validation.metrics(validation.inputs)["mrr"]
         study.run(1)
         fresh = study.base.score
     assert fresh.parameters > 0

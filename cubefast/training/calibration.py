@@ -1,0 +1,189 @@
+"""What a core comes to on validation, and how far it is trusted: a curve chosen for all regimes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from ..core import CubicCore, predict
+from ..data.pairs import PairDataset
+from ..evaluation.metrics import TIE
+from ..threads import torch_threads
+from ..trust import Trust, weight_of
+from .distributed import Processes
+from .validation import FEWEST_QUERIES, Validation
+
+SAMPLE = 20_000  # training questions among which prototypes are looked for
+
+LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Weights at which ranks are computed; between them 1 / rank is taken to be a straight line."""
+
+_QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_WIDTHS = (0.1, 0.5)  # in standard deviations of the familiarity
+_ENDS = ((0.0, 1.0), (0.0, 0.75), (0.0, 0.5), (0.25, 1.0), (0.5, 1.0))
+_SHORTFALL = 3.0  # what a point of MRR below the identity costs, beside the points that are gained elsewhere
+_DOUBT = 1.0  # standard errors that are taken off a difference to the identity before it counts as a shortfall
+_MARGIN = 0.002  # MRR that a curve must gain on a constant: with few questions a curve fits chance
+_QUERIES = 256  # ranked at once
+
+
+@dataclass(frozen=True, eq=False)
+class Validated:
+    """A core on validation.
+
+    Attributes:
+        metrics: as of :meth:`Validation.metrics`, with the trust that was chosen.
+        worth: by which the best epoch is chosen: the metric that chooses; of MRR, with trust, less what it costs to be
+            below the identity (:meth:`RegimeRanks.worth`).
+        curve: float32 [4], that of :class:`~cubefast.trust.Trust`; None for a core without.
+    """
+
+    metrics: dict[str, float]
+    worth: float
+    curve: Tensor | None
+
+
+@torch.no_grad()
+def validate(core: CubicCore, validation: Validation, metric: str, processes: Processes) -> Validated:
+    """Score a core on validation, trusted as far as is best there.
+
+    Args:
+        core: as it was trained, trusted fully.
+        validation: the pairs and the bank.
+        metric: which of the validation's chooses.
+        processes: each predicts its share of the pairs.
+    """
+    inputs = validation.inputs
+    mine = processes.share(inputs)
+    trust = core.trust
+    if trust is None:
+        predicted = processes.whole(predict(core, mine), len(inputs))
+        metrics = validation.metrics(predicted)
+        return Validated(metrics, metrics[metric], None)
+    changes = torch.cat([core.change(batch) for batch in mine.split(_QUERIES)])
+    change, familiarity = processes.whole(changes, len(inputs)), trust.familiarity(inputs)
+    sizes = [len(pairs) for pairs in validation.regimes.values()]
+    parts = zip(validation.regimes.values(), change.split(sizes), familiarity.split(sizes), strict=True)
+    regimes = [
+        RegimeRanks.of(pairs.inputs, add, known, validation.bank, pairs.target_ids) for pairs, add, known in parts
+    ]
+    if min(sizes) < FEWEST_QUERIES:  # a handful of questions is no regime to choose by
+        regimes = [RegimeRanks.joined(regimes)]
+    curve, worth = choose_curve(regimes)
+    metrics = validation.metrics(inputs + weight_of(familiarity, curve)[:, None] * change)
+    return Validated(metrics, worth if metric == "mrr" else metrics[metric], curve)
+
+
+@torch_threads(1)
+def fit_trust(trust: Trust, train: PairDataset, seed: int) -> None:
+    """Find the prototypes of the training questions, of at most SAMPLE of them; on one thread, to the same bits."""
+    rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SAMPLE]
+    trust.fit(torch.cat([train.batch(part, noisy=False)[0] for part in rows.split(1024)]), seed)
+
+
+@dataclass(frozen=True, eq=False)
+class RegimeRanks:
+    """What trust does to one regime.
+
+    Attributes:
+        reciprocal: float64 [levels, n], 1 / rank of the right answer in the whole bank at each of LEVELS.
+        familiarity: float32 [n].
+    """
+
+    reciprocal: Tensor
+    familiarity: Tensor
+
+    @classmethod
+    def of(cls, inputs: Tensor, change: Tensor, familiarity: Tensor, bank: Tensor, right: Tensor) -> RegimeRanks:
+        """Ranks of what comes out at each level, inputs + level * change.
+
+        Args:
+            inputs, change: [n, D], questions and what the core adds to them.
+            familiarity: [n].
+            bank: [answers, D], all answers.
+            right: int64 [n], the row of each question's answer.
+        """
+        units = normalize(bank, dim=1)
+        parts = []
+        for rows in torch.arange(len(inputs)).split(_QUERIES):
+            own, added = inputs[rows] @ units.T, change[rows] @ units.T
+            here = []
+            for level in LEVELS:
+                length = (inputs[rows] + level * change[rows]).norm(dim=1, keepdim=True).clamp(min=1e-12)
+                scores = torch.add(own, added, alpha=level)
+                least = scores.gather(1, right[rows, None]) - TIE * length
+                here.append(1 / (scores >= least).sum(dim=1).clamp(min=1).double())
+            parts.append(torch.stack(here))
+        return cls(torch.cat(parts, dim=1), familiarity)
+
+    @classmethod
+    def joined(cls, regimes: Sequence[RegimeRanks]) -> RegimeRanks:
+        """All questions of these as one regime."""
+        return cls(
+            torch.cat([regime.reciprocal for regime in regimes], dim=1),
+            torch.cat([regime.familiarity for regime in regimes]),
+        )
+
+    def values(self, curve: Tensor) -> Tensor:
+        """1 / rank of every question with this curve, float64 [n], by interpolation between the levels."""
+        place = weight_of(self.familiarity, curve).double().clamp(0, 1) * (len(LEVELS) - 1)
+        below = place.floor().clamp(max=len(LEVELS) - 2).long()
+        part = place - below
+        low, high = self.reciprocal.gather(0, below[None])[0], self.reciprocal.gather(0, below[None] + 1)[0]
+        return low + part * (high - low)
+
+    def mrr(self, curve: Tensor) -> float:
+        """The mean of :meth:`values`."""
+        return float(self.values(curve).mean())
+
+    @property
+    def identity(self) -> float:
+        """The MRR without the core."""
+        return float(self.reciprocal[0].mean())
+
+    def worth(self, curve: Tensor) -> float:
+        """The MRR with this curve, less three times what it may be below the identity's: a standard error of the
+        difference is taken off first, for with few questions a core that seems to harm nothing may well do so.
+        """
+        gain = self.values(curve) - self.reciprocal[0]
+        doubt = _DOUBT * float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+        return self.mrr(curve) - _SHORTFALL * max(0.0, doubt - float(gain.mean()))
+
+
+def choose_curve(regimes: list[RegimeRanks]) -> tuple[Tensor, float]:
+    """The curve with the best mean worth over the regimes, and that worth.
+
+    Constants are tried first, then curves; a curve must be better than the best constant by a margin. Of equals the
+    one that trusts more is taken.
+    """
+
+    def worth(curve: Tensor) -> float:
+        return sum(regime.worth(curve) for regime in regimes) / len(regimes)
+
+    best, value = _best(_constants(), worth)
+    familiarity = torch.cat([regime.familiarity for regime in regimes])
+    if len(familiarity) > 1 and (spread := float(familiarity.std())):
+        curve, reached = _best(_curves(familiarity, spread), worth)
+        if reached > value + _MARGIN:
+            return curve, reached
+    return best, value
+
+
+def _best(curves: Iterable[Tensor], worth: Callable[[Tensor], float]) -> tuple[Tensor, float]:
+    return max(((curve, worth(curve)) for curve in curves), key=lambda found: found[1])
+
+
+def _constants() -> Iterator[Tensor]:
+    for level in reversed(LEVELS):
+        yield torch.tensor((0.0, 1.0, level, level))
+
+
+def _curves(familiarity: Tensor, spread: float) -> Iterator[Tensor]:
+    for low, high in _ENDS:
+        for centre in familiarity.quantile(torch.tensor(_QUANTILES)).tolist():
+            for width in _WIDTHS:
+                yield torch.tensor((centre, width * spread, low, high))

@@ -1,0 +1,88 @@
+"""What is given to a trainer, whatever form it has: made into pairs to train on and pairs to choose by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ..config import TrainingConfig
+from ..data.config import NoiseConfig
+from ..data.pairs import EmbeddingPairs, PairDataset
+from ..errors import InputError
+from ..evaluation.comparison import VALIDATION_SEED
+from .validation import Validation
+
+
+def training_pairs(config: TrainingConfig, data: Any) -> PairDataset:
+    """What is trained on: with its noise, and mixed where the mode says so.
+
+    Args:
+        config: the run's.
+        data: a :class:`PairDataset`, :class:`EmbeddingPairs`, or (inputs, targets[, ids]) as arrays [n, D]. In
+            autoencoder mode the latter two get the noise of ``data.noise``.
+
+    Raises InputError for anything else, or pairs that the config's settings do not fit.
+    """
+    pairs = _dataset(config, data)
+    if config.training.curriculum.order == "length" and pairs.lengths is None:
+        raise InputError("training.curriculum.order=length needs texts; embeddings alone have no length")
+    if config.training.losses.distill and not pairs.teachers:
+        raise InputError(
+            "training.losses.distill needs further teachers, and the data set has none: set teachers=[NAME], or "
+            "data.teacher_vectors=[FILE]; a data set made in Python takes teachers=[...]"
+        )
+    if config.training.input_noise and config.mode == "dialogue":
+        pairs = pairs.with_noise(NoiseConfig(levels=(config.training.input_noise,)), config.seed)
+    return pairs.mixed(config.mix, config.data.noise, config.seed) if config.mode == "mixed" else pairs
+
+
+def validation_of(config: TrainingConfig, train: PairDataset, data: Any, bank: Any) -> Validation:
+    """What every choice is made on.
+
+    Args:
+        config: the run's.
+        train: what is trained on.
+        data: as of :func:`training_pairs`, or a mapping of the regimes' names to such.
+        bank: [answers, D], whose rows the target ids of ``data`` are; None: the different targets of training and
+            validation, or of validation alone in autoencoder mode.
+
+    Raises InputError for pairs of another dimension than those of ``train``.
+    """
+    regimes = data if isinstance(data, Mapping) else {"validation": data}
+    pairs = {name: _dataset(config, part).pairs(noisy=True, seed=VALIDATION_SEED) for name, part in regimes.items()}
+    for part in pairs.values():
+        if train.dim != part.dim:
+            raise InputError(f"train has {train.dim} numbers per row, validation {part.dim}")
+    if bank is not None:
+        return Validation.of(pairs, torch.as_tensor(bank))
+    # An id names the same answer within a set alone, so between them the vectors themselves must tell.
+    targets = [part.targets for part in pairs.values()]
+    if config.mode != "autoencoder":
+        targets += [batch for _, batch, _ in train.batches(noisy=False)]
+    bank, rows = torch.unique(torch.cat(targets), dim=0, return_inverse=True)
+    places = rows.split([len(part) for part in targets])
+    return Validation.of(
+        {
+            name: EmbeddingPairs(part.inputs, part.targets, place)
+            for (name, part), place in zip(pairs.items(), places, strict=False)
+        },
+        bank,
+    )
+
+
+def as_pairs(data: Any) -> EmbeddingPairs:
+    """EmbeddingPairs, or (inputs, targets[, ids]) made into them. Raises InputError for anything else."""
+    if isinstance(data, EmbeddingPairs):
+        return data
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
+        return EmbeddingPairs.of(*data)
+    raise InputError(f"expected a PairDataset, EmbeddingPairs or (inputs, targets); got {type(data).__name__}")
+
+
+def _dataset(config: TrainingConfig, data: Any) -> PairDataset:
+    if isinstance(data, PairDataset):
+        return data
+    noise = config.data.noise if config.mode == "autoencoder" else None
+    return PairDataset.from_pairs(as_pairs(data), noise, config.seed)

@@ -1,0 +1,84 @@
+"""How far a core is to be trusted: fully on inputs like those it was trained on, less on others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+_ITERATIONS = 10  # of k-means; the prototypes hardly move after these
+FULL_TRUST = (0.0, 1.0, 1.0, 1.0)
+
+
+class Trust(nn.Module):
+    """Embeddings [n, D] -> weights [n, 1] from 0 to 1, of what a core adds to its input.
+
+    An adapter knows nothing about topics that it was not trained on, and yet it pulls their questions towards the
+    answers that it knows. A few prototypes of the training questions are a compact density of what was trained; the
+    cosine to the nearest of them is how familiar an input is, and the weight rises with it::
+
+        familiarity = max over prototypes p of cos(x, p)
+        weight = low + (high - low) * sigmoid((familiarity - centre) / width)
+
+    Nothing here is trained by gradients. :meth:`fit` finds the prototypes, and the four numbers of the curve are
+    chosen on validation, whose topics were partly not trained (``cubefast.training.calibration``). Before that the
+    weight is 1 everywhere.
+
+    Args:
+        dim: D.
+        prototypes: how many, at least 1.
+
+    Attributes:
+        prototypes: float32 [prototypes, D], of unit length; zeros before :meth:`fit`.
+        curve: float32 [4]: centre, width, low, high.
+    """
+
+    prototypes: Tensor
+    curve: Tensor
+
+    def __init__(self, dim: int, prototypes: int) -> None:
+        super().__init__()
+        self.register_buffer("prototypes", torch.zeros(prototypes, dim))
+        self.register_buffer("curve", torch.tensor(FULL_TRUST))
+
+    def familiarity(self, inputs: Tensor) -> Tensor:
+        """[n, D] -> [n]: the cosine to the nearest prototype."""
+        return (normalize(inputs, dim=1) @ self.prototypes.T).amax(dim=1)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[n, D] -> [n, 1], as the class docstring has it."""
+        return weight_of(self.familiarity(inputs), self.curve)[:, None]
+
+    @torch.no_grad()
+    def fit(self, questions: Tensor, seed: int = 0) -> None:
+        """Prototypes of ``questions`` [n, D] by spherical k-means (Dhillon and Modha 2001): unit vectors to which the
+        questions have a high cosine. With fewer questions than prototypes, these are the questions, repeated.
+
+        Args:
+            questions: what the core is trained on; a sample is enough.
+            seed: of the questions that it begins with; the process's own random numbers are left alone.
+        """
+        units = normalize(questions.to(self.prototypes.dtype), dim=1)
+        count = len(self.prototypes)
+        if len(units) <= count:
+            self.prototypes.copy_(units[torch.arange(count) % len(units)])
+            return
+        generator = torch.Generator().manual_seed(seed)
+        centres = units[torch.randperm(len(units), generator=generator)[:count]]
+        for _ in range(_ITERATIONS):
+            nearest = (units @ centres.T).argmax(dim=1)
+            sums = torch.zeros_like(centres).index_add_(0, nearest, units)
+            # A prototype that is nobody's nearest stays where it is.
+            centres = torch.where(sums.any(dim=1, keepdim=True), normalize(sums, dim=1), centres)
+        self.prototypes.copy_(centres)
+
+    def extra_repr(self) -> str:
+        """What ``print(trust)`` shows."""
+        centre, width, low, high = self.curve.tolist()
+        return f"prototypes={len(self.prototypes)}, {centre=:.3f}, {width=:.3f}, {low=:g}, {high=:g}"
+
+
+def weight_of(familiarity: Tensor, curve: Tensor) -> Tensor:
+    """The weight at each familiarity [n]; ``curve`` [4] is centre, width, low, high."""
+    centre, width, low, high = curve.unbind()
+    return low + (high - low) * torch.sigmoid((familiarity - centre) / width)

@@ -1,0 +1,76 @@
+"""The one sentence that a run ends with."""
+
+import dataclasses
+
+import pytest
+
+from cubefast.evaluation.report import Score
+from cubefast.evaluation.summary import Chosen, Regime, headline, regimes_of
+
+WORDINGS = Regime("unseen paraphrase", 246, 0.68, 0.83, 0.81, "linear adapter")
+TOPICS = Regime("unseen group", 104, 0.88, 0.88, 0.87, "linear adapter")
+BEST = Chosen(identity=0.7, cube=0.835, rival=0.83, rival_name="linear adapter")
+
+
+def test_each_regime_before_with_the_cube_and_with_the_best_rival():
+    assert headline([WORDINGS, TOPICS]) == (
+        "Right first answer: 68% before, 83% with the cube (best rival 81%), new wordings of known answers; "
+        "88% before, 88% with it (best rival 87%), new topics."
+    )
+    assert headline([TOPICS]) == "Right first answer: 88% before, 88% with the cube (best rival 87%), new topics."
+
+
+def test_a_file_of_ones_own_and_a_handful_of_queries_are_named():
+    own = dataclasses.replace(TOPICS, name="own.jsonl", queries=7)
+    assert headline([own]).endswith("(best rival 87%), own.jsonl (7 queries).")
+    assert headline([dataclasses.replace(own, queries=1)]).endswith("own.jsonl (1 query).")
+    assert headline([dataclasses.replace(own, queries=30)]).endswith("own.jsonl.")
+
+
+def test_a_model_that_is_better_on_validation_is_to_be_used_instead():
+    assert headline([TOPICS], BEST) == headline([TOPICS])
+    better = dataclasses.replace(BEST, rival=0.845, rival_name="linear adapter, lr 0.001")
+    assert headline([TOPICS], better) == (
+        f"{headline([TOPICS])} On validation linear adapter finds more (MRR 0.845 against 0.835): use that instead."
+    )
+    without = dataclasses.replace(better, identity=0.8512)
+    assert headline([TOPICS], without).endswith(
+        " On validation leaving the cube out finds more (MRR 0.851 against 0.835): use that instead."
+    )
+
+
+def test_what_looks_the_same_is_no_better():
+    assert headline([TOPICS], dataclasses.replace(BEST, rival=0.8354)) == headline([TOPICS])
+
+
+def test_without_tests_validation_alone_speaks():
+    assert headline([], BEST) == ""
+    assert headline([], dataclasses.replace(BEST, identity=0.9)) == (
+        "On validation leaving the cube out finds more (MRR 0.900 against 0.835): use that instead."
+    )
+
+
+def test_the_strongest_rival_is_chosen_by_the_mrr_of_validation():
+    validation = {
+        "cube": {"mrr": 0.8, "cosine": 0.9},
+        "identity": {"mrr": 0.85, "cosine": 0.5},
+        "ridge": {"mrr": 0.4, "cosine": 0.99},
+        "linear adapter": {"mrr": 0.7, "cosine": 0.6},
+    }
+    assert Chosen.of(validation) == Chosen(identity=0.85, cube=0.8, rival=0.7, rival_name="linear adapter")
+    with pytest.raises(KeyError):
+        Chosen.of({"cube": {"mrr": 1.0}, "ridge": {"mrr": 1.0}})
+
+
+def test_regimes_are_read_from_the_table():
+    def line(test, model, recall):
+        return Score(test, model, 0, 9, 20, 0.5, recall, 1.0, 0.9)
+
+    scores = [
+        line(test, model, recall + more)
+        for test, more in (("unseen paraphrase", 0.0), ("unseen group", 0.1))
+        for model, recall in (("cube", 0.5), ("identity", 0.4), ("ridge", 0.3))
+    ]
+    first, second = regimes_of(scores, "ridge")
+    assert first == Regime("unseen paraphrase", 9, 0.5 - 0.1, 0.5, 0.3, "ridge")
+    assert (second.name, second.cube) == ("unseen group", 0.6)

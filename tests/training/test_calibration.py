@@ -1,0 +1,86 @@
+"""The curve of a core's trust: chosen on validation so that no regime is worse than without the core, if it can be."""
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from cubefast.evaluation.metrics import retrieval_ranks
+from cubefast.training.calibration import LEVELS, RegimeRanks, choose_curve
+from cubefast.trust import weight_of
+
+
+def regime(reciprocal, familiarity):
+    return RegimeRanks(torch.tensor(reciprocal, dtype=torch.float64), torch.tensor(familiarity))
+
+
+def helped(count, familiarity):
+    """Questions that the core brings from rank 2 to rank 1."""
+    return regime([[0.5] * count, [0.6] * count, [0.75] * count, [0.9] * count, [1.0] * count], familiarity)
+
+
+def harmed(count, familiarity):
+    return regime([[1.0] * count, [0.9] * count, [0.75] * count, [0.6] * count, [0.5] * count], familiarity)
+
+
+def test_ranks_are_those_of_the_metrics_at_every_level():
+    generator = torch.Generator().manual_seed(0)
+    inputs, change, bank = (torch.randn(n, 12, generator=generator) for n in (40, 40, 30))
+    right = torch.randint(30, (40,), generator=generator)
+    found = RegimeRanks.of(inputs, change, torch.zeros(40), bank, right)
+    for level, reciprocal in zip(LEVELS, found.reciprocal, strict=True):
+        ranks = retrieval_ranks(inputs + level * change, bank, right)
+        assert torch.allclose(reciprocal, 1 / ranks.double())
+    assert found.identity == pytest.approx(float(found.reciprocal[0].mean()))
+
+
+def test_between_levels_the_mrr_is_a_straight_line():
+    found = helped(2, [0.0, 0.0]).mrr(torch.tensor([0.0, 1.0, 0.625, 0.625]))
+    assert found == pytest.approx((0.75 + 0.9) / 2)
+
+
+def test_a_core_that_helps_everywhere_is_trusted_everywhere():
+    curve, _ = choose_curve([helped(20, torch.linspace(0, 1, 20).tolist()), helped(5, [0.1] * 5)])
+    assert torch.equal(weight_of(torch.linspace(-1, 1, 9), curve), torch.ones(9))
+
+
+def test_a_core_that_harms_everywhere_is_not_trusted():
+    curve, _ = choose_curve([harmed(20, torch.linspace(0, 1, 20).tolist())])
+    assert torch.equal(weight_of(torch.linspace(-1, 1, 9), curve), torch.zeros(9))
+
+
+def test_where_familiar_questions_are_helped_and_others_harmed_trust_follows_familiarity():
+    wordings = helped(30, torch.linspace(0.7, 0.9, 30).tolist())
+    topics = harmed(30, torch.linspace(0.1, 0.3, 30).tolist())
+    curve, _ = choose_curve([wordings, topics])
+    weights = weight_of(torch.tensor([0.2, 0.8]), curve)
+    assert weights[0] < 0.1
+    assert weights[1] > 0.9
+    assert wordings.mrr(curve) > 0.95
+    assert topics.mrr(curve) > 0.95
+
+
+def test_a_gain_in_one_regime_does_not_pay_for_a_loss_in_another_of_half_its_size():
+    same = [0.5] * 30
+    curve, _ = choose_curve(
+        [helped(30, same), regime([[1.0] * 30, [0.9] * 30, [0.85] * 30, [0.8] * 30, [0.7] * 30], same)]
+    )
+    assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.zeros(1))
+
+
+def test_ties_in_score_count_against_the_core():
+    bank = normalize(torch.ones(3, 4), dim=1)
+    found = RegimeRanks.of(torch.ones(1, 4), torch.zeros(1, 4), torch.zeros(1), bank, torch.tensor([1]))
+    assert found.identity == pytest.approx(1 / 3)
+
+
+def test_what_may_be_a_loss_by_chance_is_not_worth_a_small_gain():
+    mixed = [[0.5] * 8, [0.5] * 8, [0.5] * 8, [0.5] * 8, [1.0, 1.0, 0.3, 0.3, 0.3, 0.3, 0.5, 0.5]]
+    few = regime(mixed, [0.5] * 8)
+    assert few.mrr(torch.tensor([0.0, 1.0, 1.0, 1.0])) > few.identity
+    curve, worth = choose_curve([few])
+    assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.full((1,), 0.75))
+    assert worth == pytest.approx(few.identity)
+    many = regime([row * 200 for row in mixed], [0.5] * 1600)
+    curve, worth = choose_curve([many])
+    assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.ones(1))
+    assert worth == pytest.approx(many.mrr(curve))
