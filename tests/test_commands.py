@@ -67,7 +67,10 @@ def test_train_leaves_a_whole_run_folder(finished):
     assert [r["epoch"] for r in records if r["event"] == "epoch"] == [1, 2]
     assert (run / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     scores = json.loads((run / "report.json").read_text())["scores"]
-    assert {s["model"].split(",")[0] for s in scores} == {"cube", "identity", "mean answer", "ridge"}
+    assert {s["model"].split(",")[0] for s in scores} == {
+        *("cube", "identity", "mean answer", "ridge"),
+        *("linear adapter", "two-layer adapter", "low-rank adapter", "residual MLP"),
+    }
 
 
 def test_ask_answers_from_the_bank_with_scores(finished):
