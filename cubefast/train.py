@@ -8,8 +8,6 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from . import cli
 from .config import TrainingConfig, named_configs
@@ -52,7 +50,7 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
             save_answers(run, dataset.fingerprint, parts)
         (run.path / THRESHOLD).unlink(missing_ok=True)  # it was of the core before
         run.discard_refit()
-        result = trainer.fit(parts.train, parts.validations, bank=_bank(parts), resume=resume)
+        result = trainer.fit(parts.train, parts.validations, bank=parts.bank, resume=resume)
         if result.stopped == "interrupted" and processes.count > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
         if _is_refitted(config, result):
@@ -61,7 +59,7 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
         rivals = []
         if config.purpose == "retrieve" and result.stopped != "interrupted":
             print("rivals      four adapters, trained on the same pairs with the same losses", flush=True)
-            rivals = trainer.rivals(parts.train, parts.validations, bank=_bank(parts))
+            rivals = trainer.rivals(parts.train, parts.validations, bank=parts.bank)
         comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
         threshold = save_threshold(run, result.core, parts) if _can_be_asked(config, dataset) else None
         run.write("curves.png", training_curves(result.records, comparison.validation_lines()))
@@ -124,15 +122,10 @@ def help_to_train(config: TrainingConfig, run: RunFolder | None, processes: Proc
     processes.everybody()
     trainer = CubeTrainer(config, run, None, processes)
     dataset, parts = _read(config, processes)
-    result = trainer.fit(parts.train, parts.validations, bank=_bank(parts), resume=run is not None)
+    result = trainer.fit(parts.train, parts.validations, bank=parts.bank, resume=run is not None)
     if _is_refitted(config, result):
         trainer.refit(_everything(dataset, parts), result)
     return result
-
-
-def _bank(parts: Parts) -> Tensor | None:
-    """All answers of the data set, that each question's is ranked among; None where there are none."""
-    return None if parts.bank is None else torch.from_numpy(parts.bank)
 
 
 def _is_refitted(config: TrainingConfig, result: TrainingResult) -> bool:

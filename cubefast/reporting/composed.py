@@ -8,13 +8,14 @@ from typing import Any
 from ..data.config import BUILTIN
 from ..evaluation.report import Measured
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES
+from ..training.progress import METRIC_NAMES
 from .analysis import Analysis, Bucket
 from .cases import Case
 from .document import Block, Bullets, Card, Cards, Code, Document, Figure, Heading, Paragraph, Strong, Table, Text
 from .figures import captions, file_of
 from .findings import Findings
 from .limits import calibration_of
-from .results import CUBE, HEADLINES, METRIC_NAMES, TestResult
+from .results import CUBE, HEADLINES, TestResult
 
 _COLUMNS = (
     # name, key of Measured.as_dict(), format, whether less is better

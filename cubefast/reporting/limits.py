@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ..core import CubicCore, predict
 from ..decoding import RetrievalDecoder, calibrate_threshold
 from ..pipeline import load_threshold
+from ..training.progress import METRIC_NAMES
 from .analysis import Analysis
 from .material import Material
-from .results import CUBE, HEADLINES, METRIC_NAMES, SectionResult, TestResult
+from .results import CUBE, HEADLINES, SectionResult, TestResult
 
 BINS = 10  # of the calibration
 

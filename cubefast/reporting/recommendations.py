@@ -12,11 +12,12 @@ import torch
 
 from ..evaluation.metrics import cosine
 from ..evaluation.verdict import FEWEST_GROUPS
+from ..training.progress import METRIC_NAMES
 from .analysis import Analysis
 from .limits import Threshold
 from .material import Material
 from .performance import epochs_of
-from .results import CUBE, HEADLINES, METRIC_NAMES, SectionResult
+from .results import CUBE, HEADLINES, SectionResult
 
 SAMPLE = 4096  # training pairs that are scored, evenly spread
 

@@ -22,14 +22,13 @@ from ..evaluation.metrics import different, nearest
 from ..evaluation.report import Measured
 from ..evaluation.summary import Chosen, headline, regimes_of
 from ..evaluation.verdict import FEWEST_GROUPS, Verdict, compare
+from ..training.progress import METRIC_NAMES
 from ..training.trainer import CubeTrainer, as_baseline
 from ..training.validation import Validation, on_validation
 from .material import Items, Section
 
 HEADLINES = ("mrr", "cosine")
 """The metrics of a verdict: how well it finds, and how near it comes."""
-
-METRIC_NAMES = {"mrr": "MRR", "cosine": "cosine"}
 
 CUBE = "cube"
 
@@ -235,8 +234,7 @@ def _trained(
 
     parts = section.parts
     trainer = CubeTrainer(config.model_copy(update={"mode": section.mode, "tensorboard": False}))
-    bank = torch.from_numpy(parts.answer_vectors) if parts.answers and section.mode == "dialogue" else None
-    return trainer.rivals(parts.train, parts.validations, bank=bank, told=told)
+    return trainer.rivals(parts.train, parts.validations, bank=parts.bank, told=told)
 
 
 def _rivals(comparison: Comparison) -> list[Baseline]:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ..errors import ArtifactError, InputError
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_bootstrap
+from ..training.progress import METRIC_NAMES
 from .document import Block, Document, Heading, Paragraph, Table, Text
-from .results import CUBE, HEADLINES, METRIC_NAMES
+from .results import CUBE, HEADLINES
 
 _MUST_AGREE = ("data.centre", "data.normalize")  # they change what a cosine is taken of
 _MEAN_NOTHING = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # for what is learnt
