@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from .decoding import Decoder, RetrievalDecoder
     from .evaluation.embedding_metrics import EmbeddingMetrics
     from .pipeline import Pipeline
-    from .training.trainer import CubeTrainer, TrainingResult
+    from .training.result import TrainingResult
+    from .training.trainer import CubeTrainer
 
 _HOME = {
     "AutoencoderDataset": ".data.datasets",
@@ -62,7 +63,7 @@ _HOME = {
     "StaticEncoder": ".data.encoders",
     "TextEncoder": ".data.encoders",
     "TrainingConfig": ".config",
-    "TrainingResult": ".training.trainer",
+    "TrainingResult": ".training.result",
     "create_conversation_dataset": ".data.create",
     "create_dialogue_dataset": ".data.create",
     "create_file_dataset": ".data.create",

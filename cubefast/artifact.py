@@ -23,8 +23,8 @@ from ._version import __version__
 from .errors import ArtifactError, InputError
 from .files import write_atomically, write_json
 
-FORMAT_VERSION = 5
-"""Version 1 had no sum, 2 tables of a gain and a bias per cell, 3 no phases, 4 no summary and no trust."""
+FORMAT_VERSION = 6
+"""Version 1 had no sum, 2 tables of a gain and a bias per cell, 3 no phases, 4 no summary and no trust, 5 no memory."""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -113,8 +113,13 @@ def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], folder
             stated[f"lattice.phases.{phase}.w_update"] = [config["state_size"], config["hidden_size"]]
         if config["summary_size"]:
             stated["w_summarize"] = [config["summary_size"], config["dim"]]
+        if config["linear_rank"] >= config["dim"]:
+            stated["w_linear"] = [config["dim"]] * 2
+        elif config["linear_rank"]:
+            stated["w_down"] = [config["linear_rank"], config["dim"]]
         if config["prototypes"]:
             stated["trust.prototypes"] = [config["prototypes"], config["dim"]]
+            stated["trust.answers"] = [config["memory"], config["dim"]]
         if config["placement"] == "principal":
             stated[_ROTATION] = [config["dim"]] * 2
         fits_in = 1 <= config["dim"] <= cells

@@ -31,10 +31,9 @@ class CoreConfig(Section):
     hidden_size: int = Field(32, ge=1, description="hidden numbers per cell")
     steps: int = Field(4, ge=1, description="steps of one rollout")
     code_size: int = Field(32, ge=0, description="learnt numbers that tell a cell which one it is")
-    summary_size: Annotated[int, Field(ge=0)] | None = Field(
-        None,
-        description="numbers of a summary of the embedding, which every cell is given and a linear map reads; 0: "
-        "neither; null: a sixth of the embedding's",
+    summary_size: int = Field(32, ge=0, description="numbers of a summary of the embedding that every cell is given")
+    linear_rank: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="of the linear map beside the lattice; 0: none; null: an eighth of the embedding's numbers"
     )
     output_scale: float = Field(
         0.2, ge=0, description="what the lattice adds is multiplied by it; 0: the linear map alone, to compare with"
@@ -43,6 +42,12 @@ class CoreConfig(Section):
         64,
         ge=0,
         description="of the training questions, far from which the core is trusted less; 0: trusts all",
+    )
+    memory: int = Field(
+        8192,
+        ge=0,
+        description="answers of training that a core may remember, to keep questions of new topics away from them, "
+        "where validation says so; 0: none",
     )
     normalize: bool = Field(True, description="outputs of unit length")
     phases: int = Field(

@@ -22,7 +22,7 @@ from .trust import Trust
 IOS = ("volume", "faces")
 """volume: every cell hears and answers one number. faces: in at the front (z = 0), out at the back (z = Z-1)."""
 
-_NUMBERS_PER_SUMMARY = 6  # the core then has half the parameters of a matrix [D, D], for D of 384
+_NUMBERS_PER_RANK = 8  # the core then has half the parameters of a matrix [D, D], for D of 384
 _SENTENCE = "sentence_embedding"  # where the modules of sentence-transformers keep the embedding of a text
 
 
@@ -36,13 +36,13 @@ class CubicCore(nn.Module):
         drive_c = w_input [x_c, 0] * (1 + w_gain code_c) + w_input [0, code_c] + w_summary summary + b_input
 
     The states start at zero, the lattice runs, and each cell's state is read by weights of its own. What is read and,
-    with a summary, what a linear map makes of that are added to the input as far as the core is to be trusted there
-    (:class:`~cubefast.trust.Trust`)::
+    with ``linear_rank``, what a linear map makes of the input are added to it as far as the core is to be trusted there
+    (:class:`~cubefast.trust.Trust`); with ``memory``, the result is kept away from the answers of training::
 
-        change = output_scale * [state_c . readout_c for every cell c] + w_linear summary / sqrt(D)
-        output = input + trust(input) * change
+        change = output_scale * [state_c . readout_c for every cell c] + w_up w_down input
+        output = normalized(input + trust(input) * change) - repulsion
 
-    The readout and ``w_linear`` start at zero, so a fresh core is exactly the identity (of unit length, with
+    The readout and the linear map start at zero, so a fresh core is exactly the identity (of unit length, with
     ``normalize``) and harms nothing.
 
     Args:
@@ -57,10 +57,14 @@ class CubicCore(nn.Module):
         residual: whether what is read is added to the input. False trains a core that must carry everything itself
             (with ``io="faces"``: all through the volume); it is then not the identity at the start.
         code_size: learnt numbers per cell.
-        summary_size: numbers of the summary, which is also the rank of the linear map; 0: neither; None: a sixth of D.
+        summary_size: numbers of the summary that every cell is given; 0: none.
+        linear_rank: of the linear map beside the lattice; 0: no map; D: one matrix ``w_linear`` [D, D], the form in
+            which it is trained (:mod:`cubefast.training.low_rank`); None: an eighth of D.
         output_scale: what is read is multiplied by it. With 1 the lattice learns a small data set by heart before the
             linear map has learnt what generalises.
         prototypes: of the trust, see :class:`~cubefast.trust.Trust`; 0: the core is trusted everywhere.
+        memory: answers of training that the trust remembers; 0: none. More than 0 needs ``prototypes`` and
+            ``normalize``.
         normalize: whether outputs have unit length, as an index of cosines or dot products wants them.
         phases: the steps are divided into so many, each with cell weights of its own; fewer with less than two steps
             for each.
@@ -84,9 +88,11 @@ class CubicCore(nn.Module):
         *,
         residual: bool = True,
         code_size: int = 32,
-        summary_size: int | None = 0,
+        summary_size: int = 0,
+        linear_rank: int | None = 0,
         output_scale: float = 1.0,
         prototypes: int = 0,
+        memory: int = 0,
         normalize: bool = False,
         phases: int = 6,
         dilations: Sequence[int] = (1, 2),
@@ -98,9 +104,10 @@ class CubicCore(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("io", io, IOS)
-        if summary_size is None:
-            summary_size = max(1, dim // _NUMBERS_PER_SUMMARY)
-        for name, size in (("code_size", code_size), ("summary_size", summary_size), ("prototypes", prototypes)):
+        if linear_rank is None:
+            linear_rank = max(1, dim // _NUMBERS_PER_RANK)
+        sizes = {"code_size": code_size, "summary_size": summary_size, "linear_rank": linear_rank}
+        for name, size in {**sizes, "prototypes": prototypes, "memory": memory}.items():
             check_count(name, size, 0)
         self.reshaper = EmbeddingReshaper(dim, shape, placement)
         if boundary is None:
@@ -116,8 +123,10 @@ class CubicCore(nn.Module):
             "residual": residual,
             "code_size": code_size,
             "summary_size": summary_size,
+            "linear_rank": linear_rank,
             "output_scale": output_scale,
             "prototypes": prototypes,
+            "memory": memory,
             "normalize": normalize,
             "phases": phases,
             "dilations": list(dilations),
@@ -133,10 +142,12 @@ class CubicCore(nn.Module):
         self.residual = residual
         self.normalize = normalize
         self.output_scale = float(output_scale)
-        if summary_size and io == "faces":
-            raise ValueError('io="faces" takes no summary, which would carry the embedding past the volume')
+        if io == "faces" and (summary_size or linear_rank):
+            raise ValueError('io="faces" takes no summary and no linear map, which lead past the volume')
         if prototypes and not residual:
             raise ValueError("prototypes need residual=True: where the core is not trusted, the input is what is left")
+        if memory and not (prototypes and normalize):
+            raise ValueError("memory needs prototypes and normalize=True")
         if io == "faces":
             if dim % (x * y) != 0:
                 raise ValueError(f'io="faces" needs dim divisible by the X*Y = {x * y} cells of a face; got {dim}')
@@ -177,10 +188,15 @@ class CubicCore(nn.Module):
         if summary_size:
             self.w_summarize = nn.Parameter(torch.empty(summary_size, dim))
             self.w_summary = nn.Parameter(torch.empty(hidden_size, summary_size))
-            self.w_linear = nn.Parameter(torch.zeros(dim, summary_size))
             nn.init.normal_(self.w_summarize, std=1 / math.sqrt(dim))
             nn.init.normal_(self.w_summary, std=0.5 / math.sqrt(summary_size))
-        self.trust = Trust(dim, prototypes) if prototypes else None
+        if linear_rank >= dim:
+            self.w_linear = nn.Parameter(torch.zeros(dim, dim))
+        elif linear_rank:
+            self.w_down = nn.Parameter(torch.empty(linear_rank, dim))
+            self.w_up = nn.Parameter(torch.zeros(dim, linear_rank))
+            nn.init.normal_(self.w_down, std=1 / math.sqrt(dim))
+        self.trust = Trust(dim, prototypes, memory) if prototypes else None
 
     @overload
     def forward(self, embedding: Tensor, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Tensor: ...
@@ -213,6 +229,8 @@ class CubicCore(nn.Module):
             output = inputs + output
         if self.normalize:
             output = nn.functional.normalize(output, dim=1)
+        if self.trust is not None and self.config["memory"]:
+            output = nn.functional.normalize(output - self.trust.repulsion(inputs, output), dim=1)
         return output.reshape(embedding.shape)
 
     def change(self, inputs: Tensor, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Tensor:
@@ -222,13 +240,31 @@ class CubicCore(nn.Module):
         if state_noise:
             state = state_noise * torch.randn_like(state)
         drive = self._drive(placed)
-        summary = inputs @ self.w_summarize.T if self.config["summary_size"] else None
-        if summary is not None:
-            drive = drive + (math.sqrt(self.dim) * summary @ self.w_summary.T)[:, None]
+        if self.config["summary_size"]:
+            summary = math.sqrt(self.dim) * inputs @ self.w_summarize.T
+            drive = drive + (summary @ self.w_summary.T)[:, None]
         if cell_dropout:
             drive = nn.functional.dropout1d(drive, cell_dropout)
         change: Tensor = self.output_scale * self.reshaper.to_embedding(self._read(self.lattice(state, drive)))
-        return change if summary is None else change + summary @ self.w_linear.T
+        if self.config["linear_rank"] >= self.dim:
+            change = change + inputs @ self.w_linear.T
+        elif self.config["linear_rank"]:
+            change = change + inputs @ self.w_down.T @ self.w_up.T
+        return change
+
+    def remember(self, answers: Tensor, repulsion: Tensor) -> None:
+        """Keep outputs away from answers of training, see :class:`~cubefast.trust.Trust`.
+
+        Args:
+            answers: [m, D].
+            repulsion: float32 [4], the curve of its strength.
+
+        Raises ValueError for a core without trust or whose outputs have no unit length.
+        """
+        if self.trust is None or not self.normalize:
+            raise ValueError("memory needs prototypes and normalize=True")
+        self.trust.remember(answers, repulsion)
+        self.config["memory"] = len(answers)
 
     @torch.no_grad()
     def transform(self, embeddings: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
@@ -288,7 +324,7 @@ class CubicCore(nn.Module):
         return answered.reshape(batch, x, y, z)
 
     def parameter_count(self) -> int:
-        """How many numbers are trained. The prototypes of the trust and a principal placement are not among them."""
+        """How many numbers are trained. A principal placement and what the trust keeps are not among them."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def save_pretrained(self, folder: str | Path) -> None:

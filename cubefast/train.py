@@ -28,8 +28,9 @@ from .training.distributed import LostProcessError, Processes, joined, leave
 from .training.memory import peak_memory_mb
 from .training.progress import METRIC_NAMES, for_this_terminal
 from .training.reading import open_data, split_data, task_of
+from .training.result import TrainingResult
 from .training.run_folder import RunFolder
-from .training.trainer import CubeTrainer, TrainingResult, as_baseline
+from .training.trainer import CubeTrainer, as_baseline
 from .training.validation import Validation, on_validation
 
 

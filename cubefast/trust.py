@@ -7,7 +7,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 _ITERATIONS = 10  # of k-means; the prototypes hardly move after these
+_SHARPNESS = 50.0  # of the attention over the remembered answers
 FULL_TRUST = (0.0, 1.0, 1.0, 1.0)
+NO_REPULSION = (0.0, 1.0, 0.0, 0.0)
 
 
 class Trust(nn.Module):
@@ -20,26 +22,41 @@ class Trust(nn.Module):
         familiarity = max over prototypes p of cos(x, p)
         weight = low + (high - low) * sigmoid((familiarity - centre) / width)
 
-    Nothing here is trained by gradients. :meth:`fit` finds the prototypes, and the four numbers of the curve are
-    chosen on validation, whose topics were partly not trained (``cubefast.training.calibration``). Before that the
-    weight is 1 everywhere.
+    An index holds the answers of training beside others. A core has been pulled to the former alone, so a question of a
+    new topic finds them too often. Where validation shows that, the core remembers them, and its output y of unit
+    length is moved away from those that are nearest, by an attention over them::
+
+        repulsion = strength(familiarity) * sum_j softmax_j(50 y . answer_j) answer_j
+
+    with a curve of the same form for the strength. An answer that is new is near to few of them and loses less.
+
+    Nothing here is trained by gradients. :meth:`fit` finds the prototypes, and the numbers of the curves are chosen on
+    validation, whose topics were partly not trained (``cubefast.training.calibration``). Before that the weight is 1
+    everywhere, and nothing is remembered.
 
     Args:
         dim: D.
         prototypes: how many, at least 1.
+        memory: how many answers.
 
     Attributes:
         prototypes: float32 [prototypes, D], of unit length; zeros before :meth:`fit`.
-        curve: float32 [4]: centre, width, low, high.
+        curve: float32 [4]: centre, width, low, high of the weight.
+        answers: float32 [memory, D], of unit length.
+        strength: float32 [4]: the same four of the repulsion's strength, of which high is that for familiar inputs.
     """
 
     prototypes: Tensor
     curve: Tensor
+    answers: Tensor
+    strength: Tensor
 
-    def __init__(self, dim: int, prototypes: int) -> None:
+    def __init__(self, dim: int, prototypes: int, memory: int = 0) -> None:
         super().__init__()
         self.register_buffer("prototypes", torch.zeros(prototypes, dim))
         self.register_buffer("curve", torch.tensor(FULL_TRUST))
+        self.register_buffer("answers", torch.zeros(memory, dim))
+        self.register_buffer("strength", torch.tensor(NO_REPULSION))
 
     def familiarity(self, inputs: Tensor) -> Tensor:
         """[n, D] -> [n]: the cosine to the nearest prototype."""
@@ -48,6 +65,16 @@ class Trust(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """[n, D] -> [n, 1], as the class docstring has it."""
         return weight_of(self.familiarity(inputs), self.curve)[:, None]
+
+    def repulsion(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """[n, D], what is taken off ``outputs`` [n, D] of unit length, as the class docstring has it."""
+        strength = weight_of(self.familiarity(inputs), self.strength)[:, None]
+        return strength * attention(outputs, self.answers)
+
+    def remember(self, answers: Tensor, strength: Tensor) -> None:
+        """Keep ``answers`` [m, D], of any length, and the curve of the repulsion, float32 [4]."""
+        self.answers = normalize(answers.to(self.prototypes), dim=1)
+        self.strength = strength.to(self.prototypes)
 
     @torch.no_grad()
     def fit(self, questions: Tensor, seed: int = 0) -> None:
@@ -75,7 +102,13 @@ class Trust(nn.Module):
     def extra_repr(self) -> str:
         """What ``print(trust)`` shows."""
         centre, width, low, high = self.curve.tolist()
-        return f"prototypes={len(self.prototypes)}, {centre=:.3f}, {width=:.3f}, {low=:g}, {high=:g}"
+        kept = f"prototypes={len(self.prototypes)}, memory={len(self.answers)}"
+        return f"{kept}, {centre=:.3f}, {width=:.3f}, {low=:g}, {high=:g}"
+
+
+def attention(outputs: Tensor, answers: Tensor) -> Tensor:
+    """[n, D]: of each output of unit length, the mean of the answers [m, D], weighted by how near they are to it."""
+    return torch.softmax(_SHARPNESS * outputs @ answers.T, dim=1) @ answers
 
 
 def weight_of(familiarity: Tensor, curve: Tensor) -> Tensor:

@@ -127,7 +127,8 @@ def test_what_is_missing_cut_short_or_no_core_is_refused_in_words(folder, tmp_pa
         config.write_text(json.dumps({**good_config, "format_version": version}))
         refused(
             folder,
-            rf"is of format version {version}; this cubefast .* reads version 5. Use the cubefast that wrote it \(0",
+            rf"is of format version {version}; this cubefast .* reads version {FORMAT_VERSION}\. Use the cubefast that "
+            r"wrote it \(0",
         )
     for text in ("", "{", "[]", "7", '{"format_version": 2}', "[" * 100_000, "\ud800"):
         config.write_text(text, errors="surrogatepass")

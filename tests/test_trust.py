@@ -101,9 +101,53 @@ def test_trust_is_part_of_an_exported_program():
     assert torch.allclose(export_core(core, "plain").module()(x), core(x), atol=1e-5)
 
 
+def remembering(**keywords):
+    core = trusting(normalize=True, summary_size=4, **keywords)
+    core.remember(torch.randn(7, 16, generator=torch.Generator().manual_seed(2)), torch.tensor([0.2, 0.1, 0.3, 0.1]))
+    return core
+
+
+def test_what_a_core_remembers_is_taken_off_as_the_docstring_has_it():
+    core = remembering()
+    x = torch.randn(6, 16)
+    plain = CubicCore(**{**core.config, "memory": 0})
+    plain.load_state_dict({**core.state_dict(), "trust.answers": torch.zeros(0, 16)})
+    y = plain(x)
+    answers = core.trust.answers
+    assert torch.allclose(answers.norm(dim=1), torch.ones(7))
+    weights = torch.softmax(50 * y @ answers.T, dim=1)
+    strength = weight_of(core.trust.familiarity(x), core.trust.strength)[:, None]
+    assert torch.allclose(core(x), normalize(y - strength * weights @ answers, dim=1), atol=1e-6)
+    assert not torch.allclose(core(x), y, atol=1e-3)
+
+
+def test_with_memory_an_output_is_less_like_the_answer_that_it_was_nearest_to():
+    core = remembering()
+    x = core.trust.answers + 0.1 * torch.randn(7, 16)
+    core.trust.strength.copy_(torch.tensor([0.0, 1.0, 0.0, 0.0]))
+    before = (core(x) @ core.trust.answers.T).amax(dim=1)
+    core.trust.strength.copy_(torch.tensor([0.0, 1.0, 0.2, 0.2]))
+    assert ((core(x) @ core.trust.answers.T).amax(dim=1) < before).all()
+
+
+def test_memory_is_saved_with_the_core_and_part_of_an_exported_program(tmp_path):
+    from cubefast.integrations.torch_export import export_core
+
+    core = remembering()
+    core.save_pretrained(tmp_path / "core")
+    again = CubicCore.from_pretrained(tmp_path / "core")
+    x = torch.randn(6, 16)
+    assert again.config["memory"] == 7
+    assert torch.equal(again(x), core(x))
+    assert torch.allclose(export_core(core, "plain").module()(x), core(x), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
+        ({"memory": 2}, "memory needs prototypes and normalize=True"),
+        ({"memory": 2, "prototypes": 2}, "memory needs prototypes and normalize=True"),
+        ({"linear_rank": 2, "io": "faces", "shape": (2, 2, 4), "dim": 16}, "no linear map"),
         ({"prototypes": 2, "residual": False}, "prototypes need residual=True"),
         ({"summary_size": 2, "io": "faces", "shape": (2, 2, 4), "dim": 16}, 'io="faces" takes no summary'),
         ({"prototypes": -1}, "prototypes must be"),

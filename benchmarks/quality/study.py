@@ -8,7 +8,8 @@ kept in FILE.json, is the median of the seeds and, in brackets, their range; the
 chose is taken query by query, after a mean over the seeds, with a 95% interval by paired bootstrap over groups.
 
 --ablations also trains the cube without its lattice (core.output_scale=0: the linear map and the trust remain), with
-cells that cannot see their neighbors, and without trust (core.prototypes=0).
+cells that cannot see their neighbors, without the memory of answers (core.memory=0), and without trust and memory
+(core.prototypes=0).
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ from cubefast.training.trainer import CubeTrainer, as_baseline
 from cubefast.training.validation import Validation, on_validation
 
 CUBE, CHOSEN = "cube", "strongest rival on validation"
-ABLATIONS = {"without the lattice": ["core.output_scale=0"], "without trust": ["core.prototypes=0"]}
+ABLATIONS = {
+    "without the lattice": ["core.output_scale=0"],
+    "without memory": ["core.memory=0"],
+    "without trust": ["core.prototypes=0"],
+}
 NO_NEIGHBORS = "cells that see no neighbors"
 
 

@@ -13,7 +13,7 @@ from ..core import CubicCore, predict
 from ..data.pairs import PairDataset
 from ..evaluation.metrics import TIE
 from ..threads import torch_threads
-from ..trust import Trust, weight_of
+from ..trust import Trust, attention, weight_of
 from .distributed import Processes
 from .validation import FEWEST_QUERIES, Validation
 
@@ -28,6 +28,9 @@ _ENDS = ((0.0, 1.0), (0.0, 0.75), (0.0, 0.5), (0.25, 1.0), (0.5, 1.0))
 _SHORTFALL = 3.0  # what a point of MRR below the identity costs, beside the points that are gained elsewhere
 _DOUBT = 1.0  # standard errors that are taken off a difference to the identity before it counts as a shortfall
 _MARGIN = 0.002  # MRR that a curve must gain on a constant: with few questions a curve fits chance
+_MEMORY_MARGIN = 0.001  # that memory must gain
+_STRENGTHS = (0.05, 0.1, 0.2)
+_CURVES_WITH_MEMORY = 2  # the best ones, that are tried with it
 _QUERIES = 256  # ranked at once
 
 
@@ -64,18 +67,107 @@ def validate(core: CubicCore, validation: Validation, metric: str, processes: Pr
         predicted = processes.whole(predict(core, mine), len(inputs))
         metrics = validation.metrics(predicted)
         return Validated(metrics, metrics[metric], None)
-    changes = torch.cat([core.change(batch) for batch in mine.split(_QUERIES)])
-    change, familiarity = processes.whole(changes, len(inputs)), trust.familiarity(inputs)
-    sizes = [len(pairs) for pairs in validation.regimes.values()]
-    parts = zip(validation.regimes.values(), change.split(sizes), familiarity.split(sizes), strict=True)
-    regimes = [
-        RegimeRanks.of(pairs.inputs, add, known, validation.bank, pairs.target_ids) for pairs, add, known in parts
-    ]
-    if min(sizes) < FEWEST_QUERIES:  # a handful of questions is no regime to choose by
-        regimes = [RegimeRanks.joined(regimes)]
-    curve, worth = choose_curve(regimes)
+    change = processes.whole(_changes(core, mine), len(inputs))
+    familiarity = trust.familiarity(inputs)
+    curve, worth = choose_curve(_ranks(validation, change, familiarity))
     metrics = validation.metrics(inputs + weight_of(familiarity, curve)[:, None] * change)
     return Validated(metrics, worth if metric == "mrr" else metrics[metric], curve)
+
+
+@dataclass(frozen=True, eq=False)
+class Repulsion:
+    """How far a core with memory is trusted, and how strongly its outputs are kept away from the answers in it: the
+    curves of :class:`~cubefast.trust.Trust`, float32 [4] each.
+    """
+
+    curve: Tensor
+    strength: Tensor
+
+
+@torch_threads(1)
+@torch.no_grad()
+def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -> Repulsion | None:
+    """What a core that remembers ``answers`` [m, D] is best set to, by the mean worth over the regimes; None where it
+    does not gain enough on the core without. The trust is chosen again with it, among a few curves.
+
+    Where validation has no new wordings of known answers, nothing shows what these lose, and only the least strength is
+    allowed.
+    """
+    assert core.trust is not None
+    inputs, familiarity = validation.inputs, core.trust.familiarity(validation.inputs)
+    change = _changes(core, inputs)
+    regimes = _ranks(validation, change, familiarity)
+    parts = _parts(validation)
+    right = torch.cat([pairs.target_ids for pairs in validation.regimes.values()])
+    units, bank = normalize(answers, dim=1), normalize(validation.bank, dim=1)
+
+    def worth(curve: Tensor, strength: Tensor) -> float:
+        output = normalize(inputs + weight_of(familiarity, curve)[:, None] * change, dim=1)
+        reciprocal = []
+        for rows in torch.arange(len(inputs)).split(_QUERIES):
+            away = weight_of(familiarity[rows], strength)[:, None] * attention(output[rows], units)
+            reciprocal.append(_reciprocal_ranks(normalize(output[rows] - away, dim=1) @ bank.T, right[rows]))
+        values = torch.cat(reciprocal).split(parts)
+        return sum(map(_worth, values, (each.reciprocal[0] for each in regimes))) / len(regimes)
+
+    def without(curve: Tensor) -> float:
+        return _mean_worth(regimes, curve)
+
+    best, value = None, without(core.trust.curve) + _MEMORY_MARGIN
+    for curve in _curves_with_memory(core.trust.curve, familiarity, without):
+        for strength in _strengths(curve, familiarity, has_wordings=len(parts) > 1):
+            if (reached := worth(curve, strength)) > value:
+                best, value = Repulsion(curve, strength), reached
+    return best
+
+
+def _curves_with_memory(chosen: Tensor, familiarity: Tensor, worth: Callable[[Tensor], float]) -> list[Tensor]:
+    """The curves of trust that are tried with memory."""
+    found = [chosen, *(torch.tensor((0.0, 1.0, level, level)) for level in (1.0, 0.5))]
+    if len(familiarity) > 1 and (spread := float(familiarity.std())):
+        found += sorted(_curves(familiarity, spread), key=worth, reverse=True)[:_CURVES_WITH_MEMORY]
+    return found
+
+
+def _strengths(curve: Tensor, familiarity: Tensor, has_wordings: bool) -> Iterator[Tensor]:
+    """Curves of the repulsion's strength: the same for all inputs, or none for familiar ones, where trust rises."""
+    centre, width = curve[:2].tolist()
+    if curve[2] == curve[3]:
+        centre, width = float(familiarity.median()), 0.5 * float(familiarity.std()) if len(familiarity) > 1 else 0.0
+    for strength in _STRENGTHS if has_wordings else _STRENGTHS[:1]:
+        yield torch.tensor((0.0, 1.0, strength, strength))
+        if width:
+            yield torch.tensor((centre, width, strength, 0.0))
+
+
+def known_answers(train: PairDataset, count: int, seed: int) -> Tensor:
+    """The different answers of training, at most ``count`` of them: float32 [m, D], of unit length."""
+    found: dict[int, Tensor] = {}
+    for _, targets, ids in train.batches(noisy=False):
+        for target, number in zip(targets, ids.tolist(), strict=True):
+            found.setdefault(number, target)
+    answers = torch.stack(list(found.values()))
+    rows = torch.randperm(len(answers), generator=torch.Generator().manual_seed(seed))[:count]
+    return normalize(answers[rows.sort().values], dim=1)
+
+
+def _changes(core: CubicCore, inputs: Tensor) -> Tensor:
+    """[n, D] -> [n, D]: what the core adds where it is fully trusted."""
+    return torch.cat([core.change(batch) for batch in inputs.split(_QUERIES)])
+
+
+def _parts(validation: Validation) -> list[int]:
+    """How many questions each regime has; with a handful in one, which is no regime to choose by, all are one."""
+    sizes = [len(pairs) for pairs in validation.regimes.values()]
+    return [sum(sizes)] if min(sizes) < FEWEST_QUERIES else sizes
+
+
+def _ranks(validation: Validation, change: Tensor, familiarity: Tensor) -> list[RegimeRanks]:
+    """Of each regime, the ranks at each level of trust."""
+    right = torch.cat([pairs.target_ids for pairs in validation.regimes.values()])
+    parts = _parts(validation)
+    split = (part.split(parts) for part in (validation.inputs, change, familiarity, right))
+    return [RegimeRanks.of(own, add, known, validation.bank, ids) for own, add, known, ids in zip(*split, strict=True)]
 
 
 @torch_threads(1)
@@ -114,19 +206,9 @@ class RegimeRanks:
             here = []
             for level in LEVELS:
                 length = (inputs[rows] + level * change[rows]).norm(dim=1, keepdim=True).clamp(min=1e-12)
-                scores = torch.add(own, added, alpha=level)
-                least = scores.gather(1, right[rows, None]) - TIE * length
-                here.append(1 / (scores >= least).sum(dim=1).clamp(min=1).double())
+                here.append(_reciprocal_ranks(torch.add(own, added, alpha=level), right[rows], TIE * length))
             parts.append(torch.stack(here))
         return cls(torch.cat(parts, dim=1), familiarity)
-
-    @classmethod
-    def joined(cls, regimes: Sequence[RegimeRanks]) -> RegimeRanks:
-        """All questions of these as one regime."""
-        return cls(
-            torch.cat([regime.reciprocal for regime in regimes], dim=1),
-            torch.cat([regime.familiarity for regime in regimes]),
-        )
 
     def values(self, curve: Tensor) -> Tensor:
         """1 / rank of every question with this curve, float64 [n], by interpolation between the levels."""
@@ -149,9 +231,24 @@ class RegimeRanks:
         """The MRR with this curve, less three times what it may be below the identity's: a standard error of the
         difference is taken off first, for with few questions a core that seems to harm nothing may well do so.
         """
-        gain = self.values(curve) - self.reciprocal[0]
-        doubt = _DOUBT * float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
-        return self.mrr(curve) - _SHORTFALL * max(0.0, doubt - float(gain.mean()))
+        return _worth(self.values(curve), self.reciprocal[0])
+
+
+def _worth(values: Tensor, identity: Tensor) -> float:
+    """Of 1 / rank of each question, float64 [n], and the same without the core: see :meth:`RegimeRanks.worth`."""
+    gain = values - identity
+    doubt = _DOUBT * float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+    return float(values.mean()) - _SHORTFALL * max(0.0, doubt - float(gain.mean()))
+
+
+def _mean_worth(regimes: Sequence[RegimeRanks], curve: Tensor) -> float:
+    return sum(regime.worth(curve) for regime in regimes) / len(regimes)
+
+
+def _reciprocal_ranks(scores: Tensor, right: Tensor, tie: float | Tensor = TIE) -> Tensor:
+    """1 / rank of the right answers, float64 [n], ties against them. scores: [n, answers]; right: int64 [n]."""
+    least = scores.gather(1, right[:, None]) - tie
+    return 1 / (scores >= least).sum(dim=1).clamp(min=1).double()
 
 
 def choose_curve(regimes: list[RegimeRanks]) -> tuple[Tensor, float]:
@@ -162,7 +259,7 @@ def choose_curve(regimes: list[RegimeRanks]) -> tuple[Tensor, float]:
     """
 
     def worth(curve: Tensor) -> float:
-        return sum(regime.worth(curve) for regime in regimes) / len(regimes)
+        return _mean_worth(regimes, curve)
 
     best, value = _best(_constants(), worth)
     familiarity = torch.cat([regime.familiarity for regime in regimes])

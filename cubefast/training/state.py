@@ -6,7 +6,6 @@ is pickled. It is written beside its place, flushed, and renamed into it, so it 
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
@@ -30,9 +29,10 @@ from ..data.vectors import chunks
 from ..errors import ArtifactError
 from ..files import flush_folder, write_atomically
 from .losses import Memory
+from .low_rank import of_rank, with_linear_rank
 from .optimizer import PROGRESS_MARGIN, optimizer_of, scheduler_of
 
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 FREE_SETTINGS = frozenset(  # dotted keys that change no weight
     ["name", "runs", "cache", "cache_limit_mb", "tensorboard"]
     + [f"training.{name}" for name in ("keep", "log_every", "workers", "threads", "refit")]
@@ -53,6 +53,7 @@ class TrainingState:
         order: draws the order of the pairs.
         epochs: how many there are to be.
         epoch, step: how many epochs, and how many batches, are done.
+        linear_rank: of the linear map of the cores that are validated and kept.
         best, best_epoch, best_worth: the weights that validated best, when, and what they came to.
         without_progress: epochs since.
         records: one mapping per epoch, as in metrics.jsonl.
@@ -64,6 +65,7 @@ class TrainingState:
     averaged: AveragedModel | None
     memory: Memory
     order: torch.Generator
+    linear_rank: int
     best: dict[str, Tensor]
     epochs: int
     epoch: int = 0
@@ -75,7 +77,13 @@ class TrainingState:
 
     @classmethod
     def begin(cls, core: CubicCore, options: OptimizationConfig, epochs: int, steps: int, seed: int) -> TrainingState:
-        """Before the first of ``epochs`` epochs, or of ``steps`` steps of the optimizer."""
+        """Before the first of ``epochs`` epochs, or of ``steps`` steps of the optimizer, of an untrained core. Its
+        linear map is trained as one matrix.
+        """
+        rank = core.config["linear_rank"]
+        best = _copy_of_weights(core)
+        if rank:
+            core = with_linear_rank(core, core.dim)
         optimizer = optimizer_of(core, options)
         average = get_ema_multi_avg_fn(options.ema) if options.ema is not None else None
         return cls(
@@ -85,24 +93,23 @@ class TrainingState:
             AveragedModel(core, multi_avg_fn=average) if average is not None else None,
             Memory(options.losses.memory, core.dim),
             torch.Generator().manual_seed(seed),
-            _copy_of_weights(core),
+            rank,
+            best,
             epochs,
         )
 
-    @property
-    def validated(self) -> CubicCore:
-        """The core that is validated and kept: the averaged one, if there is one."""
-        if self.averaged is None:
-            return self.core
-        module = self.averaged.module
-        assert isinstance(module, CubicCore)
-        return module
+    def candidate(self) -> CubicCore:
+        """A core of its own to validate and keep: the averaged one, if there is one, its linear map of low rank."""
+        core = self.core if self.averaged is None else self.averaged.module
+        assert isinstance(core, CubicCore)
+        return with_linear_rank(core, self.linear_rank)
 
-    def take(self, record: dict[str, Any], worth: float, curve: Tensor | None = None) -> bool:
+    def take(self, record: dict[str, Any], candidate: CubicCore, worth: float, curve: Tensor | None = None) -> bool:
         """End an epoch; whether it is the best so far.
 
         Args:
             record: the epoch's.
+            candidate: what was validated, from :meth:`candidate`.
             worth: what it comes to on validation, more is better.
             curve: of the core's trust, that was chosen there.
         """
@@ -115,14 +122,14 @@ class TrainingState:
             return False
         self.without_progress = 0
         self.best_epoch, self.best_worth = self.epoch, worth
-        self.best = _copy_of_weights(self.validated)
+        self.best = candidate.state_dict()
         if curve is not None:
             self.best[TRUST_CURVE] = curve.clone()
         return True
 
     def best_core(self) -> CubicCore:
         """A core of its own with the best weights."""
-        core = copy.deepcopy(self.core)
+        core = of_rank(self.core, self.linear_rank)
         core.load_state_dict(self.best)
         return core
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +25,7 @@ from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline
 from ..evaluation.report import Score, score
 from .batches import in_order
-from .calibration import fit_trust, validate
+from .calibration import choose_repulsion, fit_trust, known_answers, validate
 from .crossfit import CrossFit, cross_fit
 from .curriculum import difficulty, easiest, share
 from .distributed import Processes
@@ -35,49 +34,19 @@ from .losses import total_loss
 from .memory import peak_memory_mb
 from .neighbors import nearest_others
 from .progress import Progress, Silent
+from .result import Stop, TrainingResult
 from .rivals import rivals
 from .run_folder import RunFolder, require_tensorboard
 from .state import TrainingState, identity_of, newest_checkpoint
 from .step_log import StepLog
 from .transfer import begin_from
+from .validation import Validation
 
 _RIVALS_ARE_VALIDATED = 12  # times at most
-
-Stop = Literal["all epochs done", "no more progress", "interrupted"]
 
 
 class DivergenceError(RuntimeError):
     """The loss stopped being a number."""
-
-
-@dataclass
-class TrainingResult:
-    """What a training came to.
-
-    Attributes:
-        core: with the weights of the best epoch.
-        best_epoch, best_value: that epoch, from 1, and what it scored by ``training.metric``.
-        records: one mapping per epoch, as in metrics.jsonl.
-        stopped: why it ended.
-        planned_epochs: how many there could have been.
-    """
-
-    core: CubicCore
-    best_epoch: int
-    best_value: float
-    records: list[dict[str, Any]]
-    stopped: Stop
-    planned_epochs: int
-
-    @property
-    def best_step(self) -> int:
-        """How many batches had been trained on at the end of the best epoch."""
-        return int(self.records[self.best_epoch - 1]["step"])
-
-    @property
-    def val_cosine(self) -> float:
-        """The mean cosine on validation in the best epoch."""
-        return float(self.records[self.best_epoch - 1]["val_cosine"])
 
 
 @dataclass(eq=False)
@@ -131,7 +100,7 @@ class CubeTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             try:
-                return CubicCore(dim, **self.config.core.model_dump())
+                return CubicCore(dim, **self.config.core.model_dump(exclude={"memory"}))
             except ValueError as error:
                 raise InputError(f"core does not fit embeddings of {dim} numbers: {error}") from None
 
@@ -174,7 +143,8 @@ class CubeTrainer:
                 began = time.perf_counter()
                 means = self._train_epoch(task, epoch)
                 record: dict[str, Any] = {"event": "epoch", "epoch": epoch, "step": state.step, **means}
-                validated = validate(state.validated, held_out, options.metric, self.processes)
+                candidate = state.candidate()
+                validated = validate(candidate, held_out, options.metric, self.processes)
                 record |= {f"val_{name}": value for name, value in validated.metrics.items()}
                 seconds = time.perf_counter() - began
                 record |= {
@@ -182,7 +152,7 @@ class CubeTrainer:
                     "seconds": seconds,
                     "peak_memory_mb": peak_memory_mb(),
                 }
-                is_best = state.take(record, validated.worth, validated.curve)
+                is_best = state.take(record, candidate, validated.worth, validated.curve)
                 if self._writes_to is not None:
                     self._writes_to.record(record)
                     if is_best:
@@ -199,6 +169,8 @@ class CubeTrainer:
         finally:
             self.progress.end()
         self.core = state.best_core()
+        if stopped != "interrupted":
+            self.core = self._with_memory(self.core, train, held_out)
         value = float(state.records[state.best_epoch - 1][f"val_{options.metric}"])
         return TrainingResult(self.core, state.best_epoch, value, state.records, stopped, task.epochs)
 
@@ -218,9 +190,11 @@ class CubeTrainer:
         while task.state.step < result.best_step:
             epoch += 1
             self._train_epoch(task, epoch, until=result.best_step)
-        core = copy.deepcopy(task.state.validated)
-        if core.trust is not None and result.core.trust is not None:
-            core.trust.curve.copy_(result.core.trust.curve)
+        core, chosen = task.state.candidate(), result.core.trust
+        if core.trust is not None and chosen is not None:
+            core.trust.curve.copy_(chosen.curve)
+            if len(chosen.answers):
+                core.remember(known_answers(task.train, self.config.core.memory, self.config.seed), chosen.strength)
         return core
 
     def rivals(
@@ -257,6 +231,19 @@ class CubeTrainer:
             told=told,
         )
 
+    def _with_memory(self, core: CubicCore, train: PairDataset, held_out: Validation) -> CubicCore:
+        """The best core, as it is kept: with the answers of training in memory, if they are worth it on validation."""
+        if core.trust is None or not (core.normalize and self.config.core.memory):
+            return core
+        answers = known_answers(train, self.config.core.memory, self.config.seed)
+        chosen = choose_repulsion(core, held_out, answers)
+        if chosen is not None:
+            core.trust.curve.copy_(chosen.curve)
+            core.remember(answers, chosen.strength)
+        if self._writes_to is not None:
+            self._writes_to.save_best(core)
+        return core
+
     def _begin(
         self, train: PairDataset, *, resume: bool = False, planned: int | None = None, refit: bool = False
     ) -> _Task:
@@ -291,7 +278,7 @@ class CubeTrainer:
         foreseen, neighbors = self._known_before(train)
         if foreseen is not None and not refit:
             self._tell_of(foreseen, time.perf_counter() - began, state.epoch)
-        model = self.processes.model(core)
+        model = self.processes.model(state.core)
         if self._writes_to is not None and self.config.tensorboard and not refit:
             self._writes_to.track(state.step)
         expected = None if foreseen is None else foreseen.expected

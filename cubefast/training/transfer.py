@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..core import CubicCore
 from ..errors import ArtifactError
 
-PER_CELL = ("codes", "readout", "w_summarize", "w_linear")
+PER_CELL = ("codes", "readout", "w_summarize", "w_down", "w_up")
 
 
 def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:

@@ -4,8 +4,14 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from cubefast import CubicCore
+from cubefast.config import TrainingConfig
+from cubefast.core import predict
+from cubefast.data.pairs import EmbeddingPairs
 from cubefast.evaluation.metrics import retrieval_ranks
-from cubefast.training.calibration import LEVELS, RegimeRanks, choose_curve
+from cubefast.training.calibration import LEVELS, RegimeRanks, choose_curve, choose_repulsion, known_answers
+from cubefast.training.given import training_pairs
+from cubefast.training.validation import Validation
 from cubefast.trust import weight_of
 
 
@@ -84,3 +90,54 @@ def test_what_may_be_a_loss_by_chance_is_not_worth_a_small_gain():
     curve, worth = choose_curve([many])
     assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.ones(1))
     assert worth == pytest.approx(many.mrr(curve))
+
+
+def new_topics_beside_known_answers(seed=0):
+    """Questions of new topics, each nearest to a known answer and then to its own; and a core that changes nothing."""
+    generator = torch.Generator().manual_seed(seed)
+    known = normalize(torch.randn(60, 24, generator=generator), dim=1)
+    right = normalize(torch.randn(60, 24, generator=generator), dim=1)
+    questions = normalize(1.02 * known + right, dim=1)
+    validation = Validation.of(
+        {"unseen group": EmbeddingPairs(questions, right, torch.arange(60) + 60)}, torch.cat([known, right])
+    )
+    core = CubicCore(24, state_size=4, hidden_size=8, steps=4, prototypes=8, normalize=True)
+    core.trust.fit(known)
+    return core, validation, known
+
+
+def test_known_answers_that_hide_those_of_new_topics_are_remembered():
+    core, validation, known = new_topics_beside_known_answers()
+    before = validation.metrics(predict(core, validation.inputs))["mrr"]
+    found = choose_repulsion(core, validation, known)
+    core.trust.curve.copy_(found.curve)
+    core.remember(known, found.strength)
+    after = validation.metrics(predict(core, validation.inputs))["mrr"]
+    assert after > before + 0.1
+    strongest = float(found.strength[2:].max())
+    assert strongest == pytest.approx(0.05), "there are no wordings to show what more would cost"
+
+
+def test_where_only_new_wordings_of_known_answers_are_validated_memory_is_left_out():
+    core, validation, known = new_topics_beside_known_answers()
+    noise = torch.randn(60, 24, generator=torch.Generator().manual_seed(5))
+    wordings = EmbeddingPairs(normalize(known + 0.28 * noise, dim=1), known, torch.arange(60))
+    assert choose_repulsion(core, Validation.of({"unseen paraphrase": wordings}, validation.bank), known) is None
+
+
+def test_memory_that_gains_nothing_is_left_out():
+    core, _, _ = new_topics_beside_known_answers()
+    far = normalize(torch.randn(60, 24, generator=torch.Generator().manual_seed(9)), dim=1)
+    own = Validation.of({"unseen group": EmbeddingPairs(far, far, torch.arange(60))}, far)
+    assert choose_repulsion(core, own, far) is None
+
+
+def test_known_answers_are_the_different_ones_of_training_and_no_more_than_allowed():
+    inputs, targets = torch.randn(20, 6).numpy(), torch.randn(5, 6).numpy().repeat(4, axis=0)
+    train = training_pairs(TrainingConfig(), (inputs, targets))
+    found = known_answers(train, 100, seed=0)
+    assert found.shape == (5, 6)
+    assert torch.allclose(found, normalize(torch.from_numpy(targets[::4]), dim=1), atol=1e-6)
+    few = known_answers(train, 3, seed=0)
+    assert few.shape == (3, 6)
+    assert torch.isin(few, found).all()

@@ -1,0 +1,40 @@
+"""What a training came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..core import CubicCore
+
+Stop = Literal["all epochs done", "no more progress", "interrupted"]
+
+
+@dataclass
+class TrainingResult:
+    """What a training came to.
+
+    Attributes:
+        core: with the weights of the best epoch.
+        best_epoch, best_value: that epoch, from 1, and what it scored by ``training.metric``.
+        records: one mapping per epoch, as in metrics.jsonl.
+        stopped: why it ended.
+        planned_epochs: how many there could have been.
+    """
+
+    core: CubicCore
+    best_epoch: int
+    best_value: float
+    records: list[dict[str, Any]]
+    stopped: Stop
+    planned_epochs: int
+
+    @property
+    def best_step(self) -> int:
+        """How many batches had been trained on at the end of the best epoch."""
+        return int(self.records[self.best_epoch - 1]["step"])
+
+    @property
+    def val_cosine(self) -> float:
+        """The mean cosine on validation in the best epoch."""
+        return float(self.records[self.best_epoch - 1]["val_cosine"])
