@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -63,12 +63,15 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
             rivals = trainer.rivals(parts.train, parts.validations, bank=parts.bank)
         comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
         threshold = save_threshold(run, result.core, parts) if _can_be_asked(config, dataset) else None
-        run.write("curves.png", training_curves(result.records, comparison.validation_lines()))
-        scores = comparison.scores(as_baseline(result.core))
-        in_short = _in_short(comparison, as_baseline(result.core), scores)
+        cube, metric = as_baseline(result.core), config.training.metric
+        validated = on_validation([cube, *comparison.baselines], Validation.of_parts(parts))
+        lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
+        run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines))
+        scores = comparison.scores(cube)
+        in_short = "" if comparison.denoise else _in_short(validated, cube, scores)
         if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
             alone = dataset.split("autoencoder", config.seed)
-            scores += Comparison(alone, "autoencoder", config.data.noise).scores(as_baseline(result.core))
+            scores += Comparison(alone, "autoencoder", config.data.noise).scores(cube)
         run.write_json("report.json", {"headline": in_short, "scores": [each.as_dict() for each in scores]})
     finally:
         run.discard_if_empty()
@@ -91,12 +94,9 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
     return result
 
 
-def _in_short(comparison: Comparison, cube: Baseline, scores: Sequence[Score]) -> str:
-    """What it came to for questions, in a sentence or two; nothing for an autoencoder."""
-    if comparison.denoise:
-        return ""
-    validation = Validation.of_parts(comparison.parts)
-    chosen = Chosen.of(on_validation([cube, *comparison.baselines], validation), cube.name)
+def _in_short(validated: Mapping[str, Mapping[str, float]], cube: Baseline, scores: Sequence[Score]) -> str:
+    """What it came to for questions, in a sentence or two."""
+    chosen = Chosen.of(validated, cube.name)
     return headline(regimes_of(scores, chosen.rival_name, cube.name), chosen)
 
 

@@ -24,7 +24,6 @@ from .baselines import (
     ridge,
     wiener,
 )
-from .metrics import cosine
 from .report import Measured, Score, measure, noisy, score
 from .turns import Origin
 
@@ -121,13 +120,6 @@ class Comparison:
         ranks = [2**power for power in range(2, dim.bit_length()) if 2**power < dim]
         yield low_rank_ridge(moments, validation, [*ranks, dim], residual=True)
         yield nearest_question(train, "nearest training embedding" if self.denoise else "nearest training question")
-
-    def validation_lines(self) -> dict[str, float]:
-        """The mean cosine of each baseline on validation, by its name."""
-        return {
-            each.name: float(cosine(each.predict(self.validation.inputs), self.validation.targets).mean())
-            for each in self.baselines
-        }
 
     def tests(self) -> Iterator[HeldOut]:
         """Every test that the core meets the baselines on; for an autoencoder each part at several levels of noise."""

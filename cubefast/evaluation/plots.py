@@ -7,10 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def training_curves(records: Sequence[Mapping[str, Any]], lines: Mapping[str, float]) -> bytes:
-    """A PNG: the loss and the learning rate, the gradient's norm, validation cosine beside flat ``lines`` (baselines).
+def training_curves(
+    records: Sequence[Mapping[str, Any]], metric: str, metric_name: str, lines: Mapping[str, float]
+) -> bytes:
+    """A PNG: the loss and the learning rate, the norm of the gradient, and a metric of validation beside baselines.
 
-    ``records`` have epoch, loss, lr, gradient_norm and val_cosine, one per epoch.
+    Args:
+        records: one per epoch, with epoch, loss, lr, gradient_norm and ``val_METRIC``.
+        metric, metric_name: what is drawn of validation, and what it is called there.
+        lines: what each baseline comes to in it, drawn as a flat line.
     """
     from matplotlib.figure import Figure  # a second of import, wanted only here
     from matplotlib.ticker import MaxNLocator
@@ -30,10 +35,10 @@ def training_curves(records: Sequence[Mapping[str, Any]], lines: Mapping[str, fl
     middle.plot(epochs, [record["gradient_norm"] for record in records], color="C0", marker=".")
     middle.set(title="Norm of the gradient", xlabel="epoch")
 
-    right.plot(epochs, [record["val_cosine"] for record in records], color="C0", marker=".", label="cube")
+    right.plot(epochs, [record[f"val_{metric}"] for record in records], color="C0", marker=".", label="cube")
     for i, (name, value) in enumerate(lines.items()):
         right.axhline(value, color=f"C{i + 1}", ls="--", lw=1.2, label=f"{name} ({value:.3f})")
-    right.set(title="Validation cosine", xlabel="epoch")
+    right.set(title=f"Validation {metric_name}", xlabel="epoch")
     right.legend(fontsize="small")
     for axes in (left, middle, right):
         axes.grid(alpha=0.25)

@@ -11,7 +11,7 @@ from cubefast import HashingEncoder, TrainingConfig, create_dialogue_dataset
 from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.comparison import Comparison
 from cubefast.training.progress import Silent
-from cubefast.training.validation import Validation
+from cubefast.training.validation import Validation, on_validation
 from cubefast.tuning.folder import StudyFolder
 from cubefast.tuning.space import SearchSpace
 from cubefast.tuning.study import open_study
@@ -197,10 +197,12 @@ def test_a_config_outside_the_space_is_tried_as_it_is(begin):
 
 def test_baselines_are_scored_as_the_trainer_scores(begin, data):
     with begin() as study:
-        lines = data.comparison.validation_lines()
-        assert {name: each.cosine for name, each in study.baselines.items()} == pytest.approx(lines)
-        assert study.baselines["identity"].parameters == 0
         validation = Validation.of_parts(data.parts)
+        found = on_validation(data.comparison.baselines, validation)
+        for metric in ("cosine", "mrr"):
+            lines = {name: metrics[metric] for name, metrics in found.items()}
+            assert {name: getattr(each, metric) for name, each in study.baselines.items()} == pytest.approx(lines)
+        assert study.baselines["identity"].parameters == 0
         assert study.baselines["identity"].mrr == validation.metrics(validation.inputs)["mrr"]
         study.run(1)
         fresh = study.base.score
