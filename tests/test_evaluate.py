@@ -37,7 +37,7 @@ def test_evaluate_prints_the_verdict_and_where_to_read(evaluated):
     assert "  residual MLP, hidden" in printed
     assert "read runs/small/report.html or runs/small/report.md" in printed
     assert "![Training loss" in (folder / "runs/small/report.md").read_text()
-    assert not [f.name for f in (folder / "runs/small").iterdir() if f.name.startswith(".")]
+    assert not [f.name for f in (folder / "runs/small").iterdir() if f.name.startswith(".") and f.name != ".lock"]
 
 
 def test_another_file_gets_a_folder_of_its_own(evaluated):
