@@ -64,10 +64,12 @@ def run(command: Callable[[argparse.Namespace], int], arguments: argparse.Namesp
             sys.stderr.close()  # whoever read our output has had enough
             return 1
         except Exception as error:
-            expected = isinstance(error, InputError)
             if arguments.debug:
                 traceback.print_exc()
-            else:
+            if "No usable temporary directory" in str(error):  # torch and matplotlib ask Python for one
+                error = InputError(f"{error}. Set TMPDIR to a folder that can be written")
+            expected = isinstance(error, InputError)
+            if not arguments.debug:
                 known = expected or isinstance(error, DiskError)
                 print(f"error: {'' if known else f'{type(error).__name__}: '}{error}", file=sys.stderr)
                 if not known:
