@@ -1,8 +1,12 @@
-"""A saved core: two files in a folder, checked before anything is made of them. Nothing in them is executed.
+"""A saved core: one file that is the core, checked before anything is made of it. Nothing in it is executed.
 
-``config.json`` holds the version of the format and the core's arguments. ``model.safetensors`` holds its tensors and,
-in its header, a SHA-256 of the arguments and the tensors: what was changed, cut short or mixed up since is refused.
-That finds damage and edits; it is no signature, for whoever writes the files can write a new sum.
+``model.safetensors`` holds its tensors and, in its header, its arguments, the version of the format and a SHA-256 of
+all that: what was changed or cut short is refused. That finds damage and edits; it is no signature, for whoever writes
+the file can write a new sum. As it is one file, renamed into place, a save over another core that is killed leaves one
+of the two behind, whole.
+
+``config.json`` repeats the arguments for people and for the hub. Nothing is made of it; one that was edited is refused,
+as its reader would be misled.
 """
 
 from __future__ import annotations
@@ -21,86 +25,114 @@ from torch import Tensor
 
 from ._version import __version__
 from .errors import ArtifactError, InputError
-from .files import write_atomically, write_json
+from .files import open_regular, why, write_atomically, write_json, writing
 
 FORMAT_VERSION = 6
-"""Version 1 had no sum, 2 tables of a gain and a bias per cell, 3 no phases, 4 no summary and no trust, 5 no memory."""
+"""1 had no sum, 2 tables of a gain and a bias per cell, 3 no phases, 4 no summary and no trust, 5 no memory and two
+files.
+"""
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
+_ENTRY = "cubefast"
+"""Of the header's metadata. There is one only: safetensors writes several in any order."""
+
+_LONGEST_HEADER = 10 * 2**20
 _ROTATION = "reshaper.rotation"
 
 
 def write_artifact(folder: Path, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write both files into ``folder``, made if it is not there. The same core gives the same bytes.
+    """Write a core into ``folder``, made if it is not there. The same core gives the same bytes.
 
-    Each file is replaced at once, and the sum is within the file of the tensors: whoever saves a core of the same
-    arguments over another and is killed leaves one of the two behind.
-
-    Raises InputError for tensors that hold NaN or Inf; what was there before is kept.
+    Raises InputError for tensors that hold NaN or Inf, DiskError where it cannot be written; what was there before is
+    kept.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if bad := _not_finite(stored):
         raise InputError(f"the core is not saved: {bad} holds NaN or Inf, so it would be of no use")
-    folder.mkdir(parents=True, exist_ok=True)
-    # One entry only: safetensors writes several in any order.
-    write_atomically(folder / WEIGHTS, safetensors.torch.save(stored, {"sha256": _sum(config, stored)}))
-    write_json(folder / CONFIG, {"format_version": FORMAT_VERSION, "cubefast": __version__, "core": config})
+    described = {"format_version": FORMAT_VERSION, "cubefast": __version__, "core": config}
+    described["sha256"] = _sum(described, stored)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / WEIGHTS, safetensors.torch.save(stored, {_ENTRY: json.dumps(described)}))
+    write_json(folder / CONFIG, described)
 
 
 def read_artifact(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The arguments of the core in ``folder``, and its tensors, all of one floating-point dtype.
 
-    No more memory is taken than the file of the tensors has bytes, whatever the arguments say.
+    No more memory is taken than twice the bytes of the file, whatever the arguments say.
 
     Raises:
-        ArtifactError: a file is missing, damaged, of another format, or does not fit the other.
+        ArtifactError: a file is missing, damaged, of another format, or was changed.
     """
-    config = _read_config(folder)
     path = folder / WEIGHTS
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            names = file.keys()
-            _check_sizes(config, {name: file.get_slice(name).get_shape() for name in names}, folder)
-            tensors = {name: file.get_tensor(name) for name in names}
-            stated = (file.metadata() or {}).get("sha256")
+        with open_regular(path) as file:  # opened once: another process may put a new one in its place meanwhile
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _LONGEST_HEADER)))
+            described = _described(header, path)
+            shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+            _check_sizes(described["core"], shapes, path)
+            file.seek(0)
+            tensors = safetensors.torch.load(file.read())
     except FileNotFoundError:
         raise ArtifactError(f"no saved core in {folder}: {WEIGHTS} is missing") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ArtifactError(f"{path} is damaged or truncated: {error}") from None
-    if _sum(config, tensors) != stated:
+    except ArtifactError:
+        raise
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError),
+        *(RecursionError, MemoryError, safetensors.SafetensorError),
+    ) as error:
+        raise ArtifactError(f"{path} is damaged or truncated: {why(error)}") from None
+    if _sum(described, tensors) != described.get("sha256"):
         raise ArtifactError(
-            f"{CONFIG} or {WEIGHTS} in {folder} was changed or damaged since the core was saved: they do not have the "
-            "SHA-256 that was kept. Fetch or save it again"
+            f"{path} was changed or damaged since the core was saved: it does not have the SHA-256 that was kept. "
+            "Fetch or save it again"
         )
+    _check_copy(folder / CONFIG, described)
     dtypes = {tensor.dtype for tensor in tensors.values()}
     if len(dtypes) != 1 or not all(dtype.is_floating_point for dtype in dtypes):
         raise ArtifactError(f"{path} must hold floating-point numbers of one kind; got {sorted(map(str, dtypes))}")
     if bad := _not_finite(tensors):
         raise ArtifactError(f"{path} is of no use: {bad} holds NaN or Inf")
-    return config, tensors
+    return described["core"], tensors
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    path = folder / CONFIG
-    try:
-        saved = json.loads(path.read_text("utf-8"))
-        version, config = saved["format_version"], saved["core"]
-    except FileNotFoundError:
-        raise ArtifactError(f"no saved core in {folder}: {CONFIG} is missing") from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error!r}") from None
+def _described(header: Any, path: Path) -> dict[str, Any]:
+    """What the header says of the core: ``format_version``, ``cubefast``, ``core`` and ``sha256``."""
+    metadata = header.get("__metadata__") or {}
+    described = json.loads(metadata[_ENTRY]) if _ENTRY in metadata else {}
+    version = described.get("format_version")
     if version != FORMAT_VERSION:
         raise ArtifactError(
-            f"{path} is of format version {version}; this cubefast {__version__} reads version {FORMAT_VERSION}. Use "
-            f"the cubefast that wrote it ({saved.get('cubefast')})"
+            f"{path} is of format version {version or 'below 6'}; this cubefast {__version__} reads version "
+            f"{FORMAT_VERSION}. Use the cubefast that wrote it ({described.get('cubefast')})"
         )
-    if not isinstance(config, dict):
+    if not isinstance(described.get("core"), dict):
         raise ArtifactError(f"{path} does not describe a core: its arguments must be a mapping")
-    return config
+    return dict(described)
 
 
-def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], folder: Path) -> None:
+def _check_copy(path: Path, described: dict[str, Any]) -> None:
+    """Refuse the ``config.json`` of this very save (their sums are equal) that says something else. One of another save
+    was left by a process that was killed between the two files, or has not been written yet.
+    """
+    try:
+        with open_regular(path) as file:
+            copy = json.loads(file.read())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} cannot be read: {why(error)}. Delete it: the core is in {WEIGHTS}") from None
+    if not isinstance(copy, dict) or (copy.get("sha256") == described["sha256"] and copy != described):
+        raise ArtifactError(
+            f"{path} was changed since the core was saved. The core is in {WEIGHTS}, and nothing is made of this copy: "
+            "delete it to go on with the core as it was saved"
+        )
+
+
+def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], path: Path) -> None:
     """The sizes that the arguments state must be those of the tensors, whose bytes are all in the file."""
     try:
         cells = math.prod(config["shape"])
@@ -124,16 +156,17 @@ def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], folder
             stated[_ROTATION] = [config["dim"]] * 2
         fits_in = 1 <= config["dim"] <= cells
     except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{folder / CONFIG} does not describe a core: {error!r}") from None
+        raise ArtifactError(f"{path} does not describe a core: {error!r}") from None
     wrong = [f"{name} {shapes.get(name)}, not {shape}" for name, shape in stated.items() if shapes.get(name) != shape]
     if wrong or not fits_in:
         found = "; ".join(wrong) or f"dim {config['dim']} in {cells} cells"
-        raise ArtifactError(f"{folder / WEIGHTS} does not fit {CONFIG}: it has {found}")
+        raise ArtifactError(f"the tensors in {path} do not fit its arguments: it has {found}"[:1000])
 
 
-def _sum(config: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
+def _sum(described: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 of the arguments and of every tensor's name, dtype, shape and bytes: 64 hexadecimal digits."""
-    whole = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    words = {key: value for key, value in described.items() if key != "sha256"}
+    whole = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         whole.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         whole.update(tensor.reshape(-1).view(torch.uint8).numpy().data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -17,10 +18,13 @@ from . import cli
 from .data.formats import shown
 from .decoding import Answer
 from .errors import InputError
+from .output import json_text
 from .pipeline import Pipeline, load_threshold
 from .training.run_folder import RunFolder
 
 _BATCH = 64  # lines answered together
+LONGEST_LINE = 4 * 2**20
+"""Bytes of a line of JSON: a question and the turns before it, with room."""
 
 _DESCRIPTION = """Ask a trained run; prints the nearest answers and their cosines.
 
@@ -28,7 +32,7 @@ With a question, it is answered. Without one, on a terminal, a chat begins. With
 standard input, one JSON per line: a text, or {"question": ..., "history": [turns before it], "id": anything}. Each
 gets a line {"id", "question", "answers": [{"text", "score"}], "known"} in the same order; "known" is false where the
 best score is below the threshold. A line that cannot be answered gets {"id", "error", "line"}, and the exit code is 2
-at the end."""
+at the end. A line may have 4 MiB, a question or a turn 100,000 characters."""
 
 
 def _main(arguments: argparse.Namespace) -> int:
@@ -79,6 +83,8 @@ def _chat(pipeline: Pipeline, question: str | None, count: int, threshold: float
     with suppress(ImportError):
         import readline  # noqa: F401  (lines can then be edited, and called back with the arrow keys)
 
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # one line that cannot be read does not end the chat
     context = pipeline.context
     hears = context.mode != "none"
     print("/reset forgets the turns before, /quit or Ctrl-D ends.")
@@ -97,6 +103,11 @@ def _chat(pipeline: Pipeline, question: str | None, count: int, threshold: float
         question, line = None, line.strip()
         if line == "/quit":
             return 0
+        if any("\udc80" <= character <= "\udcff" for character in line):  # a byte that the encoding does not have
+            print(
+                f"error: the input is not {sys.stdin.encoding}; set PYTHONIOENCODING=utf-8, or what the terminal sends"
+            )
+            continue
         if line == "/reset":
             history.clear()
         elif line.startswith("/"):
@@ -129,13 +140,11 @@ def _answer_lines(pipeline: Pipeline, count: int, threshold: float | None) -> in
     """JSON lines in, JSON lines out, in order. A batch is what has come so far: who sends one line gets its answer."""
     number, bad = 0, 0
     for lines in _lines(sys.stdin.fileno()):
-        requests = [_request(line, number + i) for i, line in enumerate(lines, start=1) if line.strip()]
+        requests = [_request(line, number + i) for i, line in enumerate(lines, start=1) if line is None or line.strip()]
         number += len(lines)
         _answer(pipeline, [request for request in requests if request.error is None], count)
         for request in requests:
-            reply = json.dumps(_reply(request, threshold), ensure_ascii=False)
-            # Half a surrogate pair, which an id may have, becomes what it was in the JSON: \udXXX.
-            sys.stdout.buffer.write(reply.encode(errors="backslashreplace") + b"\n")
+            sys.stdout.buffer.write(json_text(_reply(request, threshold)).encode() + b"\n")
         sys.stdout.buffer.flush()
         bad += sum(request.error is not None for request in requests)
     if bad:
@@ -143,21 +152,36 @@ def _answer_lines(pipeline: Pipeline, count: int, threshold: float | None) -> in
     return 0
 
 
-def _lines(source: int) -> Iterator[list[bytes]]:
-    """The lines of a file descriptor, as many at once as are there, up to _BATCH."""
-    rest = b""
+def _lines(source: int) -> Iterator[list[bytes | None]]:
+    """The lines of a file descriptor, as many at once as are there, up to _BATCH; None for one that is too long, of
+    which no more is kept than that.
+    """
+    whole: list[bytes | None] = []
+    rest = bytearray()
+    too_long = False
     while block := os.read(source, 1 << 16):
-        *whole, rest = (rest + block).split(b"\n")
+        *ends, begun = block.split(b"\n")
+        for end in ends:
+            whole.append(None if too_long or len(rest) + len(end) > LONGEST_LINE else bytes(rest + end))
+            rest, too_long = bytearray(), False
+        rest += begun
+        if too_long := too_long or len(rest) > LONGEST_LINE:
+            rest.clear()
         for begin in range(0, len(whole), _BATCH):
             yield whole[begin : begin + _BATCH]
-    if rest:
-        yield [rest]
+        whole.clear()
+    if rest or too_long:
+        yield [None if too_long else bytes(rest)]
 
 
-def _request(line: bytes, number: int) -> _Request:
+def _request(line: bytes | None, number: int) -> _Request:
     request = _Request(number)
+    if line is None:
+        request.error = f"the line has more than {LONGEST_LINE:,} bytes, which are the most"
+        return request
     try:
         value = json.loads(line.decode("utf-8-sig"))
+        json.dumps(value, allow_nan=False)
     except json.JSONDecodeError as error:
         request.error = f"not JSON: {error.msg} (column {error.colno})"
         return request
@@ -171,7 +195,7 @@ def _request(line: bytes, number: int) -> _Request:
     request.id, request.question = fields.get("id"), fields["question"]
     request.history = fields.get("history", [])
     if unknown := sorted(set(fields) - {"id", "question", "history"}):
-        request.error = f"no such key: {', '.join(unknown)}; there are question, history and id"
+        request.error = f"no such key: {shown(unknown)}; there are question, history and id"
     elif not isinstance(request.history, list):
         request.error = f"history must be a list of turns; got {shown(request.history)}"
     return request

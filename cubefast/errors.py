@@ -13,3 +13,9 @@ class ConfigError(InputError):
 
 class ArtifactError(InputError):
     """A saved core or run that is missing, damaged, of another version, or made for something else."""
+
+
+class DiskError(OSError):
+    """A file that cannot be written, or a folder that was taken away under its writer. Its message says which, why and
+    how to go on; a failure, not the user's mistake.
+    """

@@ -12,7 +12,7 @@ import numpy as np
 from . import cli
 from .evaluation.baselines import Baseline
 from .evaluation.report import table
-from .files import write_atomically, write_json
+from .files import plain_name, write_atomically, write_json, writing
 from .reporting.composed import compose
 from .reporting.figures import draw
 from .reporting.findings import Findings, find_out
@@ -20,6 +20,7 @@ from .reporting.html import to_html
 from .reporting.markdown import to_markdown
 from .reporting.material import Material, open_material
 from .reporting.results import per_query
+from .training.run_folder import RunFolder
 
 _DESCRIPTION = """Score a trained run beside all baselines on its held-out tests, and say in words what came of it.
 
@@ -31,11 +32,16 @@ it may share no text with what the run was trained on. data.* keys describe the 
 
 
 def _main(arguments: argparse.Namespace) -> int:
+    with RunFolder.open(arguments.run).locked():
+        return _evaluate(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
     material = open_material(arguments.run, arguments.overrides, cli.counting)
+    folder = _folder(material)
     print("fitting the baselines on the training part")
     findings = find_out(material, _tell, lambda text: print(text, flush=True))
-    folder = _folder(material)
     write_report(findings, folder)
     if findings.in_short:
         print(f"\n{findings.in_short}")
@@ -56,13 +62,13 @@ def _folder(material: Material) -> Path:
     name = Path(material.source).name
     for suffix in (".gz", Path(name.removesuffix(".gz")).suffix):
         name = name.removesuffix(suffix)
-    folder = material.run.path / "evaluations" / name
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    return material.run.path / "evaluations" / plain_name(name, f"data={material.source}, without its suffix,")
 
 
 def write_report(findings: Findings, folder: Path) -> None:
     """All files of a report, each whole or not there; report.json comes last."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, bytes] = {}
     for test in findings.looked_at:
         pictures |= draw(test, findings.analyses[test.title], None if test is findings.headline else test.title)

@@ -1,45 +1,177 @@
-"""Files that are whole or not there: written beside, flushed to the disk, then renamed into place."""
+"""Files that are whole or not there: written beside, flushed to the disk, then renamed into place.
+
+What is not yet in place has a name of its own, ``.cubefast-....tmp``, and is locked by its writer as long as that lives
+(flock: it dies with its process). Whoever writes into a folder takes away what killed writers left there.
+"""
 
 from __future__ import annotations
 
-import json
+import errno
+import fcntl
 import os
+import shutil
+import stat
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from .errors import ArtifactError, DiskError, InputError
+from .output import json_text
+
+T = TypeVar("T")
+_PREFIX, _SUFFIX = ".cubefast-", ".tmp"
+_LONGEST_NAME = 200  # bytes; file systems take 255, and others put something before or behind it
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write ``content`` to ``path``; whoever reads it meets the old file or the new one, never a part."""
+    """Write ``content`` to ``path``; whoever reads it meets the old file or the new one, never a part.
+
+    Raises DiskError, which names the file, when the disk is full or fails; the old file is kept.
+    """
     data = content.encode() if isinstance(content, str) else content
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_UMASK)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    flush_folder(path.parent)
+    with writing(path):
+        with _unfinished(path.parent, _new_file) as (temporary, handle):
+            with os.fdopen(os.dup(handle), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_UMASK)
+            temporary.replace(path)
+        flush_folder(path.parent)
 
 
 def write_json(path: Path, content: Any) -> None:
     """``content`` as readable JSON, atomically."""
-    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(path, json_text(content, indent=2) + "\n")
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A folder beside ``folder`` to be filled, which takes its name in the end, or goes if anything fails.
+
+    Raises InputError when ``folder`` is there and not an empty folder, or cannot be made.
+    """
+    with ExitStack() as stack:
+        try:
+            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+                raise InputError(f"{folder} is there already and not an empty folder; choose another, or delete it")
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            temporary, _ = stack.enter_context(_unfinished(folder.parent, _new_folder))
+        except OSError as error:
+            raise InputError(f"the folder {folder} cannot be made: {error.strerror}") from None
+        yield temporary
+        with writing(folder):
+            temporary.chmod(0o777 & ~_UMASK)
+            temporary.replace(folder)
+            flush_folder(folder.parent)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """What the operating system says of a write becomes a DiskError that names the file."""
+    try:
+        yield
+    except DiskError:
+        raise
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def sweep(folder: Path) -> None:
+    """Take away what killed writers left half-written in ``folder``; what is being written is locked, and stays."""
+    for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
+        with suppress(OSError):  # gone by now, somebody else's, or locked
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            finally:
+                os.close(handle)
+
+
+@contextmanager
+def _unfinished(folder: Path, make: Callable[[Path], tuple[Path, int]]) -> Iterator[tuple[Path, int]]:
+    """A new file or folder in ``folder`` and its descriptor, which holds a lock on it; taken away if it is still there
+    in the end.
+    """
+    sweep(folder)
+    while True:
+        path, handle = make(folder)
+        with suppress(OSError):  # a disk that knows no locks: then nobody can sweep there either
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if path.exists():  # else another writer swept it before it was locked
+            break
+        os.close(handle)
+    try:
+        yield path, handle
+    finally:
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _new_file(folder: Path) -> tuple[Path, int]:
+    handle, name = tempfile.mkstemp(_SUFFIX, _PREFIX, folder)
+    return Path(name), handle
+
+
+def _new_folder(folder: Path) -> tuple[Path, int]:
+    name = tempfile.mkdtemp(_SUFFIX, _PREFIX, folder)
+    return Path(name), os.open(name, os.O_RDONLY)
 
 
 def flush_folder(folder: Path) -> None:
     """Have the names in a folder on the disk when this returns."""
-    if os.name != "posix":
-        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def plain_name(name: str, what: str) -> str:
+    """``name``, if it can be that of one file or folder. Raises InputError for others: ``what`` begins its message."""
+    if name.strip() in ("", ".", "..") or set(name) & set("/\\\0") or len(os.fsencode(name)) > _LONGEST_NAME:
+        raise InputError(f"{what} must be a plain name, of at most {_LONGEST_NAME} bytes; got {name[:80]!r}")
+    return name
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """An ordinary file, to be read. Raises OSError for others: reading a pipe or a device may never end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    file = os.fdopen(handle, "rb")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
+    return file
+
+
+def read_json(path: Path, kind: TypeAdapter[T], advice: str = "") -> T:
+    """A JSON file of exactly the type that ``kind`` describes: a number in quotes is none.
+
+    Raises ArtifactError where it is missing, cannot be read or is of another type; it ends with the ``advice``.
+    """
+    try:
+        with open_regular(path) as file:
+            return kind.validate_json(file.read(), strict=True)
+    except (OSError, ValueError, MemoryError) as error:
+        message = f"{path} cannot be read: {why(error)}"
+        raise ArtifactError(f"{message}. {advice}" if advice else message) from None
+
+
+def why(error: Exception) -> str:
+    """In a line, what is wrong with a file that could not be read."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}" if place else first["msg"]
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def _umask() -> int:

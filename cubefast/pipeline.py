@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
-import safetensors
-import safetensors.torch
-import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from .config import TrainingConfig
@@ -24,42 +20,26 @@ from .data.formats import shown
 from .data.pairs import PairDataset
 from .data.vectors import ArrayVectors, Preparation
 from .decoding import Answer, Calibration, Decoder, RetrievalDecoder, calibrate_threshold
+from .decoding.saved import SavedAnswers, read_answers, write_answers
 from .decoding.search import IndexKind
 from .errors import ArtifactError, InputError
+from .files import read_json
 from .training.run_folder import RunFolder
 
 ANSWERS, THRESHOLD = "answers.safetensors", "threshold.json"
+
+LONGEST_QUESTION = 100_000
+"""Characters of a question, or of a turn before it."""
+
+_CALIBRATION = TypeAdapter(Calibration)
 
 
 def save_answers(run: RunFolder, fingerprint: str, parts: Parts) -> None:
     """Keep a run's bank of answers: their texts, their vectors as the core saw them, what was done to make them so, and
     the fingerprint of the encoder.
     """
-    # The texts, as JSON, are a tensor of bytes: a header may not have more than 100 MB.
-    texts = json.dumps(parts.answers, ensure_ascii=False).encode()
-    tensors = {
-        "vectors": torch.from_numpy(parts.answer_vectors),
-        "texts": torch.frombuffer(bytearray(texts), dtype=torch.uint8),
-    }
-    if parts.prepare.mean is not None:
-        tensors["mean"] = torch.from_numpy(parts.prepare.mean)
-    header = {"fingerprint": fingerprint, "normalize": json.dumps(parts.prepare.normalize)}
-    run.write(ANSWERS, safetensors.torch.save(tensors, header))
-
-
-def _load_answers(run: RunFolder) -> tuple[list[str], Tensor, str, Preparation]:
-    """What :func:`save_answers` kept; the vectors stay in the file until they are read."""
-    path = run.path / ANSWERS
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            header, names = file.metadata(), file.keys()
-            # Early runs have the texts in the header.
-            texts = json.loads(file.get_tensor("texts").numpy().tobytes() if "texts" in names else header["texts"])
-            mean = file.get_tensor("mean").numpy() if "mean" in names else None
-            prepare = Preparation(mean, json.loads(header["normalize"]))
-            return texts, file.get_tensor("vectors"), header["fingerprint"], prepare
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"the answers of the run, {path}, cannot be read: {error}") from None
+    run.check_there()
+    write_answers(run.path / ANSWERS, SavedAnswers(parts.answers, parts.answer_vectors, fingerprint, parts.prepare))
 
 
 def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: float = 0.9) -> Calibration:
@@ -89,11 +69,7 @@ def load_threshold(run: RunFolder) -> Calibration | None:
     path = run.path / THRESHOLD
     if not path.exists():
         return None
-    try:
-        return TypeAdapter(Calibration).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise ArtifactError(f"{path} cannot be read: {reason}. Delete it to do without a threshold") from None
+    return read_json(path, _CALIBRATION, "Delete it to do without a threshold")
 
 
 class Pipeline:
@@ -155,17 +131,22 @@ class Pipeline:
             threshold = calibration.threshold if calibration else None
         encoder = create_encoder(config.encoder)
         core = CubicCore.from_pretrained(run.served)
-        texts, vectors, fingerprint, prepare = _load_answers(run)
-        if fingerprint != encoder.fingerprint:
+        bank = read_answers(run.path / ANSWERS)
+        if bank.fingerprint != encoder.fingerprint:
             raise ArtifactError(
-                f"{path} was trained with the encoder {fingerprint}, and this machine's is "
+                f"{path} was trained with the encoder {bank.fingerprint}, and this machine's is "
                 f"{encoder.fingerprint}: their embeddings do not match. Install that version, or train "
                 "again"
             )
+        if not core.dim == encoder.dim == bank.vectors.shape[1]:
+            raise ArtifactError(
+                f"what is in {path} does not belong together: its core takes embeddings of {core.dim} numbers, its "
+                f"encoder gives {encoder.dim}, and its answers have {bank.vectors.shape[1]}. Train again"
+            )
         # What denoises single embeddings never heard a turn before.
         context = None if config.mode == "autoencoder" and config.data.context.mode == "mean" else config.data.context
-        decoder = RetrievalDecoder(texts, vectors, index=index, mmr=mmr, threshold=threshold)
-        return cls(encoder, core, decoder, prepare, context)
+        decoder = RetrievalDecoder(bank.texts, bank.vectors, index=index, mmr=mmr, threshold=threshold)
+        return cls(encoder, core, decoder, bank.prepare, context)
 
     @overload
     def __call__(self, questions: str, count: int = 5, *, history: Sequence[str] = ()) -> list[Answer]: ...
@@ -230,6 +211,8 @@ def _checked(text: object, what: str) -> str:
         raise InputError(f"{what} must be a text; got {shown(text)}")
     if not text.strip():
         raise InputError(f"{what} is blank; ask something")
+    if len(text) > LONGEST_QUESTION:
+        raise InputError(f"{what} has {len(text):,} characters; {LONGEST_QUESTION:,} are the most. Shorten it")
     try:
         text.encode()
     except UnicodeEncodeError:

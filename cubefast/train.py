@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -15,14 +16,14 @@ from .core import CubicCore
 from .data.config import BUILTIN
 from .data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from .data.pairs import PairDataset
-from .errors import InputError
+from .errors import DiskError, InputError
 from .evaluation.baselines import Baseline
 from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
 from .evaluation.report import Score, table
 from .evaluation.summary import Chosen, headline, regimes_of
 from .lattice.backends import facts
-from .pipeline import THRESHOLD, save_answers, save_threshold
+from .pipeline import save_answers, save_threshold
 from .settings import describe_keys
 from .training.distributed import LostProcessError, Processes, joined, leave
 from .training.memory import peak_memory_mb
@@ -38,20 +39,26 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
     """Load, encode, train, score, and fill the run's folder; or go on with one that was stopped."""
     began = time.perf_counter()
     environment = {"command": sys.argv, **facts(), "processes": processes.everybody()}
-    try:
-        trainer = CubeTrainer(config, run, for_this_terminal(config.training.metric), processes)
+
+    def begun() -> None:
+        """Nothing of a run that cannot be gone on with is touched before."""
         run.write("config.yaml", config.to_yaml())
         run.write_json("environment.json", environment)
+        run.write_json("data.json", dataset.stats().as_dict())
+        if parts.answers:
+            save_answers(run, dataset.fingerprint, parts)
+        run.discard_what_follows_from_the_core()
+
+    try:
+        trainer = CubeTrainer(config, run, for_this_terminal(config.training.metric), processes)
+        if not resume:
+            run.write("config.yaml", config.to_yaml())  # from now on it can be gone on with
+            run.keep_metrics(0)
         _announce(config, run, environment)
         dataset, parts = _read(config, processes)
         print(f"data        {len(dataset)} pairs, {len(parts.answers)} answers\nsplit       {parts}")
-        run.write_json("data.json", dataset.stats().as_dict())
         print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
-        if parts.answers:
-            save_answers(run, dataset.fingerprint, parts)
-        (run.path / THRESHOLD).unlink(missing_ok=True)  # it was of the core before
-        run.discard_refit()
-        result = trainer.fit(parts.train, parts.validations, bank=parts.bank, resume=resume)
+        result = trainer.fit(parts.train, parts.validations, bank=parts.bank, resume=resume, begun=begun)
         if result.stopped == "interrupted" and processes.count > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
         if _is_refitted(config, result):
@@ -88,9 +95,10 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
         print("\n(how often the right answer is first, and in the first ten; cosine to it; * best of its column)")
     print(f"\nsaved in {run.path}")
     if threshold is not None and isinstance(dataset, DialogueDataset):
-        print(f'try: python -m cubefast.ask {run.path} "{dataset.dialogues[0].question}"')
+        # Quoted: a question of the data may hold what a shell would run.
+        print(f"try: python -m cubefast.ask {shlex.quote(str(run.path))} {shlex.quote(dataset.dialogues[0].question)}")
         print(f"     (it answers {threshold.in_words()})")
-        print(f"     python -m cubefast.evaluate {run.path}")
+        print(f"     python -m cubefast.evaluate {shlex.quote(str(run.path))}")
     return result
 
 
@@ -110,20 +118,22 @@ def _tell_of_the_end(config: TrainingConfig, result: TrainingResult, run: RunFol
         )
     if result.best_epoch == len(result.records) == result.planned_epochs and config.training.schedule != "one_cycle":
         print(
-            f"\nthe best epoch was the last: more may find more, with python -m cubefast.train --resume {run.path} "
-            f"training.epochs={2 * result.planned_epochs}"
+            "\nthe best epoch was the last: more may find more, with python -m cubefast.train --resume "
+            f"{shlex.quote(str(run.path))} training.epochs={2 * result.planned_epochs}"
         )
 
 
-def help_to_train(config: TrainingConfig, run: RunFolder | None, processes: Processes) -> TrainingResult:
+def help_to_train(
+    config: TrainingConfig, run: RunFolder | None, processes: Processes, *, resume: bool = False
+) -> TrainingResult:
     """The same in a process beside the main one: it works on its share, and writes and prints nothing.
 
-    ``run`` is the one to go on with; None for a new one.
+    ``run`` is the one that was there before; None for a new one.
     """
     processes.everybody()
     trainer = CubeTrainer(config, run, None, processes)
     dataset, parts = _read(config, processes)
-    result = trainer.fit(parts.train, parts.validations, bank=parts.bank, resume=run is not None)
+    result = trainer.fit(parts.train, parts.validations, bank=parts.bank, resume=resume)
     if _is_refitted(config, result):
         trainer.refit(_everything(dataset, parts), result)
     return result
@@ -188,20 +198,23 @@ def _main(arguments: argparse.Namespace) -> int:
         print(config.to_yaml(), end="")
         return 0
     how_to_go_on = ""
+    resume = run is not None and not run.was_never_saved
     try:
         with joined(config.training.threads) as processes:
             if not processes.is_main:
-                help_to_train(config, run, processes)
+                help_to_train(config, run, processes, resume=resume)
                 return 0
-            resume = run is not None
+            if run is not None and not resume:
+                print("note: the run was stopped before its first epoch was saved; it begins anew", file=sys.stderr)
             run = run or RunFolder.create(config.runs, config.name, config.mode)
             command = "python" if processes.count == 1 else f"torchrun --nproc-per-node={processes.local_count}"
-            how_to_go_on = f"Go on with: {command} -m cubefast.train --resume {run.path}"
-            result = train(config, run, processes, resume=resume)
-    except LostProcessError as error:
+            how_to_go_on = f"Go on with: {command} -m cubefast.train --resume {shlex.quote(str(run.path))}"
+            with run.locked():
+                result = train(config, run, processes, resume=resume)
+    except (LostProcessError, DiskError) as error:
         if run is None or not how_to_go_on or not any(run.checkpoints.glob("epoch-*")):
             raise
-        raise LostProcessError(f"{error}. {how_to_go_on}") from error
+        raise type(error)(f"{error}. {how_to_go_on}") from error
     if result.stopped == "interrupted":
         print(f"stopped by Ctrl-C; the best core so far is in {run.path / 'best'}. {how_to_go_on}", file=sys.stderr)
         return 130

@@ -1,12 +1,14 @@
 """A saved core: the same bits back, the same bytes again, and nothing taken that was changed, forged or too large."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from cubefast import CubicCore
@@ -28,15 +30,21 @@ def refused(folder, message):
         CubicCore.from_pretrained(folder)
 
 
+def described(folder):
+    """What the header says of the core, and the tensors."""
+    path = folder / "model.safetensors"
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["cubefast"]), load_file(path)
+
+
 def change(folder, forge=False, **arguments):
-    """Other arguments in config.json; forged: with the sum that belongs to them."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    config["core"] |= arguments
-    path.write_text(json.dumps(config))
+    """Other arguments in the header; forged: with the sum that belongs to them."""
+    said, tensors = described(folder)
+    said["core"] |= arguments
     if forge:
-        tensors = load_file(folder / "model.safetensors")
-        save_file(tensors, folder / "model.safetensors", {"sha256": _sum(config["core"], tensors)})
+        said["sha256"] = _sum(said, tensors)
+    save_file(tensors, folder / "model.safetensors", {"cubefast": json.dumps(said)})
+    (folder / "config.json").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -76,8 +84,8 @@ def test_loading_draws_no_random_number_and_other_files_do_no_harm(folder):
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_change_anywhere_in_a_file_is_refused(folder):
-    """Each byte of the header, and some of the rest; config.json: each argument."""
+def test_a_change_anywhere_in_the_file_is_refused(folder):
+    """Each byte of the header, and some of the rest; each argument."""
     weights = folder / "model.safetensors"
     good = weights.read_bytes()
     header = 8 + int.from_bytes(good[:8], "little")
@@ -98,42 +106,104 @@ def test_a_change_anywhere_in_a_file_is_refused(folder):
         "dim": 31,
         "state_size": 5,
     }.items():
-        config = (folder / "config.json").read_text()
         change(folder, **{name: value})
-        refused(folder, "config.json")
-        (folder / "config.json").write_text(config)
+        refused(folder, "model.safetensors")
+        weights.write_bytes(good)
     CubicCore.from_pretrained(folder)
 
 
-def test_files_of_two_cores_are_not_mixed(folder, tmp_path):
+def test_a_copy_of_the_arguments_that_was_edited_is_refused_and_one_of_another_save_is_not_looked_at(folder, tmp_path):
+    path = folder / "config.json"
+    good = path.read_text()
+    copy = json.loads(good)
+    assert copy["core"] == CubicCore.from_pretrained(folder).config
+    path.write_text(json.dumps({**copy, "core": {**copy["core"], "steps": 5}}))
+    refused(folder, "config.json was changed since the core was saved.*delete it to go on")
+    for text in ("", "{", "[]", "7", "[" * 100_000, "\0" * 100):
+        path.write_text(text)
+        refused(folder, "config.json (cannot be read|was changed)")
+    path.unlink()
+    CubicCore.from_pretrained(folder)
+
     shaken(principal(boundary="walls")).save_pretrained(tmp_path / "other")
-    (tmp_path / "other" / "config.json").replace(folder / "config.json")
-    refused(folder, "config.json or model.safetensors in .* was changed or damaged since the core was saved")
+    (tmp_path / "other" / "config.json").replace(path)
+    assert CubicCore.from_pretrained(folder).config == copy["core"]
+
+
+KILLED = """
+import os, shutil, sys
+import torch
+from cubefast import CubicCore
+
+torch.set_num_threads(1)
+torch.manual_seed(1)
+core = CubicCore(32, steps=6, state_size=3, hidden_size=8)
+
+def save(place, moment):
+    calls = 0
+    for name in ("fsync", "replace", "open", "mkdir", "unlink"):
+        def dying(*arguments, _real=getattr(os, name), **keywords):
+            nonlocal calls
+            calls += 1
+            if calls == moment:
+                os.kill(os.getpid(), 9)
+            return _real(*arguments, **keywords)
+        setattr(os, name, dying)
+    core.save_pretrained(place)
+    os._exit(0)
+
+code = 9
+while code == 9:
+    moment = len(os.listdir(sys.argv[2]))
+    place = shutil.copytree(sys.argv[1], f"{sys.argv[2]}/{moment:02d}")
+    child = os.fork()
+    if not child:
+        save(place, moment + 1)
+    code = os.waitpid(child, 0)[1]
+"""
+
+
+def test_saved_over_another_and_killed_at_any_moment_it_leaves_one_of_the_two(folder, tmp_path):
+    """Before each call that changes the disk; and the next save takes away what was left."""
+    old = CubicCore.from_pretrained(folder)
+    places = tmp_path / "places"
+    places.mkdir()
+    subprocess.run([sys.executable, "-c", KILLED, folder, places], timeout=60, check=True)
+    found = [CubicCore.from_pretrained(place) for place in sorted(places.iterdir())]
+    steps = [core.config["steps"] for core in found]
+    assert len(steps) > 8
+    assert steps == sorted(steps), "the old core, and from one moment on the new one"
+    assert set(steps) == {4, 6}
+    assert all(torch.equal(core.codes, old.codes) for core in found if core.config["steps"] == 4)
+    for place in places.iterdir():
+        old.save_pretrained(place)
+        assert sorted(file.name for file in place.iterdir()) == ["config.json", "model.safetensors"]
 
 
 def test_what_is_missing_cut_short_or_no_core_is_refused_in_words(folder, tmp_path):
-    refused(tmp_path / "none", "no saved core in .*none: config.json is missing")
-    weights, config = folder / "model.safetensors", folder / "config.json"
-    good_weights, good_config = weights.read_bytes(), json.loads(config.read_text())
+    refused(tmp_path / "none", "no saved core in .*none: model.safetensors is missing")
+    weights = folder / "model.safetensors"
+    good_weights = weights.read_bytes()
     for length in (0, 5, 100, len(good_weights) - 10):
         weights.write_bytes(good_weights[:length])
         refused(folder, "model.safetensors is damaged or truncated")
+    header = b"[" * 100_000
+    weights.write_bytes(len(header).to_bytes(8, "little") + header)
+    refused(folder, "model.safetensors is damaged or truncated")
     weights.unlink()
-    refused(folder, "model.safetensors is missing")
-    save_file(load_file_without_sum(good_weights, tmp_path), weights)
-    refused(folder, "was changed or damaged since the core was saved")
-    weights.write_bytes(good_weights)
-    for version in (FORMAT_VERSION + 1, 1, "2", None):
-        config.write_text(json.dumps({**good_config, "format_version": version}))
-        refused(
-            folder,
-            rf"is of format version {version}; this cubefast .* reads version {FORMAT_VERSION}\. Use the cubefast that "
-            r"wrote it \(0",
-        )
-    for text in ("", "{", "[]", "7", '{"format_version": 2}', "[" * 100_000, "\ud800"):
-        config.write_text(text, errors="surrogatepass")
-        refused(folder, "config.json cannot be read")
-    config.write_text(json.dumps({**good_config, "core": [1]}))
+    os.mkfifo(weights)
+    refused(folder, "it is no ordinary file")
+    weights.unlink()
+    tensors = load_file_without_sum(good_weights, tmp_path)
+    save_file(tensors, weights)
+    refused(folder, "is of format version below 6; this cubefast .* reads version 6")
+    for version in (FORMAT_VERSION + 1, 1, "2"):
+        save_file(tensors, weights, {"cubefast": json.dumps({"format_version": version, "cubefast": "0.9"})})
+        refused(folder, rf"is of format version {version}; this cubefast .* reads version 6. Use .* \(0.9\)")
+    for text in ("", "{", "[]", "7", "[" * 100_000):
+        save_file(tensors, weights, {"cubefast": text})
+        refused(folder, "model.safetensors is damaged or truncated")
+    save_file(tensors, weights, {"cubefast": json.dumps({"format_version": 6, "core": [1]})})
     refused(folder, "its arguments must be a mapping")
 
 
@@ -147,10 +217,10 @@ def load_file_without_sum(data, tmp_path):
     [
         ({"speed": 9}, "does not hold a core: .*speed"),
         ({"io": "edges"}, "does not hold a core: io must be one of volume, faces"),
-        ({"steps": 10**12, "phases": 10**11}, r"does not fit config.json: it has lattice.phases.\d+.w_update None"),
+        ({"steps": 10**12, "phases": 10**11}, r"do not fit its arguments: it has lattice.phases.\d+.w_update None"),
         ({"steps": -1}, "does not hold a core: steps must be"),
         ({"neighborhood": "moore"}, "(?s)does not hold a core: .*w_perceive"),
-        ({"hidden_size": 9}, r"does not fit config.json: it has w_gain \[8, 32\], not \[9, 32\]"),
+        ({"hidden_size": 9}, r"do not fit its arguments: it has w_gain \[8, 32\], not \[9, 32\]"),
         ({"shape": "444"}, "does not describe a core"),
         ({"shape": None}, "does not describe a core"),
         ({"dim": "32"}, "does not describe a core"),
@@ -185,7 +255,7 @@ def test_sizes_that_would_not_fit_in_memory_are_refused_before_it_is_taken(folde
     for place, arguments in zip(folders, huge, strict=True):
         change(place, forge=True, **arguments)
     done = subprocess.run([sys.executable, "-c", MEASURED, *folders], capture_output=True, text=True, timeout=60)
-    assert done.stdout.count("does not fit config.json: it has ") == len(huge), done.stderr
+    assert done.stdout.count("do not fit its arguments: it has ") == len(huge), done.stderr
 
 
 def test_numbers_that_are_none_are_neither_saved_nor_loaded(folder):
@@ -197,11 +267,12 @@ def test_numbers_that_are_none_are_neither_saved_nor_loaded(folder):
         core.save_pretrained(folder)
     assert (folder / "model.safetensors").read_bytes() == good
 
-    tensors = load_file(folder / "model.safetensors")
+    said, tensors = described(folder)
     tensors["reshaper.rotation"][0, 0] = torch.nan
-    config = json.loads((folder / "config.json").read_text())["core"]
-    save_file(tensors, folder / "model.safetensors", {"sha256": _sum(config, tensors)})
+    said["sha256"] = _sum(said, tensors)
+    save_file(tensors, folder / "model.safetensors", {"cubefast": json.dumps(said)})
     refused(folder, "is of no use: reshaper.rotation holds NaN or Inf")
-    save_file({name: t.long() for name, t in tensors.items()}, folder / "model.safetensors")
+    tensors = {name: t.long() for name, t in tensors.items()}
+    save_file(tensors, folder / "model.safetensors", {"cubefast": json.dumps(said)})
     change(folder, forge=True)
     refused(folder, r"must hold floating-point numbers of one kind; got \['torch.int64'\]")

@@ -95,6 +95,37 @@ def test_wrong_usage_is_one_message_and_exit_code_2(runs, arguments, message):
     assert done.stdout == ""
 
 
+def test_a_line_that_is_too_long_is_told_of_and_costs_its_length_alone(runs):
+    """Of 5, 40 and 40 MB, one of them without an end; what comes before and after is answered."""
+    good = b'{"id": %d, "question": "Where is the redtree?"}'
+    lines = [good % 1, b'"' + b"x" * 5_000_000 + b'"', good % 2, b"x" * 40_000_000, b"[" * 5_000_000, good % 3]
+    began = time.monotonic()
+    code, replies, errors = ask_lines("plain", cwd=runs, lines=lines)
+    assert time.monotonic() - began < 30
+    assert code == 2
+    assert errors == "error: 3 of the lines could not be answered; each says why in its place\n"
+    assert [reply["id"] for reply in replies] == [1, None, 2, None, None, 3]
+    for reply, number in zip([each for each in replies if "error" in each], (2, 4, 5), strict=True):
+        assert reply["error"] == "the line has more than 4,194,304 bytes, which are the most"
+        assert reply["line"] == number
+    sent = (good % 1) + b"\n" + b"x" * 5_000_000
+    done = subprocess.run([*COMMAND, "plain", "--jsonl"], cwd=runs, capture_output=True, input=sent, timeout=60)
+    assert (done.returncode, len(done.stdout.splitlines())) == (2, 2)
+    code, replies, _ = ask_lines("plain", cwd=runs, lines=[b'"' + b"a " * 60_000 + b'"'])
+    assert (code, replies[0]["error"][:38]) == (2, "the question has 120,000 characters; 1")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"question": "a", "id": NaN}', b'{"question": "a", "id": 1e999}', b'{"question": "a", "id": [-Infinity]}'],
+)
+def test_a_reply_is_json_whatever_was_sent(runs, line):
+    code, replies, _ = ask_lines("plain", cwd=runs, lines=[line, "Where is the redtree?"])
+    assert code == 2
+    assert replies[0]["error"].startswith("not JSON: ")
+    assert replies[1]["answers"]
+
+
 def test_a_chat_hears_the_turns_before(runs):
     script = "Where is the redtree?\nAnd why?\n/reset\nAnd why?\n/quit\nnever asked\n"
     done = ask("context", "--interactive", "--count", "1", cwd=runs, input=script)
@@ -204,7 +235,7 @@ BAD = [
     (b"[" * 100_000, "not JSON: "),
     (b"5", 'a line must be a text, or an object with "question"'),
     (b'{"query": "a"}', 'a line must be a text, or an object with "question"'),
-    (b'{"question": "a", "histroy": []}', "no such key: histroy; there are question, history and id"),
+    (b'{"question": "a", "histroy": []}', "no such key: ['histroy']; there are question, history and id"),
     (b'{"question": "a", "history": "b"}', "history must be a list of turns; got 'b'"),
     (b'{"question": "a", "history": [1]}', "turn 1 of the history must be a text; got 1"),
     (b'{"question": "a", "history": ["b"]}', "the run was trained without context"),

@@ -37,7 +37,7 @@ def test_evaluate_prints_the_verdict_and_where_to_read(evaluated):
     assert "  residual MLP, hidden" in printed
     assert "read runs/small/report.html or runs/small/report.md" in printed
     assert "![Training loss" in (folder / "runs/small/report.md").read_text()
-    assert not [f.name for f in (folder / "runs/small").iterdir() if f.name.startswith(".")]
+    assert not [f.name for f in (folder / "runs/small").iterdir() if f.name.startswith(".") and f.name != ".lock"]
 
 
 def test_another_file_gets_a_folder_of_its_own(evaluated):
@@ -60,6 +60,20 @@ def test_another_file_gets_a_folder_of_its_own(evaluated):
     done = command("compare", "runs/small", "runs/small/evaluations/own", cwd=folder)
     assert done.returncode == 2
     assert "the tests are unseen paraphrase, unseen group and own.jsonl" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["...jsonl", ".gz"])
+def test_a_file_whose_name_is_a_way_does_not_lead_out_of_the_folder_of_evaluations(evaluated, name):
+    folder, _ = evaluated
+    run = folder / "runs/small"
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file() and file.name != ".lock"}
+    lines = [{"question": f"Where is the {w}?", "answer": f"The {w} is over there."} for w in ("axe", "bun", "cow")]
+    (folder / name).write_text("\n".join(map(json.dumps, lines)))
+    done = command("evaluate", "runs/small", f"data={name}", "data.format=jsonl", cwd=folder)
+    (folder / name).unlink()
+    assert done.returncode == 2, done.stderr
+    assert "without its suffix, must be a plain name" in done.stderr, done.stderr
+    assert before == {file: file.read_bytes() for file in run.rglob("*") if file.is_file() and file.name != ".lock"}
 
 
 def test_compare_prints_and_writes(evaluated):

@@ -1,6 +1,7 @@
 """`python -m cubefast.export`: a whole folder or none, a card that is true and runs, no place of this machine in it."""
 
 import json
+import math
 import re
 import subprocess
 import sys
@@ -219,6 +220,61 @@ def test_of_a_config_names_are_published_and_places_are_not(tmp_path):
     assert base_models(public) == [], "ready embeddings have no encoder that is known"
 
 
+def test_nothing_in_a_card_is_markup_that_came_with_the_run(tmp_path):
+    run = scored_run(tmp_path)
+    hostile = "<script>alert(1)</script>\n\n# owned\n[free](javascript:alert(1)) `x` | \x1b[2J \u202e"
+    for name, edit in {
+        "data.json": lambda content: content.update(domains={hostile: 5}),
+        "report.json": lambda content: content.update(
+            verdict={"sentence": hostile},
+            limits=[hostile],
+            scores=[{**score, "test": hostile, "model": hostile} for score in content["scores"]],
+        ),
+    }.items():
+        content = json.loads((run.path / name).read_text())
+        edit(content)
+        run.write_json(name, content)
+    write_model_folder(run.path, tmp_path / "public")
+    card = (tmp_path / "public" / "README.md").read_text()
+    body = card.split("---\n", 2)[2]
+    for markup in (r"<script", r"^# owned", r"\[free", r"(?<!\\)`x`"):
+        assert not re.search(rf"(?<!\\){markup}", body, re.MULTILINE), markup
+    assert body.count("owned") >= 4
+    assert not set(card) & {"\x1b", "\u202e"}
+    assert yaml.safe_load(card.split("---\n")[1])["model-index"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("report.json", {"scores": "none"}),
+        ("report.json", {"scores": [{"cosine": math.nan}]}),
+        ("report.json", {"scores": [{"queries": -5}]}),
+        ("report.json", {"scores": [{"mrr": 1e999}]}),
+        ("report.json", {"scores": [{"mrr": 7}]}),
+        ("report.json", {"scores": [{"model": ["x"]}]}),
+        ("report.json", {"verdict": {"sentence": 5}}),
+        ("report.json", {"verdict": []}),
+        ("report.json", {"limits": "abc"}),
+        ("data.json", {"domains": {"a": "many"}}),
+        ("data.json", {"domains": [1]}),
+        ("data.json", {"pairs": "5"}),
+        ("data.json", {"pairs": 1e999}),
+        ("data.json", {"question_chars": {"mean": 1}}),
+    ],
+)
+def test_a_report_of_wrong_types_is_not_published(tmp_path, name, change):
+    run = scored_run(tmp_path)
+    content = json.loads((run.path / name).read_text())
+    for key, value in change.items():
+        of_a_score = key == "scores" and isinstance(value, list)
+        content[key] = [{**content["scores"][0], **value[0]}] if of_a_score else value
+    (run.path / name).write_text(json.dumps(content))
+    with pytest.raises(ArtifactError, match=f"{name} cannot be read: "):
+        write_model_folder(run.path, tmp_path / "public")
+    assert not (tmp_path / "public").exists()
+
+
 def test_what_fails_leaves_nothing(tmp_path):
     run = scored_run(tmp_path)
     CubicCore(256, placement="principal", steps=2).save_pretrained(run.path / "best")
@@ -228,8 +284,8 @@ def test_what_fails_leaves_nothing(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
     for content, message in [
         ("{", "report.json cannot be read"),
-        ("[]", "must be a mapping; got list"),
-        ('{"scores": [{}]}', "is not the report of a run: KeyError"),
+        ("[]", "report.json cannot be read: Input should be an object"),
+        ('{"scores": [{}]}', "report.json cannot be read: scores.0.test: Field required"),
     ]:
         run.write("report.json", content)
         with pytest.raises(ArtifactError, match=message):

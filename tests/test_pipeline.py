@@ -1,6 +1,8 @@
 """Text -> text from a run's folder: the same inputs as in training, the bank and threshold it kept."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from cubefast.errors import ArtifactError, InputError
 from cubefast.pipeline import load_threshold, save_threshold
 from cubefast.training.run_folder import RunFolder
 
+from .conftest import ROOT
 from .runs import dialogues, make_run
 
 
@@ -117,7 +120,14 @@ def test_where_no_threshold_is_good_enough_it_always_answers(tmp_path):
 WHOLE = '{"threshold": "high", "precision": 0.9, "right": 0.9, "answered": 1, "questions": 5}'
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"threshold": 0.5}', WHOLE])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "[]", '{"threshold": 0.5}', WHOLE, "[" * 100_000, "\0" * 100),
+        *(WHOLE.replace('"high"', value) for value in ("NaN", "1e999", "5", "true", '"0.5"')),
+        *(WHOLE.replace("5}", value + "}") for value in ("-5", "2.5", "null")),
+    ],
+)
 def test_a_damaged_threshold_is_said(tmp_path, content):
     run, _, _ = make_run(tmp_path)
     run.write("threshold.json", content)
@@ -139,12 +149,84 @@ def test_a_bank_may_have_more_text_than_a_header_holds(tmp_path):
     assert len(str(header)) < 200, "the texts are no part of it"
 
 
-def test_an_early_run_has_its_texts_in_the_header(tmp_path):
-    run, dataset, parts = make_run(tmp_path)
-    tensors = {"vectors": torch.from_numpy(parts.answer_vectors)}
-    header = {"fingerprint": dataset.fingerprint, "normalize": "true", "texts": json.dumps(parts.answers)}
-    run.write("answers.safetensors", safetensors.torch.save(tensors, header))
-    assert Pipeline.from_run(run.path)("Those redtrees came in winter.", 1)[0].text == "Those redtrees came in winter."
+def test_equal_banks_are_equal_to_the_byte(tmp_path):
+    """In processes of their own, as Python and Rust draw the order of some tables anew in each."""
+    program = "import pathlib, sys; from tests import runs; runs.make_run(pathlib.Path(sys.argv[1]), centre=True)"
+    places = [tmp_path / str(number) for number in range(4)]
+    for place in places:
+        place.mkdir()
+        subprocess.run([sys.executable, "-c", program, place], cwd=ROOT, timeout=60, check=True)
+    assert len({(place / "run" / "answers.safetensors").read_bytes() for place in places}) == 1
+
+
+def test_a_bank_of_wrong_types_is_refused_in_words(tmp_path):
+    run, _, parts = make_run(tmp_path, centre=True)
+    path = run.path / "answers.safetensors"
+    with safetensors.safe_open(path, framework="pt") as file:
+        header = file.metadata()
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+
+    def texts(content):
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return {"texts": torch.frombuffer(bytearray(data), dtype=torch.uint8)}
+
+    count = len(parts.answers)
+    mean, vectors = tensors["mean"], tensors["vectors"]
+    for change, said in [
+        (texts([1] * count), {}),
+        (texts(["a"] * (count - 1)), {}),
+        (texts({"a": "b"}), {}),
+        (texts(b"[" * 100_000), {}),
+        (texts(b"\0" * 100), {}),
+        (texts([]) | {"vectors": vectors[:0]}, {}),
+        ({"texts": torch.zeros(8)}, {}),
+        ({"mean": mean[:3]}, {}),
+        ({"mean": mean.int()}, {}),
+        ({"mean": mean * torch.nan}, {}),
+        ({"mean": mean[None]}, {}),
+        ({"vectors": vectors.double()}, {}),
+        ({"vectors": vectors[0]}, {}),
+        ({"vectors": vectors[:, :5].contiguous()}, {}),
+        ({"vectors": vectors * torch.inf}, {}),
+        ({"further": mean + 1}, {}),
+        ({}, {"encoding": "[" * 100_000}),
+        ({}, {"encoding": '{"fingerprint": 5, "normalize": true}'}),
+        ({}, {"encoding": '{"fingerprint": "x", "normalize": 1}'}),
+        ({}, {"other": "entry"}),
+    ]:
+        path.write_bytes(safetensors.torch.save({**tensors, **change}, {**header, **said}))
+        with pytest.raises(InputError):
+            Pipeline.from_run(run.path)
+    good = safetensors.torch.save(tensors, header)
+    for damage in (good[:-1], good[:50], (10**18).to_bytes(8, "little") + good[8:], b""):
+        path.write_bytes(damage)
+        with pytest.raises(ArtifactError, match="answers.safetensors, cannot be read"):
+            Pipeline.from_run(run.path)
+
+
+def test_a_core_of_other_embeddings_does_not_belong_to_a_run(tmp_path):
+    run, _, _ = make_run(tmp_path)
+    run.save_best(CubicCore(64, steps=2))
+    with pytest.raises(
+        ArtifactError, match="its core takes embeddings of 64 numbers, its encoder gives 256, and its an"
+    ):
+        Pipeline.from_run(run.path)
+
+
+def test_a_run_is_served_while_its_second_core_is_only_begun(tmp_path):
+    """The folder is there a moment before the core in it, and stays so when its writer is killed between the two."""
+    run, _, _ = make_run(tmp_path)
+    (run.path / "refit").mkdir()
+    Pipeline.from_run(run.path)
+
+
+def test_a_question_may_be_so_long_and_no_longer(tmp_path):
+    pipeline = Pipeline.from_run(make_run(tmp_path)[0].path)
+    pipeline("a word " * 14_000)
+    with pytest.raises(InputError, match="the question has 100,008 characters; 100,000 are the most. Shorten it"):
+        pipeline("redtrees" * 12_501)
+    with pytest.raises(InputError, match="no run at"):
+        Pipeline.from_run("x" * 5000)
 
 
 @pytest.mark.parametrize(

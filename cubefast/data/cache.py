@@ -190,8 +190,15 @@ def _keys(texts: Sequence[str]) -> Keys:
 
 
 def default_folder() -> Path:
-    """Where embeddings are cached when nobody says."""
+    """Where embeddings are cached when nobody says. Raises InputError where there is no home folder."""
     if chosen := os.environ.get("CUBEFAST_CACHE"):
         return Path(chosen)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "cubefast"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "cubefast"
+    try:
+        return Path.home() / ".cache" / "cubefast"
+    except RuntimeError:  # as in a container, for a user id without a name
+        raise InputError(
+            "there is no place for the embedding cache: the user has no home folder (HOME is not set). Set "
+            "cache=FOLDER (or CUBEFAST_CACHE) to a folder that can be written"
+        ) from None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from ..errors import InputError
 
@@ -23,11 +25,11 @@ class Calibration:
         questions: how many there were.
     """
 
-    threshold: float | None
-    precision: float
-    right: float | None
-    answered: float
-    questions: int
+    threshold: Annotated[float, Field(ge=-1, le=1)] | None
+    precision: Annotated[float, Field(gt=0, le=1)]
+    right: Annotated[float, Field(ge=0, le=1)] | None
+    answered: Annotated[float, Field(ge=0, le=1)]
+    questions: Annotated[int, Field(ge=1)]
 
     def in_words(self) -> str:
         """When an answer is given."""

@@ -16,6 +16,7 @@ from ..config import TrainingConfig
 from ..core import CubicCore
 from ..data.config import BUILTIN
 from ..evaluation.report import Score
+from ..output import markdown, markdown_code, visible
 from .public_config import base_models, takes_ready_embeddings
 
 _TASKS = {
@@ -72,7 +73,7 @@ def model_card(trained: Trained) -> str:
     """The card: Markdown, with the front matter that the hub reads."""
     front = yaml.safe_dump(_front_matter(trained), sort_keys=False, allow_unicode=True)
     sections = [
-        f"# {trained.name}",
+        f"# {markdown(trained.name)}",
         *_what_it_is(trained),
         "## How it did",
         *_results(trained),
@@ -85,7 +86,7 @@ def model_card(trained: Trained) -> str:
         "## What it was trained on",
         *_training(trained),
     ]
-    return f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n"
+    return visible(f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n")
 
 
 def _tests(scores: Sequence[Score]) -> dict[str, list[Score]]:
@@ -128,8 +129,8 @@ def _what_it_is(trained: Trained) -> list[str]:
     if takes_ready_embeddings(trained.config):
         source = f"embeddings of {core.dim} numbers that came ready in a file"
     else:
-        source = f"embeddings of {core.dim} numbers by the encoder `{trained.config.encoder}`"
-        source += f" (`{trained.fingerprint}`)" if trained.fingerprint else ""
+        source = f"embeddings of {core.dim} numbers by the encoder {markdown_code(trained.config.encoder)}"
+        source += f" ({markdown_code(trained.fingerprint)})" if trained.fingerprint else ""
     x, y, z = core.reshaper.shape
     return [
         f"A 3D lattice of cells (a neural cellular automaton) that turns {_TASKS[trained.config.mode]}. It was trained "
@@ -141,7 +142,7 @@ def _what_it_is(trained: Trained) -> list[str]:
 
 
 def _results(trained: Trained) -> list[str]:
-    found = [f"**{trained.verdict}.**"] if trained.verdict else []
+    found = [f"**{markdown(trained.verdict)}.**"] if trained.verdict else []
     found.append(
         f"On held-out data, one training with seed {trained.config.seed}. Cosine: to the embedding wanted. R@k: how "
         "often the right answer is among the first k of all answers. MRR: the mean of 1 / rank. Ties count "
@@ -149,8 +150,9 @@ def _results(trained: Trained) -> list[str]:
     )
     for test, models in _tests(trained.scores).items():
         meaning = next((f", {words}" for name, words in _TESTS.items() if test.startswith(name)), "")
+        ranked = f"{models[0].queries:,} queries, ranked among all {models[0].pool:,} answers"
         lines = [
-            f"**{test}**{meaning} ({models[0].queries:,} queries, ranked among all {models[0].pool:,} answers):",
+            f"**{markdown(test)}**{meaning} ({ranked}):",
             "",
             f"| | parameters | {' | '.join(_METRICS.values())} |",
             f"| --- | ---: {'| ---: ' * len(_METRICS)}|",
@@ -159,7 +161,7 @@ def _results(trained: Trained) -> list[str]:
         for each in models:
             bold = {metric: "**" if _figure(each, metric) == best[metric] else "" for metric in _METRICS}
             cells = [f"{bold[metric]}{_figure(each, metric):.3f}{bold[metric]}" for metric in _METRICS]
-            lines.append(f"| {each.model} | {each.parameters:,} | {' | '.join(cells)} |")
+            lines.append(f"| {markdown(each.model)} | {each.parameters:,} | {' | '.join(cells)} |")
         found.append("\n".join(lines))
     return found
 
@@ -217,7 +219,8 @@ def _notes(trained: Trained) -> list[str]:
     if base and config.encoder.startswith("st:") and not set(config.encoder) & set("?+") and not trained.centred:
         found.append(
             "In sentence-transformers the core is a module after the encoder: "
-            f'`SentenceTransformer(modules=[*SentenceTransformer("{base[0]}"), core])`.'
+            + markdown_code(f"SentenceTransformer(modules=[*SentenceTransformer({json.dumps(base[0])}), core])")
+            + "."
         )
     if trained.exported:
         found.append(
@@ -228,7 +231,7 @@ def _notes(trained: Trained) -> list[str]:
 
 
 def _limits(trained: Trained) -> list[str]:
-    found = list(trained.limits) or _beaten(trained.scores)
+    found = [markdown(limit) for limit in trained.limits] or _beaten(trained.scores)
     source = "the model that made its training data" if takes_ready_embeddings(trained.config) else "its encoder"
     found.append(f"It knows the embeddings of {source} only; those of another mean nothing to it.")
     found.append("What it does with other topics or languages than those of its training data was not measured.")
@@ -243,9 +246,10 @@ def _beaten(scores: Sequence[Score]) -> list[str]:
         for metric, name in _METRICS.items():
             best = max(others, key=lambda each: _figure(each, metric), default=core)
             if _figure(best, metric) > _figure(core, metric):
-                beaten.append(f"in {name} by {best.model}, {_figure(best, metric):.3f} to {_figure(core, metric):.3f}")
+                figures = f"{_figure(best, metric):.3f} to {_figure(core, metric):.3f}"
+                beaten.append(f"in {name} by {markdown(best.model)}, {figures}")
         if beaten:
-            found.append(f"It is beaten on *{test}* {'; '.join(beaten)}.")
+            found.append(f"It is beaten on *{markdown(test)}* {'; '.join(beaten)}.")
     if not found:
         found.append("No model in the tables above beats it; models that are not in them, and other data, may.")
     found.append("The figures are of one training; how far those of another seed are from them was not measured.")
@@ -254,13 +258,13 @@ def _beaten(scores: Sequence[Score]) -> list[str]:
 
 def _training(trained: Trained) -> list[str]:
     config, numbers = trained.config, trained.statistics
-    data = "The set that comes with cubefast" if config.data.path == BUILTIN else f"`{config.data.path}`"
+    data = "The set that comes with cubefast" if config.data.path == BUILTIN else markdown_code(config.data.path)
     counts = [f"{numbers[key]:,} {what}" for key, what in _COUNTS.items() if numbers.get(key)]
     found = [f"{data}: {', '.join(counts)}. `data.json` has more." if counts else f"{data}."]
     if domains := numbers.get("domains"):
         largest = sorted(domains.items(), key=lambda item: (-item[1], item[0]))
         more = f" and {len(largest) - _DOMAINS} more" if len(largest) > _DOMAINS else ""
-        named = ", ".join(f"{name or '(none)'} {count:,}" for name, count in largest[:_DOMAINS])
+        named = ", ".join(f"{markdown(name) or '(none)'} {count:,}" for name, count in largest[:_DOMAINS])
         found.append(f"Domains: {named}{more}.")
     if config.mode != "dialogue":
         noise = config.data.noise

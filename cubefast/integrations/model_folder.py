@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import io
-import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
-import safetensors
 import yaml
-from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, TypeAdapter, field_validator
 
 from ..config import TrainingConfig
 from ..core import CubicCore
-from ..errors import ArtifactError, InputError
+from ..data.statistics import DatasetStatistics
+from ..decoding.saved import read_answers
+from ..errors import ArtifactError
 from ..evaluation.report import Score
-from ..files import flush_folder, write_atomically, write_json
+from ..files import appearing, read_json, write_atomically, write_json
 from ..pipeline import ANSWERS
 from ..training.run_folder import RunFolder
 from .model_card import Trained, model_card
 from .public_config import without_places
 from .torch_export import Operators, save_exported
 
+T = TypeVar("T")
 # What of a report has figures and words about them; the rest may show texts of the data.
-_PUBLIC = ("verdict", "verdicts", "scores", "limits")
+_PUBLIC = {"verdict", "verdicts", "scores", "limits"}
 
 
 def write_model_folder(
@@ -55,8 +51,9 @@ def write_model_folder(
     source = RunFolder.open(run)
     config = TrainingConfig.load(source.path / "config.yaml")
     core = CubicCore.from_pretrained(source.path / "best")
-    report = _read(source, "report.json")
-    fingerprint, mean = _bank(source)
+    report = _read(source, "report.json", _REPORT)
+    bank = read_answers(source.path / ANSWERS) if (source.path / ANSWERS).exists() else None
+    mean = bank.prepare.mean if bank else None
     if config.data.centre and mean is None:
         raise ArtifactError(
             f"{run} was trained on centred embeddings, and the mean that was taken off them is not in it: without that "
@@ -64,23 +61,25 @@ def write_model_folder(
         )
     public = without_places(config)
     settings = public.model_dump(mode="json", exclude={"name", "runs", "cache", "cache_limit_mb", "tensorboard"})
-    statistics = _read(source, "data.json")
+    statistics = _read(source, "data.json", _STATISTICS).as_dict()
     card = Trained(
         name=source.path.resolve().name,
         config=public,
         core=core,
-        **_from_report(report, source),
+        scores=report.scores,
+        verdict=report.verdict.sentence if report.verdict else None,
+        limits=report.limits,
         statistics=statistics,
-        fingerprint=fingerprint,
+        fingerprint=bank.fingerprint if bank else None,
         centred=mean is not None,
         exported=operators is not None,
         license=license,
     )
-    with _appearing(Path(folder).resolve()) as place:
+    with appearing(Path(folder).resolve()) as place:
         core.save_pretrained(place)
         write_atomically(place / "README.md", model_card(card))
         write_atomically(place / "config.yaml", yaml.safe_dump(settings, sort_keys=False))
-        write_json(place / "report.json", {key: report[key] for key in _PUBLIC if key in report})
+        write_json(place / "report.json", report.model_dump(mode="json", include=_PUBLIC, exclude_unset=True))
         write_json(place / "data.json", statistics)
         if mean is not None:
             array = io.BytesIO()
@@ -91,63 +90,38 @@ def write_model_folder(
         return sorted(file.name for file in place.iterdir())
 
 
-@contextmanager
-def _appearing(folder: Path) -> Iterator[Path]:
-    """A folder beside ``folder`` that takes its name in the end, or goes if anything fails."""
-    unfinished = folder.parent / f".{folder.name}.{os.getpid()}"
-    try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder} is there already and not an empty folder; choose another, or delete it")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.mkdir()
-    except OSError as error:
-        raise InputError(f"the folder {folder} cannot be made: {error.strerror}") from None
-    try:
-        yield unfinished
-        unfinished.replace(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    flush_folder(folder.parent)
+class _Verdict(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    sentence: str
 
 
-def _read(run: RunFolder, name: str) -> dict[str, Any]:
+class _Report(BaseModel):
+    """What a card has of a report of the training or, with verdict and limits, of ``cubefast.evaluate``."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    scores: list[Score]
+    verdict: _Verdict | None = None
+    limits: list[str] = []
+
+    @field_validator("scores")
+    @classmethod
+    def _can_be(cls, scores: list[Score]) -> list[Score]:
+        for each in scores:
+            shares = (each.recall_at_1, each.recall_at_10, each.mrr, abs(each.cosine))
+            if min(each.parameters, each.queries - 1, each.pool - 1) < 0 or not all(0 <= x <= 1.001 for x in shares):
+                raise ValueError(f"no model can have the scores {each}")
+        return scores
+
+
+_REPORT = TypeAdapter(_Report)
+_STATISTICS = TypeAdapter(DatasetStatistics)
+
+
+def _read(run: RunFolder, name: str, kind: TypeAdapter[T]) -> T:
     """A JSON file of the run."""
-    path = run.path / name
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    if not (run.path / name).exists():
         raise ArtifactError(
             f"{run.path} has no {name}: it was stopped before it was done. Go on with: python -m cubefast.train "
             f"--resume {run.path}"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path} must be a mapping; got {type(content).__name__}")
-    return content
-
-
-def _from_report(report: dict[str, Any], run: RunFolder) -> dict[str, Any]:
-    """What a card has from a report of the training or, with verdict and limits, of ``cubefast.evaluate``."""
-    try:
-        return {
-            "scores": [Score(**{field.name: row[field.name] for field in fields(Score)}) for row in report["scores"]],
-            "verdict": report["verdict"]["sentence"] if "verdict" in report else None,
-            "limits": [str(limit) for limit in report.get("limits", [])],
-        }
-    except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{run.path / 'report.json'} is not the report of a run: {error!r}") from None
-
-
-def _bank(run: RunFolder) -> tuple[str | None, NDArray[np.float32] | None]:
-    """The encoder's fingerprint and the mean taken off the embeddings, as far as the run's bank has them."""
-    path = run.path / ANSWERS
-    if not path.exists():
-        return None, None
-    try:
-        with safetensors.safe_open(path, framework="np") as file:
-            mean = file.get_tensor("mean") if "mean" in file.keys() else None  # noqa: SIM118
-            return (file.metadata() or {}).get("fingerprint"), mean
-    except (OSError, safetensors.SafetensorError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+        )
+    return read_json(run.path / name, kind)

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -14,7 +16,26 @@ from numba.extending import intrinsic, overload
 
 # "contract" lets a product and a sum become one instruction; never the flags that assume there is no NaN or Inf.
 # The numpy error model divides without looking for zeros, which would keep loops from becoming vector instructions.
-compiled = njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
+_OPTIONS: Any = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+
+
+def compiled(function):
+    """Compiled by numba, and kept on the disk. Where numba finds no place for that (a package and a home folder that
+    cannot be written), each process compiles anew, which a warning says.
+    """
+    try:
+        return njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        warnings.warn(
+            "numba finds no folder to keep what it compiles, so every process spends half a minute on it: set "
+            "NUMBA_CACHE_DIR to one that can be written",
+            RuntimeWarning,
+            stacklevel=1,  # one place, so it is said once
+        )
+        return njit(**_OPTIONS)(function)
+
 
 TANH, RELU, SILU, SIGMOID = range(4)
 ROWS, COLUMNS = 6, 16  # of a block of a product; 6 rows of sums and one of weights fit the registers of AVX2

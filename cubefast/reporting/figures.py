@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..output import visible
 from .analysis import Analysis
 from .limits import calibration_of
 from .results import CUBE, TestResult
@@ -178,7 +179,7 @@ def _errors(axes: Any, analysis: Analysis) -> None:
 
 def _short(kind: str, name: str) -> str:
     name = name if kind == "domain" else f"{kind}: {name.split(' (')[0]}"
-    name = name.replace("$", r"\$")
+    name = visible(" ".join(name.split())).replace("$", r"\$")
     return name if len(name) <= 40 else name[:39] + "…"
 
 

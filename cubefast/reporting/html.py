@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from importlib import resources
 
+from ..output import visible
 from .document import (
     Block,
     Bullets,
@@ -34,7 +35,7 @@ def to_html(document: Document, pictures: Mapping[str, bytes]) -> str:
     style = (resources.files("cubefast.reporting") / "report.css").read_text("utf-8")
     body = "\n".join(_block(block, pictures) for block in document.blocks)
     title = escape(document.title)
-    return (
+    return visible(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n"

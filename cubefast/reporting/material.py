@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import torch
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from ..config import TrainingConfig
@@ -21,8 +21,10 @@ from ..core import CubicCore
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from ..data.dialogues import Dialogue, normalize
 from ..data.pairs import PairDataset
+from ..decoding.saved import read_answers
 from ..errors import ArtifactError, InputError
 from ..evaluation.turns import Origin
+from ..files import read_json
 from ..pipeline import ANSWERS
 from ..training.reading import open_data
 from ..training.run_folder import RunFolder
@@ -30,6 +32,7 @@ from ..training.run_folder import RunFolder
 Dataset = DialogueDataset | AutoencoderDataset
 Progress = Callable[[str, int], Callable[[int], None]]
 
+_STATISTICS = TypeAdapter(dict[str, Any])
 _READY = "vectors-"  # how the fingerprint of a file of ready embeddings begins
 
 
@@ -151,23 +154,14 @@ def _checked(overrides: Sequence[str], config: TrainingConfig) -> str | None:
 def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
     """Raise ArtifactError if the data or the encoder are not those the run was trained with."""
     mend = "Put back what was there, or train again"
-    path = run.path / ANSWERS
-    if path.exists():
-        try:
-            with safetensors.safe_open(path, framework="np") as file:
-                fingerprint = file.metadata()["fingerprint"]
-        except (OSError, safetensors.SafetensorError, KeyError, TypeError) as error:
-            raise ArtifactError(f"the answers of the run, {path}, cannot be read: {error}") from None
+    if (run.path / ANSWERS).exists():
+        fingerprint = read_answers(run.path / ANSWERS).fingerprint
         if fingerprint != dataset.fingerprint:
             raise ArtifactError(
                 f"{run.path} was trained with the embeddings of {fingerprint}, and now they come from "
                 f"{dataset.fingerprint}: the figures would mean nothing. {mend}"
             )
-    path = run.path / "data.json"
-    try:
-        before = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from None
+    before = read_json(run.path / "data.json", _STATISTICS)
     now = json.loads(json.dumps(dataset.stats().as_dict()))
     keys = ("pairs", "dim", "questions", "answers", "groups", "domains", "question_chars", "answer_chars")
     if changed := [key for key in keys if now[key] != before.get(key)]:

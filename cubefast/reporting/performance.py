@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
 from ..core import predict
+from ..files import read_json
 from ..lattice.backends import facts
 from ..pipeline import Pipeline
 from ..training.memory import peak_memory_mb
@@ -19,6 +20,7 @@ from .material import Material
 from .results import SectionResult
 
 _WARM, _TIMED, _BATCH = 5, 100, 256
+_MAPPING = TypeAdapter(dict[str, Any])
 
 
 def measure_performance(material: Material, result: SectionResult) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def _training(material: Material) -> dict[str, Any]:
     """Of metrics.jsonl and environment.json: what the training took, and where."""
     records = epochs_of(material)
     path = material.run.path / "environment.json"
-    environment = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    environment = read_json(path, _MAPPING) if path.exists() else {}
     return {
         "epochs": len(records),
         "seconds": sum(record["seconds"] for record in records),
@@ -67,11 +69,7 @@ def _training(material: Material) -> dict[str, Any]:
 
 def epochs_of(material: Material) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl that end an epoch; none where the file is missing."""
-    path = material.run.path / "metrics.jsonl"
-    if not path.exists():
-        return []
-    records = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    return [record for record in records if record["event"] == "epoch"]
+    return [record.model_dump() for record in material.run.epochs()]
 
 
 def _latency(call: Callable[[], object], times: int = _TIMED) -> dict[str, float]:

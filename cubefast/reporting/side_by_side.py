@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel, TypeAdapter
 
 from ..errors import ArtifactError, InputError
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_bootstrap
+from ..files import open_regular, read_json, why
 from ..training.progress import METRIC_NAMES
 from .document import Block, Document, Heading, Paragraph, Table, Text
 from .results import CUBE, HEADLINES
 
 _MUST_AGREE = ("data.centre", "data.normalize")  # they change what a cosine is taken of
 _MEAN_NOTHING = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # for what is learnt
+
+_REPORT = TypeAdapter(dict[str, Any])
+_LARGEST = 2**31  # bytes of per_query.npz, unpacked
 
 
 @dataclass(frozen=True)
@@ -41,19 +47,25 @@ class Evaluated:
     def read(cls, path: str | Path) -> Evaluated:
         """From a run's folder, or RUN/evaluations/NAME. Raises ArtifactError where it has not been evaluated."""
         folder = Path(path)
-        if not folder.is_dir():
-            raise ArtifactError(f"no run at {folder}")
+        unread = f"the evaluation in {folder} cannot be read"
         try:
-            report = json.loads((folder / "report.json").read_text("utf-8"))
-            with np.load(folder / "per_query.npz", allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            if not folder.is_dir():
+                raise ArtifactError(f"no run at {folder}")
+            with open_regular(folder / "per_query.npz") as stream:
+                report = read_json(folder / "report.json", _REPORT)
+                if "verdict" not in report:
+                    raise FileNotFoundError
+                validated = _Report.model_validate(report)
+                arrays = _arrays(stream)
         except FileNotFoundError:
-            report, arrays = {}, {}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise ArtifactError(f"the evaluation in {folder} cannot be read: {error}") from None
-        if "verdict" not in report or "tests" not in arrays:
-            raise ArtifactError(f"{folder} has not been evaluated; do `python -m cubefast.evaluate {folder}` first")
-        return cls(str(path), report, arrays)
+            raise ArtifactError(
+                f"{folder} has not been evaluated; do `python -m cubefast.evaluate {folder}` first"
+            ) from None
+        except ArtifactError:
+            raise
+        except (OSError, ValueError, KeyError, MemoryError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ArtifactError(f"{unread}: {why(error)}") from None
+        return cls(str(path), validated.model_dump(), arrays)
 
     @property
     def tests(self) -> list[str]:
@@ -71,6 +83,55 @@ class Evaluated:
             return reciprocal
         found: NDArray[np.float64] = self.arrays[f"{test}/{metric}"][model].astype(np.float64)
         return found
+
+
+class _Run(BaseModel):
+    fingerprint: str
+
+
+class _Report(BaseModel):
+    """What is looked at of report.json."""
+
+    run: _Run
+    config: dict[str, Any]
+
+
+def _arrays(stream: BinaryIO) -> dict[str, NDArray[Any]]:
+    """What is looked at of per_query.npz; see :func:`~cubefast.reporting.results.per_query`.
+
+    Raises ValueError or KeyError for arrays that are not there, or not of the types and sizes that belong together.
+    """
+    with zipfile.ZipFile(stream) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _LARGEST:
+        raise ValueError(f"its arrays have {size:,} bytes; {_LARGEST:,} are the most")
+    stream.seek(0)
+    with np.load(stream, allow_pickle=False) as file:
+        arrays: dict[str, NDArray[Any]] = {}
+
+        def take(name: str, kinds: str, *shape: int | None) -> tuple[int, ...]:
+            array = arrays[name] = file[name]
+            fits = array.ndim == len(shape) and all(b in (a, None) for a, b in zip(array.shape, shape, strict=True))
+            if not fits or array.dtype.kind not in kinds:
+                raise ValueError(f"{name} is an array {list(array.shape)} of {array.dtype}")
+            return tuple(array.shape)
+
+        for test in range(take("tests", "U", None)[0]):
+            (models,) = take(f"{test}/models", "U", None)
+            (queries,) = take(f"{test}/key", "U", None)
+            take(f"{test}/parameters", "iu", models)
+            take(f"{test}/rank", "iu", models, queries)
+            take(f"{test}/cosine", "f", models, queries)
+            take(f"{test}/groups", "iu", queries)
+            take(f"{test}/pool", "iu")
+            names = [str(name).split(",")[0] for name in arrays[f"{test}/models"]]
+            if not queries or not {"identity", "ridge"} <= set(names):
+                raise ValueError(f"test {test} has {queries} queries, and the models {', '.join(names)[:200]}")
+            if arrays[f"{test}/rank"].min() < 1 or not np.isfinite(arrays[f"{test}/cosine"]).all():
+                raise ValueError(f"test {test} has ranks below 1, or cosines that are NaN or Inf")
+    if not len(arrays["tests"]):
+        raise ValueError("it has no tests")
+    return arrays
 
 
 def compare_runs(paths: Sequence[str]) -> Document:
@@ -110,8 +171,10 @@ def _check_same(first: Evaluated, other: Evaluated) -> None:
         raise InputError(f"{beginning}their embeddings are of {ours} and of {theirs}")
     settings = [dict(_flat(each.report["config"])) for each in (first, other)]
     for key in _MUST_AGREE:
-        if settings[0][key] != settings[1][key]:
-            raise InputError(f"{beginning}{key} is {settings[0][key]} in the one and {settings[1][key]} in the other")
+        if settings[0].get(key) != settings[1].get(key):
+            raise InputError(
+                f"{beginning}{key} is {settings[0].get(key)} in the one and {settings[1].get(key)} in the other"
+            )
     if first.tests != other.tests:
         raise InputError(f"{beginning}the tests are {', '.join(first.tests)} and {', '.join(other.tests)}")
     for test, title in enumerate(first.tests):

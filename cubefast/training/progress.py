@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from ..output import unfiltered
+
 METRIC_NAMES = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}
 
 
@@ -75,7 +77,7 @@ class LiveLine(_Printed):
             total=batches,
             initial=batches_done,
             bar_format="{desc} |{bar:20}| {percentage:3.0f}%, {elapsed} gone, {remaining} left at most",
-            file=sys.stdout,
+            file=unfiltered(sys.stdout),
         )
 
     def step(self, loss: float) -> None:

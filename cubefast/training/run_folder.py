@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter
+
+from ..artifact import WEIGHTS
 from ..core import CubicCore
-from ..errors import ArtifactError, InputError
-from ..files import write_atomically, write_json
+from ..errors import ArtifactError, DiskError, InputError
+from ..files import open_regular, plain_name, sweep, why, write_atomically, write_json, writing
+from ..locks import LOCK, only_writer
+from .checkpoint import EpochRecord
+
+
+class LineRecord(BaseModel):
+    """A line of metrics.jsonl that does not end an epoch; all keys beyond those named are numbers, too."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+    __pydantic_extra__: dict[str, float]
+    event: Literal["steps", "crossfit"]
+    epoch: NonNegativeInt
+    step: NonNegativeInt
+
+
+_LINE: TypeAdapter[EpochRecord | LineRecord] = TypeAdapter(EpochRecord | LineRecord)
 
 
 class RunFolder:
@@ -18,7 +38,8 @@ class RunFolder:
     threshold.json, best/ (the core that is scored), refit/ (the same trained on all pairs, to serve), checkpoints/ and,
     if wanted, tensorboard/.
 
-    Made with :meth:`create` for a new run, :meth:`resume` for a stopped one and :meth:`open` for a finished one.
+    A file ``.lock`` keeps writers apart. Made with :meth:`create` for a new run, :meth:`resume` for a stopped one and
+    :meth:`open` for a finished one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,6 +48,7 @@ class RunFolder:
         self._tracker: Any = None
         self._new_parent = False
         self._resumed = False
+        self._lock: int | None = None
 
     @classmethod
     def create(cls, runs: str | Path, name: str | None, default_name: str) -> RunFolder:
@@ -34,11 +56,11 @@ class RunFolder:
 
         Raises InputError when the name is taken or the place cannot be written.
         """
-        path = Path(runs) / (name or default_name)
-        number = 1
-        new_parent = not path.parent.exists()
+        path = Path(runs) / plain_name(default_name if name is None else name, "the name of a run")
+        number, new_parent = 1, False
         while True:
             try:
+                new_parent = new_parent or not path.parent.exists()
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.mkdir()  # fails if it is there, also when two runs start at once
                 break
@@ -52,10 +74,10 @@ class RunFolder:
                     ) from None
                 number += 1
                 path = Path(runs) / f"{default_name}-{number}"
-            except OSError as error:
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else error
                 raise InputError(
-                    f"the run folder {path} cannot be made: {error.strerror}. Set runs=FOLDER to a place "
-                    "that can be written"
+                    f"the run folder {path} cannot be made: {reason}. Set runs=FOLDER to a place that can be written"
                 ) from None
         if not os.access(path, os.W_OK):
             raise InputError(f"the run folder {path} cannot be written; set runs=FOLDER")
@@ -67,9 +89,9 @@ class RunFolder:
     def open(cls, path: str | Path) -> RunFolder:
         """A finished run. Raises ArtifactError where there is none."""
         path = Path(path)
-        if not path.is_dir():
+        if not _is(path.is_dir):
             raise ArtifactError(f"no run at {path}; train one with `python -m cubefast.train`")
-        if not (path / "config.yaml").is_file() or not (path / "best").is_dir():
+        if not _is((path / "config.yaml").is_file) or not _is((path / "best").is_dir):
             raise ArtifactError(
                 f"{path} is not a finished run: config.yaml or best/ is missing. `python -m cubefast.train` makes one"
             )
@@ -79,25 +101,93 @@ class RunFolder:
     def resume(cls, path: str | Path) -> RunFolder:
         """A run that was stopped. Raises ArtifactError where there is none."""
         path = Path(path)
-        if not (path / "config.yaml").is_file():
+        if not _is((path / "config.yaml").is_file):
             raise ArtifactError(f"no run to resume at {path}: config.yaml is missing; give the folder runs/NAME")
         run = cls(path)
         run._resumed = True
         return run
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only process that writes into the folder, and take away what killed ones left half-written.
+
+        Raises InputError where another one writes.
+        """
+        with only_writer(self.path) as lock:
+            self._lock = lock
+            try:
+                for folder in (self.path, *(child for child in self.path.iterdir() if child.is_dir())):
+                    sweep(folder)
+                yield
+            finally:
+                self._lock = None
+
+    def check_there(self) -> None:
+        """Raise DiskError when the folder was moved, deleted or replaced since it was locked: what is written from then
+        on would make another one, which is of no use.
+        """
+        if self._lock is None:
+            return
+        ours, theirs = os.fstat(self._lock), None
+        with contextlib.suppress(OSError):
+            theirs = (self.path / LOCK).stat()
+        if theirs is None or (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
+            raise DiskError(
+                f"the run folder {self.path} was taken away while it was written: moved, deleted or replaced. Nothing "
+                "more can be saved in it"
+            )
+
     @property
     def checkpoints(self) -> Path:
         """Where checkpoints are kept."""
+        self.check_there()
         return self.path / "checkpoints"
+
+    @property
+    def was_never_saved(self) -> bool:
+        """Whether the run was stopped before its first epoch was whole on the disk: there is nothing to go on from, and
+        nothing to lose. A run whose checkpoints somebody took away is not one of these.
+        """
+        return (
+            not any(self.checkpoints.glob("epoch-*"))
+            and not (self.path / "report.json").exists()
+            and all(record.epoch == 1 for record in self.epochs())
+        )
+
+    def epochs(self) -> list[EpochRecord]:
+        """What metrics.jsonl has of each epoch; nothing where there is no such file.
+
+        Raises ArtifactError where it cannot be read, or holds what no training wrote.
+        """
+        return [record for _, record in self._lines() if isinstance(record, EpochRecord)]
 
     def keep_metrics(self, epochs: int) -> None:
         """Drop what metrics.jsonl has of the epochs after this many: they will be done again."""
         self.close()  # or the next line would go to the old file
+        kept = [line for line, record in self._lines() if record.epoch <= epochs]
+        if kept or (self.path / "metrics.jsonl").exists():
+            self.write("metrics.jsonl", "".join(f"{line}\n" for line in kept))
+
+    def _lines(self) -> list[tuple[str, EpochRecord | LineRecord]]:
+        """Each line of metrics.jsonl and what it says; a last one that was cut by a kill is left out."""
         path = self.path / "metrics.jsonl"
-        lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["epoch"] <= epochs]
-        if len(kept) < len(lines):
-            write_atomically(path, "".join(kept))
+        try:
+            with open_regular(path) as file:
+                lines = file.read().decode().split("\n")[:-1]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, MemoryError) as error:
+            raise ArtifactError(f"{path} cannot be read: {why(error)}") from None
+        found = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                found.append((line, _LINE.validate_json(line, strict=True)))
+            except ValueError as error:
+                raise ArtifactError(
+                    f"{path}, line {number}, is none that a training writes: {why(error)}. Delete the line; what "
+                    "goes on from a checkpoint does not need it"
+                ) from None
+        return found
 
     def track(self, step: int) -> None:
         """From batch ``step`` on, also record for TensorBoard, in ``tensorboard/``; what it has beyond is dropped."""
@@ -105,10 +195,12 @@ class RunFolder:
 
     def write(self, name: str, content: str | bytes) -> None:
         """A file of the run, atomically."""
+        self.check_there()
         write_atomically(self.path / name, content)
 
     def write_json(self, name: str, content: Any) -> None:
         """The same, as JSON."""
+        self.check_there()
         write_json(self.path / name, content)
 
     def record(self, metrics: dict[str, Any]) -> None:
@@ -116,50 +208,75 @@ class RunFolder:
 
         ``metrics`` has ``event`` (epoch, steps or crossfit), ``epoch`` and ``step``.
         """
-        if self._metrics is None:
-            self._metrics = (self.path / "metrics.jsonl").open("a", encoding="utf-8")
-        self._metrics.write(json.dumps(metrics) + "\n")
-        self._metrics.flush()
+        self.check_there()
+        path = self.path / "metrics.jsonl"
+        with writing(path):
+            if self._metrics is None:
+                self._metrics = path.open("a", encoding="utf-8")
+            self._metrics.write(json.dumps(metrics) + "\n")
+            self._metrics.flush()
         if self._tracker is not None:
-            for name, value in metrics.items():
-                if name not in ("event", "epoch", "step"):
-                    self._tracker.add_scalar(f"{metrics['event']}/{name}", value, metrics["step"])
-            self._tracker.flush()
+            with writing(self.path / "tensorboard"):
+                for name, value in metrics.items():
+                    if name not in ("event", "epoch", "step"):
+                        self._tracker.add_scalar(f"{metrics['event']}/{name}", value, metrics["step"])
+                self._tracker.flush()
 
     def save_best(self, core: CubicCore) -> None:
         """Keep this core as the best so far."""
+        self.check_there()
         core.save_pretrained(self.path / "best")
 
     def save_refit(self, core: CubicCore) -> None:
         """Keep the core that was trained once more on all pairs."""
+        self.check_there()
         core.save_pretrained(self.path / "refit")
 
-    def discard_refit(self) -> None:
-        """Take away the core of a training that is going on: it would be of another best epoch."""
-        shutil.rmtree(self.path / "refit", ignore_errors=True)
+    def discard_what_follows_from_the_core(self) -> None:
+        """Take away what was found out with a core that is about to be trained further: its threshold, its report, and
+        the core that was trained again as far as it was.
+        """
+        self.check_there()
+        with writing(self.path):
+            for name in ("threshold.json", "report.json"):
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.path / "refit", ignore_errors=True)
 
     @property
     def served(self) -> Path:
         """The folder of the core to serve: the one trained on all pairs, where there is one."""
         refit = self.path / "refit"
-        return refit if refit.is_dir() else self.path / "best"
+        return refit if (refit / WEIGHTS).is_file() else self.path / "best"
 
     def close(self) -> None:
         """No more metrics will come."""
         if self._metrics is not None:
-            self._metrics.close()
+            with contextlib.suppress(OSError):  # a line that a full disk did not take has been told of
+                self._metrics.close()
             self._metrics = None
         if self._tracker is not None:
-            self._tracker.close()
+            with contextlib.suppress(OSError):
+                self._tracker.close()
             self._tracker = None
 
     def discard_if_empty(self) -> None:
         """Take the folder away again if no core was saved in it: a run that failed before it learnt anything."""
         self.close()
-        if not self._resumed and not (self.path / "best").exists():
+        if self._resumed or (self.path / "best" / WEIGHTS).exists():
+            return
+        with contextlib.suppress(OSError):  # it was taken away, and what is there now is somebody else's
+            self.check_there()
             shutil.rmtree(self.path, ignore_errors=True)
             if self._new_parent and self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
                 self.path.parent.rmdir()
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """What a path is. One that cannot be looked at, being too long or shut off, is nothing."""
+    try:
+        return kind()
+    except (OSError, ValueError):
+        return False
 
 
 def require_tensorboard() -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -27,7 +29,8 @@ from ..core import CubicCore
 from ..data.pairs import PairDataset
 from ..data.vectors import chunks
 from ..errors import ArtifactError
-from ..files import flush_folder, write_atomically
+from ..files import flush_folder, open_regular, why, write_atomically, writing
+from .checkpoint import CheckpointNumbers, check_optimizer, check_tensors, like
 from .losses import Memory
 from .low_rank import of_rank, with_linear_rank
 from .optimizer import PROGRESS_MARGIN, optimizer_of, scheduler_of
@@ -164,19 +167,20 @@ class TrainingState:
             "param_groups": optimizer["param_groups"],
             "scheduler": self.scheduler.state_dict(),
         }
-        checkpoints.mkdir(exist_ok=True)
+        contiguous = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
         place = checkpoints / f"epoch-{self.epoch:04d}"
         unfinished = checkpoints / f".{place.name}"
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed here
-        unfinished.mkdir()
-        contiguous = {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}
-        write_atomically(unfinished / _TENSORS, safetensors.torch.save(contiguous))
-        write_atomically(unfinished / _STATE, json.dumps(numbers))
-        shutil.rmtree(place, ignore_errors=True)
-        unfinished.replace(place)
-        flush_folder(checkpoints)
-        for old in sorted(checkpoints.glob("epoch-*"))[:-keep]:
-            shutil.rmtree(old)
+        with writing(place):
+            checkpoints.mkdir(exist_ok=True)
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed here
+            unfinished.mkdir()
+            write_atomically(unfinished / _TENSORS, safetensors.torch.save(contiguous))
+            write_atomically(unfinished / _STATE, json.dumps(numbers))
+            shutil.rmtree(place, ignore_errors=True)
+            unfinished.replace(place)
+            flush_folder(checkpoints)
+            for old in _all_checkpoints(checkpoints)[:-keep]:
+                shutil.rmtree(old)
 
     def load(self, checkpoint: Path, identity: dict[str, Any]) -> None:
         """Become what :meth:`save` wrote. Where more epochs are to be done than were then, the learning rate is that of
@@ -184,46 +188,84 @@ class TrainingState:
 
         Raises ArtifactError for a checkpoint that is damaged, of another version, or of something else.
         """
+        numbers = read_numbers(checkpoint, identity)
         try:
-            numbers = json.loads((checkpoint / _STATE).read_text())
-            tensors = safetensors.torch.load((checkpoint / _TENSORS).read_bytes())
-            if numbers["checkpoint_version"] != CHECKPOINT_VERSION:
-                raise ArtifactError(
-                    f"{checkpoint} is of version {numbers['checkpoint_version']}; this cubefast reads version "
-                    f"{CHECKPOINT_VERSION}. Use the cubefast that wrote it"
-                )
-            then = numbers["identity"]
-            changed = [f"{key}={then.get(key)}, not {now}" for key, now in identity.items() if then.get(key) != now]
-            if changed:
-                raise ArtifactError(f"{checkpoint} was made with {'; '.join(changed)}. Set that back, or train anew")
-            self._become(numbers, tensors)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, safetensors.SafetensorError) as error:
-            if isinstance(error, ArtifactError):
-                raise
-            raise ArtifactError(
-                f"the checkpoint {checkpoint} cannot be read: {error}. Delete it to go on from the one before"
-            ) from None
+            with open_regular(checkpoint / _TENSORS) as file:
+                self._become(numbers, safetensors.torch.load(file.read()))
+        except (OSError, ValueError, KeyError, RuntimeError, MemoryError, safetensors.SafetensorError) as error:
+            raise _unreadable(checkpoint, error) from None
 
-    def _become(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    def _become(self, numbers: CheckpointNumbers, tensors: dict[str, Tensor]) -> None:
         def under(prefix: str) -> dict[str, Tensor]:
             return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
-        self.core.load_state_dict(under("core."))
-        self.best = under("best.")
-        if self.averaged is not None:
-            self.averaged.load_state_dict(under("averaged."))
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in under("optimizer.").items():
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = tensor
-        self.optimizer.load_state_dict({"state": state, "param_groups": numbers["param_groups"]})
-        self.scheduler.load_state_dict(numbers["scheduler"])
-        self.memory.vectors, self.memory.ids = tensors["memory.vectors"], tensors["memory.ids"]
+        vectors, ids = tensors["memory.vectors"], tensors["memory.ids"]
+        weights = self.core.state_dict()
+        check_tensors(under("core."), weights, "core")
+        check_tensors(under("best."), weights, "best")
+        check_optimizer(state, self.optimizer)
+        count = min(len(vectors), self.memory.size)
+        check_tensors(
+            {"vectors": vectors, "ids": ids},
+            {"vectors": torch.empty(count, self.core.dim), "ids": torch.empty(count, dtype=torch.int64)},
+            "memory",
+        )
+        groups = like(numbers.param_groups, self.optimizer.state_dict()["param_groups"], "param_groups")
+        scheduler = like(numbers.scheduler, self.scheduler.state_dict(), "scheduler")
+        if self.averaged is not None:
+            check_tensors(under("averaged."), self.averaged.state_dict(), "averaged")
+            self.averaged.load_state_dict(under("averaged."))
+        self.core.load_state_dict(under("core."))
+        self.best = under("best.")
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
+        self.scheduler.load_state_dict(scheduler)
+        self.memory.vectors, self.memory.ids = vectors, ids
         self.order.set_state(tensors["order"])
-        for name in ("epoch", "step", "best_epoch", "best_worth", "without_progress", "records"):
-            setattr(self, name, numbers[name])
-        if self.epochs > numbers["epochs"]:
+        for name in ("epoch", "step", "best_epoch", "best_worth", "without_progress"):
+            setattr(self, name, getattr(numbers, name))
+        self.records = [record.model_dump() for record in numbers.records]
+        if self.epochs > numbers.epochs:
             self.without_progress = 0
+
+
+def read_numbers(checkpoint: Path, identity: dict[str, Any]) -> CheckpointNumbers:
+    """What a checkpoint says of itself in ``state.json``.
+
+    Raises ArtifactError where that cannot be read, or is of another version or another ``identity``.
+    """
+    try:
+        with open_regular(checkpoint / _STATE) as file:
+            content = file.read()
+        version = _Version.model_validate_json(content).checkpoint_version
+        if version == CHECKPOINT_VERSION:
+            numbers = CheckpointNumbers.model_validate_json(content)
+    except (OSError, ValueError, MemoryError) as error:
+        raise _unreadable(checkpoint, error) from None
+    if version != CHECKPOINT_VERSION:
+        raise ArtifactError(
+            f"{checkpoint} is of version {version}; this cubefast reads version {CHECKPOINT_VERSION}. Use the cubefast "
+            "that wrote it"
+        )
+    then = numbers.identity
+    changed = [f"{key}={then.get(key)!s:.80}, not {now}" for key, now in identity.items() if then.get(key) != now]
+    if changed:
+        raise ArtifactError(f"{checkpoint} was made with {'; '.join(changed)}. Set that back, or train anew")
+    return numbers
+
+
+class _Version(BaseModel):
+    model_config = ConfigDict(strict=True)
+    checkpoint_version: int
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"the checkpoint {checkpoint} cannot be read: {why(error)}. Delete it to go on from the one before"
+    )
 
 
 def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
@@ -249,7 +291,13 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
     """The last one that was finished; None where there is none."""
-    return max(checkpoints.glob("epoch-*"), default=None)
+    return next(reversed(_all_checkpoints(checkpoints)), None)
+
+
+def _all_checkpoints(checkpoints: Path) -> list[Path]:
+    """By their epoch, whose digits are four or more."""
+    found = [path for path in checkpoints.glob("epoch-*") if re.fullmatch(r"epoch-\d{4,18}", path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")))
 
 
 def _copy_of_weights(core: CubicCore) -> dict[str, Tensor]:

@@ -44,6 +44,9 @@ from .validation import Validation
 
 _RIVALS_ARE_VALIDATED = 12  # times at most
 
+Bank = Tensor | NDArray[np.floating] | None
+Begun = Callable[[], None]
+
 
 class DivergenceError(RuntimeError):
     """The loss stopped being a number."""
@@ -105,7 +108,7 @@ class CubeTrainer:
                 raise InputError(f"core does not fit embeddings of {dim} numbers: {error}") from None
 
     def fit(
-        self, train: Any, validation: Any, *, bank: Tensor | NDArray[np.floating] | None = None, resume: bool = False
+        self, train: Any, validation: Any, *, bank: Bank = None, resume: bool = False, begun: Begun = lambda: None
     ) -> TrainingResult:
         """Train until the epochs are over or validation makes no more progress.
 
@@ -119,6 +122,7 @@ class CubeTrainer:
                 validation alone).
             resume: go on from the run's newest checkpoint, to the same bits as without the break. A run whose epochs
                 were all done goes on where the config names more of them.
+            begun: called before the first step, when all that could keep a run from going on has been checked.
 
         Returns:
             The result; ``result.core`` is also ``trainer.core``. Ctrl-C after the first epoch ends the training early
@@ -133,6 +137,7 @@ class CubeTrainer:
         train = training_pairs(self.config, train)
         held_out = validation_of(self.config, train, validation, bank)
         task = self._begin(train, resume=resume)
+        begun()
         state, options = task.state, self.config.training
         stopped: Stop = "all epochs done"
         self.progress.start(task.epochs, task.batches, state.epoch, state.step)
@@ -198,12 +203,7 @@ class CubeTrainer:
         return core
 
     def rivals(
-        self,
-        train: Any,
-        validation: Any,
-        *,
-        bank: Tensor | NDArray[np.floating] | None = None,
-        told: Callable[[Baseline, float], None] | None = None,
+        self, train: Any, validation: Any, *, bank: Bank = None, told: Callable[[Baseline, float], None] | None = None
     ) -> list[Baseline]:
         """The adapters that people use today, trained on the same pairs with the same losses, negatives and choice by
         validation as a core of this config would be; see :func:`cubefast.training.rivals.rivals`.
@@ -380,9 +380,7 @@ class CubeTrainer:
             raise InputError("there is nothing to resume without a run's folder; give CubeTrainer a run")
         checkpoint = newest_checkpoint(self.run.checkpoints)
         if checkpoint is None:
-            raise ArtifactError(
-                f"{self.run.path} has no checkpoint: it stopped before its first epoch ended. Train anew"
-            )
+            raise ArtifactError(f"{self.run.path} has no checkpoint to go on from. Train anew")
         state.load(checkpoint, identity)
         if self._writes_to is not None:
             self._writes_to.keep_metrics(state.epoch)

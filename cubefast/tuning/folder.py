@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,10 @@ class StudyFolder:
     def write(self, name: str, content: str | bytes) -> None:
         """A file of the study, atomically."""
         self._run.write(name, content)
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Be the only process that works on the study. Raises InputError where another one does."""
+        return self._run.locked()
 
     def discard_if_unused(self) -> None:
         """Take a new folder away again if no trial was begun in it."""

@@ -2,9 +2,10 @@
 
 import pytest
 
+from cubefast.output import markdown
 from cubefast.reporting.document import Bullets, Card, Cards, Code, Document, Figure, Heading, Paragraph, Strong, Table
 from cubefast.reporting.html import to_html
-from cubefast.reporting.markdown import escape, to_markdown
+from cubefast.reporting.markdown import to_markdown
 from cubefast.reporting.text import to_text
 
 DOCUMENT = Document(
@@ -41,7 +42,7 @@ def test_as_markdown():
     ],
 )
 def test_markdown_is_escaped_where_it_would_mean_something(text, shown):
-    assert escape(text) == shown
+    assert markdown(text) == shown
 
 
 def test_as_text():

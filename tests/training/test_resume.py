@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from cubefast import CubeTrainer, EmbeddingPairs
 from cubefast.errors import ArtifactError, InputError
 from cubefast.training.progress import Silent
 from cubefast.training.run_folder import RunFolder
+from cubefast.training.state import newest_checkpoint
 
 SMALL = {"state_size": 4, "hidden_size": 8, "steps": 3, "code_size": 2}
 VARIANTS = {
@@ -117,7 +119,7 @@ def test_a_finished_plateau_run_may_go_on_for_more_epochs(folder):
 def test_a_checkpoint_of_something_else_is_refused_in_words(folder):
     data = (pairs(60, 0), pairs(20, 1))
     run = folder("a")
-    with pytest.raises(ArtifactError, match="has no checkpoint: it stopped before its first epoch ended"):
+    with pytest.raises(ArtifactError, match="has no checkpoint to go on from"):
         trainer(run).fit(*data, resume=True)
     trainer(run, epochs=2).fit(*data)
     told = (
@@ -134,7 +136,7 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(folder):
     with pytest.raises(ArtifactError, match=r"the checkpoint .*epoch-0002 cannot be read: .* Delete it to go on from"):
         trainer(run, epochs=2).fit(*data, resume=True)
     state.with_name("state.json").write_text('{"checkpoint_version": 99}')
-    with pytest.raises(ArtifactError, match="cannot be read"):
+    with pytest.raises(ArtifactError, match="is of version 99; this cubefast reads version 2"):
         trainer(run, epochs=2).fit(*data, resume=True)
 
 
@@ -242,11 +244,88 @@ def test_killed_at_random_moments_in_epochs_and_saves_it_ends_with_the_same_bits
 def test_what_cannot_be_resumed_is_one_message_and_exit_code_2(tmp_path, arguments, message):
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "config.yaml").write_text("encoder: hashing:32\n")
+    (tmp_path / "r" / "report.json").write_text("of a run whose checkpoints were deleted")
     call, options = command(*arguments, cwd=tmp_path)
     done = subprocess.run(call, capture_output=True, **options)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    left = {file.name: file.read_text() for file in (tmp_path / "r").iterdir() if file.name != ".lock"}
+    assert left == {"config.yaml": "encoder: hashing:32\n", "report.json": "of a run whose checkpoints were deleted"}
+
+
+TINY = ["encoder=hashing:32", "core.state_size=4", "core.hidden_size=8", "core.steps=4"]
+
+
+def test_a_run_has_one_writer_at_a_time(tmp_path):
+    """The second is told who writes; the lock goes with a killed process, also where that had workers."""
+    arguments, options = command("name=r", *TINY, "training.epochs=1000", "training.workers=2", cwd=tmp_path)
+    first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    run = tmp_path / "runs" / "r"
+    until = time.monotonic() + 120
+    while not (run / "checkpoints" / "epoch-0001").exists():
+        assert first.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    for program in (["train", "--resume", "runs/r"], ["evaluate", "runs/r"]):
+        second = subprocess.run(
+            [sys.executable, "-W", "error", "-m", f"cubefast.{program[0]}", *program[1:]],
+            capture_output=True,
+            **options,
+        )
+        assert second.returncode == 2
+        told = f"error: another process is writing into runs/r (process {first.pid} on "
+        assert second.stderr.startswith(told), second.stderr
+    first.kill()
+    first.wait()
+    RunFolder.resume(run).locked().__enter__()
+
+
+def test_a_run_that_is_taken_away_ends_the_training_with_a_word_and_is_not_made_again(tmp_path):
+    arguments, options = command("name=r", *TINY, "training.epochs=1000", cwd=tmp_path)
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    run = tmp_path / "runs" / "r"
+    until = time.monotonic() + 120
+    while not (run / "checkpoints" / "epoch-0001").exists():
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    run.rename(tmp_path / "elsewhere")
+    printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.startswith("error: the run folder runs/r was taken away while it was written"), errors
+    assert "saved in" not in printed
+    assert not run.exists()
+    RunFolder.resume(tmp_path / "elsewhere").epochs()
+
+
+def test_a_run_that_was_killed_before_its_first_epoch_was_saved_begins_anew(tmp_path):
+    arguments, options = command("name=whole", *TINY, "training.epochs=1", "training.min_steps=1", cwd=tmp_path)
+    subprocess.run(arguments, stdout=subprocess.DEVNULL, check=True, **options)
+    whole = tmp_path / "runs" / "whole"
+    for name in ("early", "late"):  # while it encoded its texts; between its first best core and its first checkpoint
+        run = tmp_path / "runs" / name
+        run.mkdir()
+        (run / "config.yaml").write_bytes((whole / "config.yaml").read_bytes())
+    shutil.copytree(whole / "best", run / "best")
+    shutil.copy(whole / "metrics.jsonl", run)
+    for name in ("early", "late"):
+        arguments, options = command("--resume", f"runs/{name}", cwd=tmp_path)
+        done = subprocess.run(arguments, capture_output=True, **options)
+        assert done.returncode == 0, done.stderr
+        assert "note: the run was stopped before its first epoch was saved; it begins anew" in done.stderr
+        run = tmp_path / "runs" / name
+        assert [record.epoch for record in RunFolder.open(run).epochs()] == [1]
+        assert (run / "best/model.safetensors").read_bytes() == (whole / "best/model.safetensors").read_bytes()
+        assert json.loads((run / "report.json").read_text()) == json.loads((whole / "report.json").read_text())
+
+
+def test_checkpoints_are_in_the_order_of_their_epochs(tmp_path):
+    for epoch in (9998, 9999, 10000):
+        (tmp_path / f"epoch-{epoch:04d}").mkdir()
+    for other in ("epoch-x", "epoch-", "epoch-00010.bak"):
+        (tmp_path / other).mkdir()
+    assert newest_checkpoint(tmp_path).name == "epoch-10000"
 
 
 def test_print_config_prints_a_config_that_can_be_given_back(tmp_path):

@@ -1,9 +1,11 @@
 import os
+import shutil
 import stat
 
 import pytest
 
-from cubefast.errors import ArtifactError, InputError
+from cubefast import CubicCore
+from cubefast.errors import ArtifactError, DiskError, InputError
 from cubefast.files import write_atomically
 from cubefast.training.run_folder import RunFolder
 
@@ -36,6 +38,43 @@ def test_what_is_no_run_is_refused(tmp_path):
         RunFolder.open(tmp_path / "none")
     with pytest.raises(ArtifactError, match="is not a finished run: config.yaml or best/ is missing"):
         RunFolder.open(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["x" * 5000, "a/" * 3000, "nul\0"])
+def test_a_path_that_cannot_be_is_refused(tmp_path, path):
+    with pytest.raises(InputError):
+        RunFolder.open(path)
+    with pytest.raises(InputError):
+        RunFolder.resume(path)
+    with pytest.raises(InputError):
+        RunFolder.create(tmp_path / path, "r", "x")
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "../a", "x" * 300, "nul\0"])
+def test_what_is_no_plain_name_makes_no_folder(tmp_path, name):
+    with pytest.raises(InputError, match="the name of a run must be a plain name"):
+        RunFolder.create(tmp_path / "runs", name, "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_replaced_is_neither_written_nor_deleted(tmp_path):
+    run = RunFolder.create(tmp_path, "r", "x")
+    with run.locked():
+        shutil.rmtree(run.path)
+        run.path.mkdir()
+        (run.path / "another's").write_text("")
+        for write in (
+            lambda: run.write("config.yaml", ""),
+            lambda: run.write_json("data.json", {}),
+            lambda: run.record({"event": "steps"}),
+            lambda: run.save_best(CubicCore(8, steps=2)),
+            lambda: run.save_refit(CubicCore(8, steps=2)),
+            lambda: run.checkpoints,
+        ):
+            with pytest.raises(DiskError, match="the run folder .*r was taken away while it was written"):
+                write()
+        run.discard_if_empty()
+        assert [file.name for file in run.path.iterdir()] == ["another's"]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):

@@ -1,0 +1,122 @@
+"""A run's bank of answers in a file, answers.safetensors; checked when it is read."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter
+
+from ..data.encoders import Embeddings
+from ..data.vectors import Preparation
+from ..errors import ArtifactError
+from ..files import open_regular, why, write_atomically
+
+_LONGEST_HEADER = 2**20
+_TEXTS = TypeAdapter(list[str])
+
+
+@dataclass(frozen=True)
+class SavedAnswers:
+    """A bank of n answers, as it is kept.
+
+    Attributes:
+        texts: n.
+        vectors: float32 [n, D], as the core saw them in training; they stay in the file until they are looked at.
+        fingerprint: of the encoder that made them.
+        prepare: what was done to the encoder's embeddings to make them so.
+    """
+
+    texts: list[str]
+    vectors: Embeddings
+    fingerprint: str
+    prepare: Preparation
+
+
+class _Encoding(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    fingerprint: str
+    normalize: bool
+
+
+class _Metadata(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+    encoding: str  # one entry, because safetensors writes several in any order
+
+
+class _Tensor(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    dtype: str
+    shape: list[NonNegativeInt]
+    data_offsets: tuple[NonNegativeInt, NonNegativeInt]
+
+
+class _Floats(_Tensor):
+    dtype: Literal["F32"]
+
+
+class _Bytes(_Tensor):
+    dtype: Literal["U8"]
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    metadata: _Metadata = Field(alias="__metadata__")
+    texts: _Bytes
+    vectors: _Floats
+    mean: _Floats | None = None
+
+
+def write_answers(path: Path, answers: SavedAnswers) -> None:
+    """Write a bank atomically; equal ones give equal bytes."""
+    # The texts, as JSON, are a tensor of bytes: a header may not have more than 100 MB.
+    texts = json.dumps(answers.texts, ensure_ascii=False).encode()
+    tensors = {
+        "vectors": torch.from_numpy(answers.vectors),
+        "texts": torch.frombuffer(bytearray(texts), dtype=torch.uint8),
+    }
+    if answers.prepare.mean is not None:
+        tensors["mean"] = torch.from_numpy(answers.prepare.mean)
+    encoding = _Encoding(fingerprint=answers.fingerprint, normalize=answers.prepare.normalize)
+    write_atomically(path, safetensors.torch.save(tensors, {"encoding": encoding.model_dump_json()}))
+
+
+def read_answers(path: Path) -> SavedAnswers:
+    """What :func:`write_answers` wrote.
+
+    Raises ArtifactError for a file that is missing, damaged, or holds something else.
+    """
+    try:
+        with open_regular(path) as file:  # opened once: it may be replaced meanwhile
+            return _read(file)
+    except (OSError, ValueError, MemoryError) as error:
+        raise ArtifactError(f"the answers of the run, {path}, cannot be read: {why(error)}") from None
+
+
+def _read(file: BinaryIO) -> SavedAnswers:
+    length = int.from_bytes(file.read(8), "little")
+    header = _Header.model_validate_json(file.read(min(length, _LONGEST_HEADER)))
+    encoding = _Encoding.model_validate_json(header.metadata.encoding)
+
+    def array(tensor: _Tensor, dtype: type[np.generic], dims: int) -> NDArray[Any]:
+        first, last = tensor.data_offsets
+        if len(tensor.shape) != dims or last - first != math.prod(tensor.shape) * np.dtype(dtype).itemsize:
+            raise ValueError(f"a tensor has the shape {tensor.shape}, which does not fit its {last - first} bytes")
+        found: NDArray[Any] = np.memmap(file, dtype, "r", 8 + length + first, tuple(tensor.shape))
+        return found
+
+    texts = _TEXTS.validate_json(array(header.texts, np.uint8, 1).tobytes(), strict=True)
+    vectors = array(header.vectors, np.float32, 2)
+    if not texts or len(texts) != len(vectors):
+        raise ValueError(f"it has {len(texts)} answers and {len(vectors)} vectors")
+    mean = None if header.mean is None else np.array(array(header.mean, np.float32, 1))
+    if mean is not None and (mean.shape != vectors.shape[1:] or not np.isfinite(mean).all()):
+        raise ValueError(f"its mean is not {vectors.shape[1]} finite numbers")
+    return SavedAnswers(texts, vectors, encoding.fingerprint, Preparation(mean, encoding.normalize))
