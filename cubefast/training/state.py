@@ -204,9 +204,8 @@ class TrainingState:
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = tensor
         vectors, ids = tensors["memory.vectors"], tensors["memory.ids"]
-        weights = self.core.state_dict()
-        check_tensors(under("core."), weights, "core")
-        check_tensors(under("best."), weights, "best")
+        check_tensors(under("core."), self.core.state_dict(), "core")
+        check_tensors(under("best."), self.best, "best")
         check_optimizer(state, self.optimizer)
         count = min(len(vectors), self.memory.size)
         check_tensors(
