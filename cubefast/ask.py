@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from . import cli
+from .data.dialogues import load_texts
 from .data.formats import shown
 from .decoding import Answer
 from .errors import InputError
@@ -44,7 +45,10 @@ def _main(arguments: argparse.Namespace) -> int:
     if chat and not arguments.interactive and not sys.stdin.isatty():
         raise InputError("no question: give one, or --jsonl to read questions, or --interactive for a chat")
     # The threshold is looked at here, for the nearest answer to be shown all the same.
-    pipeline = Pipeline.from_run(arguments.run, index=arguments.index, mmr=arguments.mmr, threshold=None)
+    further = [] if arguments.answers is None else load_texts(arguments.answers)
+    pipeline = Pipeline.from_run(
+        arguments.run, index=arguments.index, mmr=arguments.mmr, threshold=None, further_answers=further
+    )
     threshold = _threshold(arguments)
     if arguments.jsonl:
         return _answer_lines(pipeline, arguments.count, threshold)
@@ -255,6 +259,11 @@ if __name__ == "__main__":
         default="calibrated",
         metavar="X",
         help="a cosine below which it says that it does not know, or none (what was calibrated in training)",
+    )
+    made.add_argument(
+        "--answers",
+        metavar="FILE",
+        help="further answers, on which the run was not trained: a text file with one in each line",
     )
     made.add_argument(
         "--mmr", type=float, metavar="L", help="from 0 to 1: the less, the more the answers differ (the nearest ones)"

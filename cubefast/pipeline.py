@@ -34,12 +34,21 @@ LONGEST_QUESTION = 100_000
 _CALIBRATION = TypeAdapter(Calibration)
 
 
-def save_answers(run: RunFolder, fingerprint: str, parts: Parts) -> None:
+def save_answers(run: RunFolder, fingerprint: str, parts: Parts, handicap: float = 0.0, refitted: bool = False) -> None:
     """Keep a run's bank of answers: their texts, their vectors as the core saw them, what was done to make them so, and
     the fingerprint of the encoder.
+
+    Args:
+        run: where ``answers.safetensors`` goes.
+        fingerprint: of the encoder.
+        parts: with a bank.
+        handicap: of the answers that were trained.
+        refitted: whether the core that is served was trained on all answers, not on those of training alone.
     """
     run.check_there()
-    write_answers(run.path / ANSWERS, SavedAnswers(parts.answers, parts.answer_vectors, fingerprint, parts.prepare))
+    trained = np.ones(len(parts.answers), bool) if refitted else parts.trained
+    bank = SavedAnswers(parts.answers, parts.answer_vectors, fingerprint, parts.prepare, trained, handicap)
+    write_answers(run.path / ANSWERS, bank)
 
 
 def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: float = 0.9) -> Calibration:
@@ -105,11 +114,14 @@ class Pipeline:
         index: IndexKind = "exact",
         mmr: float | None = None,
         threshold: float | Literal["calibrated"] | None = "calibrated",
+        further_answers: Sequence[str] = (),
     ) -> Pipeline:
         """The pipeline of ``runs/NAME``.
 
         Args:
             path: the run's folder.
+            further_answers: texts that join the run's answers, and of which it was trained on nothing. The others, to
+                which the core was trained to pull questions, get the handicap that validation found.
             index, mmr: see :class:`RetrievalDecoder`.
             threshold: the score below which it says that it does not know; ``calibrated``: what the run found on
                 validation, if it did; None: it always answers.
@@ -145,7 +157,15 @@ class Pipeline:
             )
         # What denoises single embeddings never heard a turn before.
         context = None if config.mode == "autoencoder" and config.data.context.mode == "mean" else config.data.context
-        decoder = RetrievalDecoder(bank.texts, bank.vectors, index=index, mmr=mmr, threshold=threshold)
+        texts, vectors, trained = bank.texts, bank.vectors, bank.trained
+        if further := [_checked(text, "a further answer") for text in dict.fromkeys(further_answers)]:
+            texts = [*texts, *further]
+            vectors = np.concatenate([vectors, bank.prepare(encoder.encode(further))])
+            trained = np.append(trained, np.zeros(len(further), bool))
+        handicap = np.where(trained, np.float32(bank.handicap), np.float32(0)) if bank.handicap else None
+        decoder = RetrievalDecoder(
+            texts, vectors, index=index, mmr=mmr, threshold=threshold, handicap=None if trained.all() else handicap
+        )
         return cls(encoder, core, decoder, bank.prepare, context)
 
     @overload

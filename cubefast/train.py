@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 
 from . import cli
 from .config import TrainingConfig, named_configs
@@ -25,6 +26,7 @@ from .evaluation.summary import Chosen, headline, regimes_of
 from .lattice.backends import facts
 from .pipeline import save_answers, save_threshold
 from .settings import describe_keys
+from .training.calibration import choose_handicap
 from .training.distributed import LostProcessError, Processes, joined, leave
 from .training.memory import peak_memory_mb
 from .training.progress import METRIC_NAMES, for_this_terminal
@@ -71,7 +73,11 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
         comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
         threshold = save_threshold(run, result.core, parts) if _can_be_asked(config, dataset) else None
         cube, metric = as_baseline(result.core), config.training.metric
-        validated = on_validation([cube, *comparison.baselines], Validation.of_parts(parts))
+        validation = Validation.of_parts(parts)
+        if parts.bank is not None:
+            handicap = choose_handicap(result.core, validation, torch.from_numpy(parts.trained))
+            save_answers(run, dataset.fingerprint, parts, handicap, refitted=_is_refitted(config, result))
+        validated = on_validation([cube, *comparison.baselines], validation)
         lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
         run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines))
         scores = comparison.scores(cube)

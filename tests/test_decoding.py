@@ -136,6 +136,12 @@ def test_more_answers_than_there_are_and_no_questions():
         (["a", "b"], np.array([[1, 0], [np.nan, 0]]), {}, "row 1 of a bank's vectors is NaN or Inf"),
         (["a"], np.ones((1, 2)), {"mmr": 1.5}, "mmr must be a number from 0 to 1, or None; got 1.5"),
         (["a"], np.ones((1, 2)), {"threshold": float("nan")}, "threshold must be a cosine, or None"),
+        (
+            ["a"],
+            np.ones((1, 2)),
+            {"handicap": np.ones(2)},
+            "handicap must be a number for each of the 1 answers; got 2",
+        ),
         (["a"], np.ones((1, 2)), {"index": "faiss"}, "index must be exact or usearch; got 'faiss'"),
     ],
 )
@@ -197,6 +203,19 @@ def test_marginal_relevance_chooses_among_the_nearest_only():
     assert RetrievalDecoder(names(4), bank, mmr=0.1).decode(query, 2)[0][1].text == "answer 3"
 
 
+@pytest.mark.parametrize("lengths", ["unit", "any"])
+def test_a_handicap_changes_the_order_and_not_the_scores(lengths):
+    vectors = unit(random(500, 12)) if lengths == "unit" else random(500, 12)
+    queries = unit(random(20, 12, seed=1))
+    handicap = np.where(np.arange(500) % 3 == 0, 0.2, 0.0)
+    rows, scores = RetrievalDecoder(names(500), vectors, handicap=handicap).nearest(queries, 7)
+    cosines = queries @ unit(vectors).T
+    wanted = np.argsort(-(cosines - handicap), axis=1, kind="stable")[:, :7]
+    assert (rows == wanted).all()
+    assert np.allclose(scores, np.take_along_axis(cosines, wanted, axis=1), atol=1e-6)
+    assert (rows != RetrievalDecoder(names(500), vectors).nearest(queries, 7)[0]).any()
+
+
 def test_below_the_threshold_it_does_not_know():
     bank = np.eye(2)
     decoder = RetrievalDecoder(["x", "y"], bank, threshold=0.8)
@@ -244,6 +263,15 @@ def test_calibration_is_what_trying_every_threshold_finds(questions, precision):
 def test_what_cannot_be_calibrated_is_refused(scores, correct, precision, message):
     with pytest.raises(InputError, match=message):
         calibrate_threshold(scores, correct, precision)
+
+
+def test_usearch_takes_a_handicap_too():
+    pytest.importorskip("usearch")
+    vectors, queries = unit(random(300, 12)), unit(random(5, 12, seed=1))
+    handicap = np.full(300, 0.1)
+    plain = RetrievalDecoder(names(300), vectors, index="usearch").nearest(queries, 3)
+    _, scores = RetrievalDecoder(names(300), vectors, index="usearch", handicap=handicap).nearest(queries, 3)
+    assert np.allclose(scores, plain[1], atol=1e-6)
 
 
 def test_usearch_finds_most_of_what_the_exact_search_finds_with_the_same_scores():

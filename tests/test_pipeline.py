@@ -12,7 +12,7 @@ import torch
 from cubefast import CubicCore, Pipeline
 from cubefast.decoding import Calibration
 from cubefast.errors import ArtifactError, InputError
-from cubefast.pipeline import load_threshold, save_threshold
+from cubefast.pipeline import load_threshold, save_answers, save_threshold
 from cubefast.training.run_folder import RunFolder
 
 from .conftest import ROOT
@@ -142,6 +142,32 @@ def test_texts_alone_have_no_threshold(tmp_path):
         save_threshold(run, CubicCore(256, steps=2), parts)
 
 
+def test_further_answers_are_found_and_those_trained_give_way_to_them(tmp_path):
+    run, dataset, parts = make_run(tmp_path)
+    question, further = "Where is the red house?", "The redhouse is in the city of redhouses."
+    plain = Pipeline.from_run(run.path, further_answers=[further, further])
+    assert len(plain.decoder.texts) == len(parts.answers) + 1
+    assert [each.text for each in plain(further, 1)] == [further]
+    scores = {each.text: each.score for each in plain(question, 49)}
+    save_answers(run, dataset.fingerprint, parts, handicap=0.5, refitted=True)
+    giving_way = Pipeline.from_run(run.path, further_answers=[further])(question, 49)
+    assert giving_way[0].text == further
+    assert all(each.score == pytest.approx(scores[each.text]) for each in giving_way)
+    without = Pipeline.from_run(run.path)(question, 48)
+    assert [each.text for each in without] == [each.text for each in giving_way[1:]], "all give way alike"
+    with pytest.raises(InputError, match="a further answer is blank"):
+        Pipeline.from_run(run.path, further_answers=[" "])
+
+
+def test_only_answers_of_training_give_way(tmp_path):
+    run, dataset, parts = make_run(tmp_path)
+    save_answers(run, dataset.fingerprint, parts, handicap=2.0)
+    trained = {text for text, known in zip(parts.answers, parts.trained, strict=True) if known}
+    assert 0 < len(trained) < len(parts.answers)
+    found = [each.text in trained for each in Pipeline.from_run(run.path)("Where is the redtree?", 48)]
+    assert found == sorted(found), "those not trained come first"
+
+
 def test_a_bank_may_have_more_text_than_a_header_holds(tmp_path):
     run, _, _ = make_run(tmp_path)
     with safetensors.safe_open(run.path / "answers.safetensors", framework="pt") as file:
@@ -188,10 +214,13 @@ def test_a_bank_of_wrong_types_is_refused_in_words(tmp_path):
         ({"vectors": vectors[0]}, {}),
         ({"vectors": vectors[:, :5].contiguous()}, {}),
         ({"vectors": vectors * torch.inf}, {}),
+        ({"trained": torch.full((count,), 2, dtype=torch.uint8)}, {}),
+        ({"trained": torch.ones(count - 1, dtype=torch.uint8)}, {}),
         ({"further": mean + 1}, {}),
         ({}, {"encoding": "[" * 100_000}),
-        ({}, {"encoding": '{"fingerprint": 5, "normalize": true}'}),
-        ({}, {"encoding": '{"fingerprint": "x", "normalize": 1}'}),
+        ({}, {"encoding": '{"fingerprint": 5, "normalize": true, "handicap": 0.0}'}),
+        ({}, {"encoding": '{"fingerprint": "x", "normalize": 1, "handicap": 0.0}'}),
+        ({}, {"encoding": '{"fingerprint": "x", "normalize": true, "handicap": -1.0}'}),
         ({}, {"other": "entry"}),
     ]:
         path.write_bytes(safetensors.torch.save({**tensors, **change}, {**header, **said}))

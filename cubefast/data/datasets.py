@@ -61,6 +61,13 @@ class Parts:
         """float32 [answers, D]: all answers, trained and new, that ranks are among; None for an autoencoder."""
         return self.answer_vectors if self.finds_answers and self.answers else None
 
+    @property
+    def trained(self) -> NDArray[np.bool_]:
+        """bool [answers]: which of the answers stand in a pair of training."""
+        found = np.zeros(len(self.answers), bool)
+        found[self.train.target_ids] = True
+        return found
+
     def __str__(self) -> str:
         """How many pairs each part has."""
         regimes = ", ".join(f"{name} {len(part)}" for name, part in self.validations.items())

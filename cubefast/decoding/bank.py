@@ -28,13 +28,17 @@ class Bank:
             once here, to learn their lengths: where these are not all 1, one number per row is kept. A row of zeros
             has cosine 0 to everything.
 
+        handicap: float32 [n], taken off the cosine to each row in what is searched by; None: nothing is.
+
     Attributes:
-        slack: how far :meth:`scores` may be from the cosine.
+        slack: how far :meth:`scores` may be from the cosine less the handicap.
 
     Raises InputError for another shape, or rows that are NaN or Inf.
     """
 
-    def __init__(self, vectors: Tensor | NDArray[np.floating] | Vectors) -> None:
+    def __init__(
+        self, vectors: Tensor | NDArray[np.floating] | Vectors, handicap: NDArray[np.float32] | None = None
+    ) -> None:
         if isinstance(vectors, Tensor):
             vectors = vectors.detach().to("cpu", torch.float32).numpy()
         self._view: Embeddings | None = None
@@ -49,6 +53,7 @@ class Bank:
         # again covers the rounding of the vectors themselves (Higham, Accuracy and Stability, 3.1).
         self.slack = self.dim * 2.0**-23 + 2 * _UNIT
         self._inverse_lengths = self._measure()
+        self.handicap = handicap
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -76,11 +81,20 @@ class Bank:
             yield begin, self._vectors.gather(np.arange(begin, end)) if self._view is None else self._view[begin:end]
 
     def scores(self, queries: Embeddings, begin: int, rows: Embeddings) -> Embeddings:
-        """The cosines of unit queries [q, D] to a chunk [c, D], float32 [q, c], at most ``slack`` off."""
+        """The cosines of unit queries [q, D] to a chunk [c, D], less the handicap: float32 [q, c], ``slack`` off at
+        most.
+        """
         found: Embeddings = queries @ rows.T
         if self._inverse_lengths is not None:
             found *= self._inverse_lengths[begin : begin + len(rows)]
+        if self.handicap is not None:
+            found -= self.handicap[begin : begin + len(rows)]
         return found
+
+    def exact_scores(self, queries: Doubles, owners: Rows, rows: Rows) -> Doubles:
+        """The cosine of the unit query ``owners[i]`` to the row ``rows[i]`` less its handicap, in float64, [p]."""
+        cosines = self.cosines(queries, owners, rows)
+        return cosines if self.handicap is None else cosines - self.handicap[rows]
 
     def cosines(self, queries: Doubles, owners: Rows, rows: Rows) -> Doubles:
         """The cosine of the unit query ``owners[i]`` to the row ``rows[i]``, in float64, [p].

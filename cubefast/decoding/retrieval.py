@@ -51,6 +51,10 @@ class RetrievalDecoder:
         threshold: the least cosine of the nearest answer; below it, the list of answers is empty: it does not know.
             None: it always answers. See :func:`calibrate_threshold`.
         fetch: how many answers ``mmr`` chooses from, if that is more than are asked for.
+        handicap: [n], taken off the cosine to each answer where answers are ordered; None: nothing is. A core pulls
+            questions to the answers that it was trained on, and these should lose what they owe to that
+            (:func:`cubefast.training.calibration.choose_handicap`). Scores remain cosines; an approximate index may
+            miss answers that only this brings to the front.
 
     Raises InputError for an empty bank, texts and vectors that do not match, rows that are NaN or Inf, a setting that
     cannot be, or ``usearch`` where it is not installed.
@@ -65,6 +69,7 @@ class RetrievalDecoder:
         mmr: float | None = None,
         threshold: float | None = None,
         fetch: int = 50,
+        handicap: NDArray[np.floating] | None = None,
     ) -> None:
         if mmr is not None and not 0 <= mmr <= 1:
             raise InputError(f"mmr must be a number from 0 to 1, or None; got {mmr}")
@@ -79,7 +84,9 @@ class RetrievalDecoder:
         self.mmr = mmr
         self.threshold = threshold
         self.fetch = fetch
-        self._bank = Bank(vectors)
+        if handicap is not None and (len(handicap) != len(texts) or not np.isfinite(handicap).all()):
+            raise InputError(f"handicap must be a number for each of the {len(texts)} answers; got {len(handicap)}")
+        self._bank = Bank(vectors, None if handicap is None else np.asarray(handicap, np.float32))
         self._index = create_index(index, self._bank)
 
     def decode(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> list[list[Answer]]:
@@ -101,7 +108,10 @@ class RetrievalDecoder:
         queries = self._queries(embeddings)
         if count < 1:
             raise InputError(f"count must be at least 1; got {count}")
-        return self._index.search(queries, min(count, len(self.texts)))
+        rows, scores = self._index.search(queries, min(count, len(self.texts)))
+        if self._bank.handicap is not None:
+            scores = scores + self._bank.handicap[rows]  # the cosine again; -inf remains
+        return rows, scores
 
     def _answers(self, rows: Rows, cosines: Doubles, count: int) -> list[Answer]:
         rows = rows[rows != NO_ROW]

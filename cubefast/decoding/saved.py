@@ -32,18 +32,23 @@ class SavedAnswers:
         vectors: float32 [n, D], as the core saw them in training; they stay in the file until they are looked at.
         fingerprint: of the encoder that made them.
         prepare: what was done to the encoder's embeddings to make them so.
+        trained: bool [n], which of them the core that is served was trained to find.
+        handicap: what is taken off the cosine to those.
     """
 
     texts: list[str]
     vectors: Embeddings
     fingerprint: str
     prepare: Preparation
+    trained: NDArray[np.bool_]
+    handicap: float = 0.0
 
 
 class _Encoding(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
     fingerprint: str
     normalize: bool
+    handicap: float = Field(ge=0, le=2)
 
 
 class _Metadata(BaseModel):
@@ -71,6 +76,7 @@ class _Header(BaseModel):
     metadata: _Metadata = Field(alias="__metadata__")
     texts: _Bytes
     vectors: _Floats
+    trained: _Bytes
     mean: _Floats | None = None
 
 
@@ -81,10 +87,13 @@ def write_answers(path: Path, answers: SavedAnswers) -> None:
     tensors = {
         "vectors": torch.from_numpy(answers.vectors),
         "texts": torch.frombuffer(bytearray(texts), dtype=torch.uint8),
+        "trained": torch.from_numpy(answers.trained.astype(np.uint8)),
     }
     if answers.prepare.mean is not None:
         tensors["mean"] = torch.from_numpy(answers.prepare.mean)
-    encoding = _Encoding(fingerprint=answers.fingerprint, normalize=answers.prepare.normalize)
+    encoding = _Encoding(
+        fingerprint=answers.fingerprint, normalize=answers.prepare.normalize, handicap=answers.handicap
+    )
     write_atomically(path, safetensors.torch.save(tensors, {"encoding": encoding.model_dump_json()}))
 
 
@@ -116,7 +125,11 @@ def _read(file: BinaryIO) -> SavedAnswers:
     vectors = array(header.vectors, np.float32, 2)
     if not texts or len(texts) != len(vectors):
         raise ValueError(f"it has {len(texts)} answers and {len(vectors)} vectors")
+    trained = np.array(array(header.trained, np.uint8, 1))
+    if len(trained) != len(texts) or trained.max() > 1:
+        raise ValueError("it does not say of each answer whether it was trained")
     mean = None if header.mean is None else np.array(array(header.mean, np.float32, 1))
     if mean is not None and (mean.shape != vectors.shape[1:] or not np.isfinite(mean).all()):
         raise ValueError(f"its mean is not {vectors.shape[1]} finite numbers")
-    return SavedAnswers(texts, vectors, encoding.fingerprint, Preparation(mean, encoding.normalize))
+    prepare = Preparation(mean, encoding.normalize)
+    return SavedAnswers(texts, vectors, encoding.fingerprint, prepare, trained == 1, encoding.handicap)

@@ -24,9 +24,10 @@ class Index(Protocol):
     """What finds the nearest rows of a bank."""
 
     def search(self, queries: Doubles, count: int) -> tuple[Rows, Doubles]:
-        """The nearest rows of unit queries [q, D] and their cosines, both [q, count], best first.
+        """The nearest rows of unit queries [q, D], and their cosines less the bank's handicap: both [q, count], best
+        first.
 
-        Equal cosines are in the order of their rows. ``count`` is at most the size of the bank.
+        Equal scores are in the order of their rows. ``count`` is at most the size of the bank.
         """
         ...
 
@@ -63,7 +64,7 @@ class ExactIndex:
             if not len(owners):
                 continue
             found = begin + places
-            cosines = self.bank.cosines(queries, owners, found)
+            cosines = self.bank.exact_scores(queries, owners, found)
             best_rows, best = _merge((best_rows, best), owners, found, cosines)
         return best_rows, best
 
@@ -125,7 +126,7 @@ class UsearchIndex:
         cosines = np.full((len(queries), count), -np.inf)
         for i, query in enumerate(queries):
             found = np.sort(self._graph.search(query.astype(np.float32), count).keys.astype(np.int64))
-            exact = self.bank.cosines(queries, np.full(len(found), i), found)
+            exact = self.bank.exact_scores(queries, np.full(len(found), i), found)
             order = np.argsort(-exact, kind="stable")
             rows[i, : len(found)], cosines[i, : len(found)] = found[order], exact[order]
         return rows, cosines

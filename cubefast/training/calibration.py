@@ -30,6 +30,7 @@ _DOUBT = 1.0  # standard errors that are taken off a difference to the identity 
 _MARGIN = 0.002  # MRR that a curve must gain on a constant: with few questions a curve fits chance
 _MEMORY_MARGIN = 0.001  # that memory must gain
 _STRENGTHS = (0.05, 0.1, 0.2)
+_HANDICAPS = (0.02, 0.04, 0.06, 0.08, 0.12)
 _CURVES_WITH_MEMORY = 2  # the best ones, that are tried with it
 _QUERIES = 256  # ranked at once
 
@@ -138,6 +139,39 @@ def _strengths(curve: Tensor, familiarity: Tensor, has_wordings: bool) -> Iterat
         yield torch.tensor((0.0, 1.0, strength, strength))
         if width:
             yield torch.tensor((centre, width, strength, 0.0))
+
+
+@torch_threads(1)
+@torch.no_grad()
+def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) -> float:
+    """What a search that knows which answers were trained takes off their cosines: that with the best mean worth over
+    the regimes; 0 where none gains enough. Where validation has no new wordings of known answers, nothing shows what
+    these lose, and only the least is allowed.
+
+    Args:
+        core: as it is kept.
+        validation: the pairs and the bank.
+        trained: bool [answers], of the bank.
+    """
+    parts, bank = _parts(validation), normalize(validation.bank, dim=1)
+    right = torch.cat([pairs.target_ids for pairs in validation.regimes.values()]).split(_QUERIES)
+    inputs = validation.inputs.split(_QUERIES)
+
+    def ranks(outputs: Sequence[Tensor], handicap: float) -> tuple[Tensor, ...]:
+        scores = (normalize(part, dim=1) @ bank.T - handicap * trained for part in outputs)
+        found = torch.cat([_reciprocal_ranks(*each) for each in zip(scores, right, strict=True)])
+        return torch.split(found, parts)
+
+    identity, outputs = ranks(inputs, 0.0), [core(part) for part in inputs]
+
+    def worth(handicap: float) -> float:
+        return sum(map(_worth, ranks(outputs, handicap), identity)) / len(parts)
+
+    best, value = 0.0, worth(0.0) + _MEMORY_MARGIN
+    for handicap in _HANDICAPS if len(parts) > 1 else _HANDICAPS[:1]:
+        if (reached := worth(handicap)) > value:
+            best, value = handicap, reached
+    return best
 
 
 def known_answers(train: PairDataset, count: int, seed: int) -> Tensor:

@@ -9,7 +9,14 @@ from cubefast.config import TrainingConfig
 from cubefast.core import predict
 from cubefast.data.pairs import EmbeddingPairs
 from cubefast.evaluation.metrics import retrieval_ranks
-from cubefast.training.calibration import LEVELS, RegimeRanks, choose_curve, choose_repulsion, known_answers
+from cubefast.training.calibration import (
+    LEVELS,
+    RegimeRanks,
+    choose_curve,
+    choose_handicap,
+    choose_repulsion,
+    known_answers,
+)
 from cubefast.training.given import training_pairs
 from cubefast.training.validation import Validation
 from cubefast.trust import weight_of
@@ -130,6 +137,17 @@ def test_memory_that_gains_nothing_is_left_out():
     far = normalize(torch.randn(60, 24, generator=torch.Generator().manual_seed(9)), dim=1)
     own = Validation.of({"unseen group": EmbeddingPairs(far, far, torch.arange(60))}, far)
     assert choose_repulsion(core, own, far) is None
+
+
+def test_a_search_that_knows_which_answers_were_trained_takes_something_off_these():
+    core, validation, _ = new_topics_beside_known_answers()
+    trained = torch.arange(120) < 60
+    assert choose_handicap(core, validation, trained) == 0.02, "there are no wordings to show what more would cost"
+    known = validation.bank[:60]
+    near = EmbeddingPairs(known, known, torch.arange(60))
+    both = Validation.of({"unseen paraphrase": near, **validation.regimes}, validation.bank)
+    assert choose_handicap(core, both, trained) > 0.02
+    assert choose_handicap(core, Validation.of({"unseen paraphrase": near}, validation.bank), trained) == 0.0
 
 
 def test_known_answers_are_the_different_ones_of_training_and_no_more_than_allowed():
