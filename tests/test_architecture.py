@@ -66,7 +66,7 @@ ALLOWED = {
     "__init__": {"_version", "config", "core", "data", "decoding", "evaluation", "lattice", "pipeline", "training"},
     "__main__": {"cli"},
     "train": {"cli", "config", "core", "data", "errors", "evaluation", "lattice", "pipeline", "settings", "training"},
-    "evaluate": {"cli", "evaluation", "files", "reporting", "training"},
+    "evaluate": {"cli", "errors", "evaluation", "files", "reporting", "training"},
     "compare": {"cli", "errors", "files", "reporting"},
     "tune": {"cli", "config", "data", "errors", "evaluation", "training", "tuning"},
     "ask": {"cli", "data", "decoding", "errors", "output", "pipeline", "training"},

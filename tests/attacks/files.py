@@ -35,6 +35,10 @@ def export(run: Path) -> None:
     assert np.isfinite(CubicCore.from_pretrained("card").transform(np.ones((1, 16)))).all()
 
 
+def evaluate(run: Path) -> None:
+    command("evaluate", str(run))()
+
+
 def resume(run: Path) -> None:
     command("train", "--resume", str(run))()
 
@@ -52,6 +56,8 @@ READERS: dict[str, Callable[[Path], object]] = {
     "checkpoints/epoch-0004/state.json": resume,
     "checkpoints/epoch-0004/state.safetensors": resume,
     "metrics.jsonl": resume,
+    "environment.json": evaluate,
+    "curves.png": evaluate,
 }
 
 
@@ -93,7 +99,7 @@ def main() -> None:
         return lambda path: (path.unlink(), make(path))
 
     for name, reader in READERS.items():
-        for _ in range(max(1, rounds // 4) if reader is resume else rounds):
+        for _ in range(max(1, rounds // 4) if reader in (resume, evaluate) else rounds):
             attack(f"fuzzed {name}", name, lambda path: path.write_bytes(changed(path, path.read_bytes())))
         for make in (
             os.mkfifo,

@@ -39,7 +39,7 @@ def test_disks_that_fill_up(tmp_path):
 
 
 def test_files_of_a_run_damaged_or_of_wrong_types(tmp_path):
-    attack("files", tmp_path, 16)
+    attack("files", tmp_path, 12)
 
 
 def test_files_of_vectors_made_to_do_harm(tmp_path):
