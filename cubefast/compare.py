@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from . import cli
 from .errors import InputError
-from .files import write_atomically
+from .files import plain_name, write_atomically
 from .reporting.html import to_html
 from .reporting.markdown import to_markdown
 from .reporting.side_by_side import compare_runs
@@ -18,8 +19,10 @@ def _main(arguments: argparse.Namespace) -> int:
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".md", ".html"):
         raise InputError(f"--output must end in .md or .html; got {output}")
-    if output is not None and not output.parent.is_dir():
-        raise InputError(f"{output} cannot be written: there is no folder {output.parent}")
+    if output is not None:
+        plain_name(output.name, "the file of --output")
+        if not os.path.isdir(output.parent) or os.path.isdir(output):  # noqa: PTH112  (no error for what is too long)
+            raise InputError(f"{output} cannot be written: it is a folder, or there is no folder {output.parent}")
     document = compare_runs(arguments.runs)
     print(to_text(document))
     if output is not None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import time
 from pathlib import Path
 
 import numpy as np
 
 from . import cli
+from .errors import ArtifactError
 from .evaluation.baselines import Baseline
 from .evaluation.report import table
-from .files import plain_name, write_atomically, write_json, writing
+from .files import open_regular, plain_name, why, write_atomically, write_json, writing
 from .reporting.composed import compose
 from .reporting.figures import draw
 from .reporting.findings import Findings, find_out
@@ -75,9 +77,9 @@ def write_report(findings: Findings, folder: Path) -> None:
     for name, picture in pictures.items():
         write_atomically(folder / name, picture)
     curves = findings.material.run.path / "curves.png"
-    with_curves = curves.exists() and findings.material.source is None
+    with_curves = findings.material.source is None and os.path.lexists(curves)
     if with_curves:
-        pictures["curves.png"] = curves.read_bytes()
+        pictures["curves.png"] = _picture(curves)
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **per_query(findings.results))  # type: ignore[arg-type]  # taken for allow_pickle
     write_atomically(folder / "per_query.npz", arrays.getvalue())
@@ -85,6 +87,14 @@ def write_report(findings: Findings, folder: Path) -> None:
     write_atomically(folder / "report.html", to_html(document, pictures))
     write_atomically(folder / "report.md", to_markdown(document))
     write_json(folder / "report.json", findings.as_dict())
+
+
+def _picture(path: Path) -> bytes:
+    try:
+        with open_regular(path) as file:
+            return file.read()
+    except (OSError, MemoryError) as error:
+        raise ArtifactError(f"{path} cannot be read: {why(error)}. Delete it to do without it") from None
 
 
 if __name__ == "__main__":

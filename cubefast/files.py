@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import shutil
 import stat
@@ -15,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -78,7 +79,9 @@ def writing(path: Path) -> Iterator[None]:
     except DiskError:
         raise
     except OSError as error:
-        raise DiskError(f"{path} cannot be written: {error.strerror or error}") from error
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        advice = ". Free space on that disk, or take another folder" if full else ""
+        raise DiskError(f"{path} cannot be written: {error.strerror or error}{advice}") from error
 
 
 def sweep(folder: Path) -> None:
@@ -142,7 +145,7 @@ def plain_name(name: str, what: str) -> str:
     return name
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> io.BufferedReader:
     """An ordinary file, to be read. Raises OSError for others: reading a pipe or a device may never end."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     file = os.fdopen(handle, "rb")

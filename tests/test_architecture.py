@@ -20,7 +20,7 @@ ALLOWED = {
     "trust": set(),
     "lattice": {"_version"},
     "settings": {"errors"},
-    "data": {"lattice", "errors", "settings", "cli"},  # cli: its command, __main__.py
+    "data": {"lattice", "errors", "files", "settings", "cli"},  # cli: its command, __main__.py
     "artifact": {"errors", "files", "_version"},
     "core": {"artifact", "lattice", "data", "errors", "trust"},
     "decoding": {"data", "errors", "files"},
@@ -66,7 +66,7 @@ ALLOWED = {
     "__init__": {"_version", "config", "core", "data", "decoding", "evaluation", "lattice", "pipeline", "training"},
     "__main__": {"cli"},
     "train": {"cli", "config", "core", "data", "errors", "evaluation", "lattice", "pipeline", "settings", "training"},
-    "evaluate": {"cli", "evaluation", "files", "reporting", "training"},
+    "evaluate": {"cli", "errors", "evaluation", "files", "reporting", "training"},
     "compare": {"cli", "errors", "files", "reporting"},
     "tune": {"cli", "config", "data", "errors", "evaluation", "training", "tuning"},
     "ask": {"cli", "data", "decoding", "errors", "output", "pipeline", "training"},

@@ -83,6 +83,10 @@ def test_compare_prints_and_writes(evaluated):
     assert "2 runs side by side, each against runs/small" in done.stdout
     assert "not distinguishable" in done.stdout
     assert "+0.0000 to +0.0000" in (folder / "both.html").read_text()
+    for place in ("x" * 300 + ".md", "x" * 5000 + "/a.md", "none/a.md"):
+        done = command("compare", "runs/small", "runs/small", "--output", place, cwd=folder)
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
     done = command("compare", "runs/small", "runs/small", "--output", "both.pdf", cwd=folder)
     assert (done.returncode, "must end in .md or .html; got both.pdf" in done.stderr) == (2, True)
 

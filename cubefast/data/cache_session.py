@@ -12,10 +12,12 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import open_regular
 from .encoders import Embeddings
 from .shards import CachedEmbeddings, CacheStatistics, IndexDamagedError, Keys, Places, ShardFolder
 
 _ASKED_AT_ONCE = 500  # keys in one query
+_LOOKED_AT = 2**20  # bytes of vectors at once
 
 
 class Session:
@@ -148,8 +150,8 @@ class Session:
         width = self._width
         buffer = bytearray(width)
         try:
-            file = self.home.shard(number).open("rb", buffering=0)
-        except FileNotFoundError:
+            file = open_regular(self.home.shard(number))
+        except OSError:  # it is gone, or something else is there now
             return good
         with file:
             there = os.fstat(file.fileno()).st_size // width
@@ -162,6 +164,10 @@ class Session:
                         continue
             if good.any():
                 self._map(number, file.fileno(), int(rows[good].max()) + 1)
+                places = np.flatnonzero(good)
+                step = 1 + _LOOKED_AT // width
+                for some in np.split(places, range(step, len(places), step)):
+                    good[some] = np.isfinite(self._maps[number][rows[some]]).all(axis=1)  # as all that is ever stored
                 with suppress(OSError):  # where nothing can be written nothing is evicted
                     os.utime(file.fileno())
         self._statistics.bytes_read += len(rows) * width

@@ -44,8 +44,21 @@ CREATE TABLE vector (encoder INTEGER, key BLOB, shard INTEGER, row INTEGER, crc 
 PRAGMA user_version = {LAYOUT};
 COMMIT;
 """
-_TABLES = {"encoder", "shard", "vector"}
-_WAIT_S = 60  # for another process's lock on the index
+_WAIT_S = 60  # for another process's lock on the folder or the index
+
+
+def _tables_of(index: sqlite3.Connection) -> set[tuple[object, ...]]:
+    """All that an index is made of. More than the tables, such as a trigger or a view, would be run when it is used."""
+    return set(index.execute("SELECT type, name, sql FROM sqlite_master"))
+
+
+def _made() -> set[tuple[object, ...]]:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as index:
+        index.executescript(_SCHEMA)
+        return _tables_of(index)
+
+
+_TABLES = _made()
 
 
 class IndexDamagedError(Exception):
@@ -178,9 +191,20 @@ class ShardFolder:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Held by one writer at a time, whatever the state of the index."""
-        with (self.folder / "lock").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        handle = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            until = time.monotonic() + _WAIT_S
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > until:
+                        raise self.refusal(f"another process has been writing into it for {_WAIT_S} s") from None
+                    time.sleep(0.01)
             yield
+        finally:
+            os.close(handle)
 
     def inode(self) -> int:
         """Of the index; 0 when there is none."""
@@ -220,9 +244,14 @@ class ShardFolder:
         """
         index, inode = self.connect()
         with closing(index), self.words(inode):
-            return [EncoderContents(*row) for row in index.execute(query)]
+            found = index.execute(query).fetchall()
+            if any([type(value) for value in row] != [str, int, int, int] for row in found):
+                raise IndexDamagedError("it holds an entry that nobody wrote", inode)
+            return [EncoderContents(*row) for row in found]
 
     def _open(self) -> sqlite3.Connection:
+        if self._path.exists() and not self._path.is_file():
+            raise IndexDamagedError("it is no ordinary file", self.inode())
         if self.writable:
             return sqlite3.connect(self._path, timeout=_WAIT_S, isolation_level=None)
         # Without a place for its -wal and -shm files SQLite reads a WAL index only as one that never changes.
@@ -246,9 +275,8 @@ class ShardFolder:
                 index.execute("PRAGMA journal_mode = WAL")
                 if index.execute("PRAGMA user_version").fetchone() == (0,):  # still, now that no other can make it
                     self._make(index, inode)
-        tables = {name for (name,) in index.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables >= _TABLES:
-            raise IndexDamagedError("tables are missing", inode)
+        if _tables_of(index) != _TABLES:
+            raise IndexDamagedError("its tables are not those that were made", inode)
         index.execute("PRAGMA synchronous = NORMAL")  # of the WAL; a power cut may undo transactions, not halve them
 
     def _make(self, index: sqlite3.Connection, inode: int) -> None:

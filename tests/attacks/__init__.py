@@ -1,0 +1,1 @@
+"""Attacks: kills, full disks, hostile and damaged files, several processes at once. See ``attacker.py``."""
