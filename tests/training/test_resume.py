@@ -136,7 +136,7 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(folder):
     with pytest.raises(ArtifactError, match=r"the checkpoint .*epoch-0002 cannot be read: .* Delete it to go on from"):
         trainer(run, epochs=2).fit(*data, resume=True)
     state.with_name("state.json").write_text('{"checkpoint_version": 99}')
-    with pytest.raises(ArtifactError, match="is of version 99; this cubefast reads version 2"):
+    with pytest.raises(ArtifactError, match="is of version 99; this cubefast reads version"):
         trainer(run, epochs=2).fit(*data, resume=True)
 
 

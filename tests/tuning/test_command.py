@@ -88,7 +88,8 @@ def test_four_trials_leave_everything(finished):
     folder, done = finished
     study = folder / "runs" / "tune"
     assert {file.name for file in study.iterdir()} == {
-        *("config.yaml", "space.yaml", "study.db", "trials.jsonl", "best.yaml", "importance.png")
+        ".lock",
+        *("config.yaml", "space.yaml", "study.db", "trials.jsonl", "best.yaml", "importance.png"),
     }
     lines = lines_of(study)
     assert [line["number"] for line in lines] == [0, 1, 2, 3]
