@@ -145,6 +145,7 @@ void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratc
   for (int64_t tile = first_tile; tile < end_tile; ++tile) {
     const int64_t reads = plan.perceived.count(tile);
     const int32_t* slots = plan.perceived.slots(tile);
+    if (scratch.tile.stopped(plan.f.interruption, 2 * plan.tile_work())) return;
     const int64_t cells = smaller(kTile, z.cells - tile * kTile);
     prefetch(drive + tile * kTile * H, cells * H);
     if (ddrive != nullptr) prefetch(ddrive + tile * kTile * H, cells * H);
@@ -263,6 +264,8 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
         team.meet();
       }
 
+    // A sum's derivative needs no value; the final state is not given then.
+    const T* next = z.update == Update::residual ? nullptr : state_after(t + 1);
     const bool gathers = t > 0 || g.dstate != nullptr;
     const ReaderBlocks& read_by = plan.reader_blocks;
     const auto gather = [&](int64_t block) {
@@ -270,14 +273,14 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
     };
     for (int64_t slab = first_slab; slab < end_slab; ++slab)
       for (int64_t block = plan.first_block(slab); block < plan.first_block(slab + 1); ++block) {
-        differentiate_block<A>(plan, scratch, block, state_after(t), state_after(t + 1), drive, dnext, sample.dpre.data,
+        differentiate_block<A>(plan, scratch, block, state_after(t), next, drive, dnext, sample.dpre.data,
                                ddrive, plan.wants_weights ? plan.sums_of(piece, slab) : nullptr);
         if (gathers)
           read_by.for_each_with_last(block, [&](int64_t ready) {
             if (ready >= first_block && read_by.first.data[ready] >= first_block) gather(ready);
           });
       }
-    team.meet();
+    if (team.meet_and_stop(&plan.f.interruption->stop)) return;
     if (!gathers) break;
     if (team.members > 1) {
       for (int64_t block = first_block; block < end_block; ++block)
@@ -308,6 +311,7 @@ void backward(const Backward& g) {
   const bool together = plan.together() || plan.pieces < smaller(z.batch, threads);
   const bool divisible = plan.slabs >= 2 * threads || (together && plan.slabs > 1);
   PerThread<BackwardScratch<T>> scratch(threads, plan);
+  scratch[0].tile.of_the_caller = true;
   PerThread<SampleScratch<T>> samples(together && divisible ? 1 : threads, plan);
 
   for_each_piece(plan.pieces, threads, together, divisible, [&](int64_t piece, const Team& team) {

@@ -44,6 +44,11 @@ struct ForwardPlan {
     return static_cast<T*>(f.trajectory) + (b * z.saved_states + t / z.checkpoint_every - 1) * sample_size;
   }
 
+  // Operations of one tile's step, and of all that the caller's thread does before it asks for signals again: some
+  // hundredths of a second, and a fraction of a second on the slowest machine.
+  int64_t tile_work() const { return 2 * kTile * z.hidden_size * z.state_size * (z.slots + 1); }
+  static constexpr int64_t kWorkBetweenAsking = 1000000000;
+
   // Samples whose memory outgrows a core's cache are worked on by all threads together.
   bool together() const { return z.cells * H_padded * int64_t(sizeof(T)) > (int64_t(4) << 20); }
   bool divisible(int threads) const { return perceived.tiles >= 2 * threads; }
@@ -56,6 +61,18 @@ struct TileScratch {
   Scratch<const T*> rows;  // [reads][kTile]
   Scratch<T> hidden;       // [kTile, H padded]
   Scratch<T> change;       // [kTile, S padded]
+  bool of_the_caller = false;
+  int64_t work = 0;        // since the caller last asked for signals
+
+  // Whether to leave the rest undone; called before each piece of work of so many operations.
+  bool stopped(Interruption* interruption, int64_t next_work) {
+    if (of_the_caller && (work += next_work) > ForwardPlan<T>::kWorkBetweenAsking) {
+      work = 0;
+      if (interruption->ask != nullptr) interruption->ask(interruption);
+    }
+    return __atomic_load_n(&interruption->stop, __ATOMIC_RELAXED) != 0;
+  }
+
   TileScratch(const ForwardPlan<T>& plan, int64_t most_reads)
       : rows(most_reads * kTile), hidden(kTile * plan.H_padded, true), change(kTile * plan.S_padded, true) {}
 };
@@ -93,6 +110,7 @@ void step_tiles(const ForwardPlan<T>& plan, TileScratch<T>& scratch, const T* st
   T* hidden = scratch.hidden.data;
   T* change = scratch.change.data;
   for (int64_t tile = begin; tile < end; ++tile) {
+    if (scratch.stopped(plan.f.interruption, plan.tile_work())) return;
     const int64_t cells = smaller(kTile, z.cells - tile * kTile);
     prefetch(drive + tile * kTile * H, cells * H);  // it is needed after the product, and comes from far
     plan.perceived.point(tile, state, plan.zeros.data, rows);
@@ -129,6 +147,7 @@ void forward(const Forward& f) {
     expect_large(f.trajectory, z.batch * z.saved_states * plan.sample_size * int64_t(sizeof(T)));
   const bool keeps_all = f.trajectory != nullptr && z.checkpoint_every == 1;
   PerThread<TileScratch<T>> scratch(threads, plan, plan.perceived.most);
+  scratch[0].of_the_caller = true;
   PerThread<Scratch<T>> states(threads, keeps_all || z.steps < 2 ? 0 : 2 * plan.sample_size);
 
   for_each_piece(z.batch, threads, plan.together(), plan.divisible(threads), [&](int64_t b, const Team& team) {
@@ -141,7 +160,7 @@ void forward(const Forward& f) {
       T* next = t == z.steps ? plan.final_state(b) : plan.saved(b, t);
       if (next == nullptr) next = spare + t % 2 * plan.sample_size;
       step_tiles<A>(plan, scratch[team.worker], state, plan.drive(b), next, begin, end);
-      team.meet();
+      if (team.meet_and_stop(&f.interruption->stop)) return;
       state = next;
     }
   });

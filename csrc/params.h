@@ -11,6 +11,13 @@ namespace cubefast {
 enum class Activation : int { tanh = 0, relu = 1, silu = 2, sigmoid = 3 };
 enum class Update : int { tanh = 0, residual = 1, residual_tanh = 2 };
 
+// Lets a long rollout be stopped. The thread that called it asks for signals now and then; every thread looks at `stop`
+// and, where it is set, leaves the rest of its work undone, which the caller then throws away.
+struct Interruption {
+  int stop;           // 0 until a signal's handler has raised an exception; read and written by __atomic builtins
+  void (*ask)(Interruption*);  // sets stop if one has; null where the caller is no thread that Python gives signals to
+};
+
 struct Sizes {
   int64_t batch, cells, state_size, hidden_size, slots, steps;
   int64_t drive_batch_stride;  // N*H, or 0 when every sample hears the same drive
@@ -31,6 +38,7 @@ struct Forward {
   const int32_t* neighbors;  // [N, K-1], -1 where there is none
   void* final_state;         // [B, N, S], written
   void* trajectory;          // [B, saved_states, N, S], written; null when no gradient will be asked for
+  Interruption* interruption;
 };
 
 struct Backward {

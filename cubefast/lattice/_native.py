@@ -132,6 +132,7 @@ def backward(
         _address(trajectory) if trajectory.numel() else 0,
         _address(reader_offsets),
         _address(readers),
+        readers.numel(),
         _address(dfinal),
         *map(_address, gradients),
     )

@@ -82,7 +82,7 @@ def _padded(count, multiple):
 @compiled
 def _forward_range(
     begin, end, state, drive, neighbors, w_perceive_t, w_update_t, b_update,
-    steps, activation, update, every, save, final, trajectory,
+    steps, activation, update, every, save, final, trajectory, stop,
 ):  # fmt: skip
     tiles = _tiles(w_perceive_t, w_update_t)
     now, after = np.empty_like(state[0]), np.empty_like(state[0])
@@ -90,6 +90,8 @@ def _forward_range(
         heard = drive[b if drive.shape[0] > 1 else 0]
         now[:] = state[b]
         for t in range(steps):
+            if stop[0]:
+                return
             if save and t > 0 and t % every == 0:
                 trajectory[b, t // every - 1] = now
             _step(now, after, heard, neighbors, w_perceive_t, w_update_t, b_update, activation, update, tiles)
@@ -143,8 +145,8 @@ def _step_backward(
 @compiled
 def _backward_range(
     begin, end, dfinal, state, drive, neighbors, w_perceive, w_perceive_t, w_update, w_update_t, b_update,
-    steps, activation, update, every, final, trajectory, needs,
-    dstate, ddrive, dw_perceive_t, dw_update, db_update,
+    steps, activation, update, every, final, trajectory, needs, dstate, stop,
+    ddrive, dw_perceive_t, dw_update, db_update,
 ):  # fmt: skip
     tiles = _tiles(w_perceive_t, w_update_t)
     perceived, hidden, _ = tiles
@@ -162,11 +164,18 @@ def _backward_range(
             if t == steps - 1 or t == first + every - 1:
                 states[0] = state[b] if first == 0 else trajectory[b, first // every - 1]
                 for i in range(first, t):
+                    if stop[0]:
+                        return
                     _step(
                         states[i - first], states[i - first + 1], heard, neighbors, w_perceive_t, w_update_t, b_update,
                         activation, update, tiles,
                     )  # fmt: skip
-                states[t - first + 1] = final[b] if t + 1 == steps else trajectory[b, (t + 1) // every - 1]
+                if t + 1 < steps:
+                    states[t - first + 1] = trajectory[b, (t + 1) // every - 1]
+                elif update != _RESIDUAL:  # which has no use for it, and is not given one
+                    states[t - first + 1] = final[b]
+            if stop[0]:
+                return
             _step_backward(
                 states[t - first], states[t - first + 1], heard, neighbors, w_perceive, w_perceive_t, w_update,
                 activation, update, tiles_backward,
@@ -182,14 +191,40 @@ def _ranges(batch: int) -> list[tuple[int, int]]:
     return [(batch * i // pieces, batch * (i + 1) // pieces) for i in range(pieces)]
 
 
-def _run(work: Callable[[int], None], pieces: int) -> None:
+def _run(work: Callable[[int], None], pieces: int, stop: np.ndarray, brief: bool) -> None:
+    """All pieces of work, in threads: Python hears no signal while compiled code runs in its main one.
+
+    ``stop`` [1] tells the pieces to leave the rest undone, when a signal's handler has raised something. Work that is
+    ``brief`` needs no thread if it has but one.
+    """
     threads = min(torch.get_num_threads(), pieces)
-    if threads <= 1:
+    if threads <= 1 and brief:
         for piece in range(pieces):
             work(piece)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(pieces)))
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        try:
+            list(pool.map(work, range(pieces)))
+        except BaseException:
+            stop[0] = True
+            raise
+
+
+_BRIEF = 10**8
+"""Multiplications of a tenth of a second at most."""
+
+
+def _is_brief(state: torch.Tensor, w_perceive: torch.Tensor, steps: int) -> bool:
+    return state.shape[0] * state.shape[1] * steps * (w_perceive.numel() + w_perceive.shape[0]) < _BRIEF
+
+
+def _check_neighbors(neighbors: torch.Tensor) -> None:
+    cells = neighbors.shape[0]
+    if neighbors.numel() and (neighbors.min() < -1 or neighbors.max() >= cells):
+        raise ValueError(
+            f"neighbors must name cells 0..{cells - 1}, or -1 for none; it has other numbers. Take the tables of a "
+            "cubefast.Topology"
+        )
 
 
 def _three_dimensional(drive: torch.Tensor) -> np.ndarray:
@@ -216,14 +251,17 @@ def forward(
     trajectory: torch.Tensor,
 ) -> None:
     """Write ``final`` [B, N, S] and ``trajectory`` [B, saved states, N, S]; all tensors are contiguous."""
+    _check_neighbors(neighbors)
+    stop = np.zeros(1, np.bool_)
     arguments = (
         state.numpy(), _three_dimensional(drive), neighbors.numpy(),
         _with_padding(w_perceive.t()), _with_padding(w_update.t()), b_update.numpy(),
         steps, ACTIVATIONS.index(activation), UPDATES.index(update), checkpoint_every,
-        trajectory.numel() > 0, final.numpy(), trajectory.numpy(),
+        trajectory.numel() > 0, final.numpy(), trajectory.numpy(), stop,
     )  # fmt: skip
     ranges = _ranges(len(state))
-    _run(lambda piece: _forward_range(*ranges[piece], *arguments), len(ranges))
+    brief = _is_brief(state, w_perceive, steps)
+    _run(lambda piece: _forward_range(*ranges[piece], *arguments), len(ranges), stop, brief)
 
 
 def backward(
@@ -248,6 +286,8 @@ def backward(
 
     ``reader_offsets`` and ``readers`` are for kernels whose threads share a sample; here one thread has all its cells.
     """
+    _check_neighbors(neighbors)
+    stop = np.zeros(1, np.bool_)
     needs = np.array([gradient is not None for gradient in gradients])
     dstate, ddrive, dw_perceive, dw_update, db_update = gradients
     dtype = state.numpy().dtype
@@ -276,7 +316,7 @@ def backward(
         _with_padding(w_perceive), _with_padding(w_perceive.t()),
         _with_padding(w_update), _with_padding(w_update.t()), b_update.numpy(),
         steps, ACTIVATIONS.index(activation), UPDATES.index(update), checkpoint_every,
-        final.numpy(), trajectory.numpy(), needs, whole_dstate,
+        final.numpy(), trajectory.numpy(), needs, whole_dstate, stop,
     )  # fmt: skip
 
     def work(piece: int) -> None:
@@ -285,7 +325,7 @@ def backward(
             *ranges[piece], *arguments, to_ddrive, sums_perceive[piece], sums_update[piece], sums_bias[piece]
         )
 
-    _run(work, pieces)
+    _run(work, pieces, stop, _is_brief(state, w_perceive, 3 * steps))
     if dw_perceive is not None:
         dw_perceive.copy_(torch.from_numpy(sums_perceive.sum(axis=0)[:perceived_size, :hidden_size]).t())
     if dw_update is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 
 import torch
@@ -12,18 +13,59 @@ ACTIVATIONS = ("tanh", "relu", "silu", "sigmoid")
 UPDATES = ("tanh", "residual", "residual_tanh")
 """How a state takes up its update: tanh(u), s + u, tanh(s + u); the position is the kernels' code."""
 
+MOST_STEPS = 2**20
+"""Of one rollout, and of what counts steps: a state that must go on longer comes back to its caller on the way."""
+
+MOST_PHASES = 2**10
+"""Of one lattice: each has weights of its own."""
+
+MOST_NUMBERS = 2**31 - 1
+"""Of one sample, of a table, of the weights: what the kernels' 32-bit offsets reach."""
+
+MOST_PER_CELL = 2**16
+"""Numbers of state, and hidden numbers, of one cell."""
+
 
 def check_choice(what: str, got: object, allowed: Iterable[str]) -> None:
     """Raise ValueError unless ``got`` is one of ``allowed``."""
     names = list(allowed)
-    if got not in names:
-        raise ValueError(f"{what} must be one of {', '.join(names)}; got {got!r}")
+    if not isinstance(got, str) or got not in names:
+        raise ValueError(f"{what} must be one of {', '.join(names)}; got {shown(got)}")
 
 
-def check_count(what: str, got: object, least: int) -> None:
-    """Raise ValueError unless ``got`` is a whole number of at least ``least``."""
-    if not isinstance(got, int) or isinstance(got, bool) or got < least:
-        raise ValueError(f"{what} must be a whole number of at least {least}; got {got!r}")
+def check_count(what: str, got: object, least: int, most: int = MOST_NUMBERS) -> int:
+    """``got`` as an int. Integers of numpy and tensors of one integer are counts too, True and 2.0 are not.
+
+    Raises ValueError unless it is a whole number from ``least`` to ``most``.
+    """
+    count = _as_int(got)
+    if count is None or count < least:
+        raise ValueError(f"{what} must be a whole number of at least {least}; got {shown(got)}")
+    if count > most:
+        raise ValueError(f"{what} may be {most} at most; got {shown(got)}")
+    return count
+
+
+def shown(got: object) -> str:
+    """``repr(got)``, cut where it would fill the screen."""
+    try:
+        text = repr(got)
+    except ValueError:  # Python writes out no integer of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _as_int(got: object) -> int | None:
+    if isinstance(got, bool):
+        return None
+    if isinstance(got, (int, torch.SymInt)):  # a SymInt stands for an int while torch compiles
+        return got  # type: ignore[return-value]
+    if isinstance(got, torch.Tensor) and (got.dtype == torch.bool or got.dim() > 0):
+        return None
+    try:
+        return operator.index(got)  # type: ignore[arg-type]
+    except (TypeError, RuntimeError):
+        return None
 
 
 def check_rollout(
@@ -35,16 +77,14 @@ def check_rollout(
     *,
     cells: int,
     slots: int,
-    steps: int,
     activation: str,
     update: str,
-    checkpoint_every: int | None,
 ) -> None:
-    """Check the arguments of a rollout whose state is already [B, N, S].
+    """Check the tensors and names of a rollout whose state is already [B, N, S].
 
     Raises:
         TypeError: an argument is not a floating-point tensor, or the dtypes differ.
-        ValueError: a shape, device, count or name does not fit.
+        ValueError: a shape, device or name does not fit.
     """
     tensors = {
         "state": state,
@@ -70,9 +110,6 @@ def check_rollout(
             )
     check_choice("activation", activation, ACTIVATIONS)
     check_choice("update", update, UPDATES)
-    check_count("steps", steps, 0)
-    if checkpoint_every is not None:
-        check_count("checkpoint_every", checkpoint_every, 1)
 
     if state.dim() != 3 or state.shape[1] != cells or state.shape[2] == 0:
         raise ValueError(
@@ -99,6 +136,25 @@ def check_rollout(
         raise ValueError(
             f"drive must be [B, N, H] or [N, H] with N = {cells} and H = {hidden_size}; got {list(drive.shape)}"
         )
+
+
+def check_tables(neighbors: torch.Tensor, reader_offsets: torch.Tensor, readers: torch.Tensor, cells: int) -> None:
+    """Check the form of a topology's tables; what stands in them the kernels look at themselves.
+
+    Raises:
+        TypeError: a table is not int32 on the CPU.
+        ValueError: a shape does not fit, or a table is not contiguous.
+    """
+    for name, table, shape in (
+        ("neighbors", neighbors, (cells, neighbors.shape[-1] if neighbors.dim() else 0)),
+        ("reader_offsets", reader_offsets, (cells + 1,)),
+        ("readers", readers, (readers.numel(),)),
+    ):
+        if table.dtype != torch.int32 or table.device.type != "cpu":
+            raise TypeError(f"{name} must be int32 on the CPU; got {table.dtype} on {table.device}. Take a Topology's")
+        if tuple(table.shape) != shape or not table.is_contiguous():
+            form = "" if table.is_contiguous() else ", not contiguous"
+            raise ValueError(f"{name} must be contiguous {list(shape)}; got {list(table.shape)}{form}")
 
 
 def _check_shape(name: str, tensor: torch.Tensor, symbols: str, shape: tuple[int, ...]) -> None:

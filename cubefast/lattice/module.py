@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .checks import ACTIVATIONS, UPDATES, check_choice, check_count
+from .checks import ACTIVATIONS, MOST_NUMBERS, MOST_PER_CELL, MOST_STEPS, UPDATES, check_choice, check_count
 from .functional import lattice_rollout
 from .topology import Topology
 
@@ -52,9 +52,11 @@ class Lattice3D(nn.Module):
         checkpoint_every: int | None = None,
     ) -> None:
         super().__init__()
-        check_count("state_size", state_size, 1)
-        check_count("hidden_size", hidden_size, 1)
-        check_count("steps", steps, 0)
+        state_size = check_count("state_size", state_size, 1, MOST_PER_CELL)
+        hidden_size = check_count("hidden_size", hidden_size, 1, MOST_PER_CELL)
+        steps = check_count("steps", steps, 0, MOST_STEPS)
+        if checkpoint_every is not None:
+            checkpoint_every = check_count("checkpoint_every", checkpoint_every, 1, MOST_STEPS)
         check_choice("activation", activation, ACTIVATIONS)
         check_choice("update", update, UPDATES)
         if isinstance(shape, Topology):
@@ -67,6 +69,11 @@ class Lattice3D(nn.Module):
         self.activation = activation
         self.update = update
         self.checkpoint_every = checkpoint_every
+        if hidden_size * self.topology.slots * state_size > MOST_NUMBERS:
+            raise ValueError(
+                f"w_perceive may have 2^31 numbers at most; {hidden_size} hidden numbers, {self.topology.slots} slots "
+                f"and a state of {state_size} are more. Use smaller sizes"
+            )
         self.w_perceive = nn.Parameter(torch.empty(hidden_size, self.topology.slots * state_size))
         self.w_update = nn.Parameter(torch.empty(state_size, hidden_size))
         self.b_update = nn.Parameter(torch.empty(state_size))

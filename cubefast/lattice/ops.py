@@ -3,6 +3,9 @@
 ``cubefast::rollout`` and ``cubefast::rollout_backward`` are the same for every compiled backend. The forward returns
 the final state and the trajectory: the states of every ``checkpoint_every``-th step between the first and the last,
 [B, saved, N, S], which is all that the backward needs; the hidden layer is computed again.
+
+Exported programs call these operators past :func:`cubefast.lattice_rollout`, with whatever they hold, so the operators
+check all that the kernels would otherwise read or write beyond.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import _native
+from . import _native, backends
+from .checks import MOST_STEPS, check_choice, check_count, check_rollout, check_tables
 
 
 def _kernel(backend: str) -> ModuleType:
@@ -34,16 +38,47 @@ _LATTICE = (
     "Tensor state, Tensor drive, Tensor w_perceive, Tensor w_update, Tensor b_update, "
     "Tensor neighbors, Tensor reader_offsets, Tensor readers, "
 )
-_RULE = "int steps, str activation, str update, int checkpoint_every, "
+_RULE = "SymInt steps, str activation, str update, SymInt checkpoint_every, "
 torch.library.define(
     "cubefast::rollout", f"({_LATTICE}{_RULE}bool save, str backend) -> (Tensor final, Tensor trajectory)"
 )
 torch.library.define(
     "cubefast::rollout_backward",
-    f"(Tensor dfinal, {_LATTICE}Tensor final, Tensor trajectory, {_RULE}str backend, bool[] needs) -> Tensor[]",
+    f"(Tensor dfinal, {_LATTICE}Tensor final, Tensor trajectory, {_RULE}str backend, bool[] needs) -> "
+    "(Tensor dstate, Tensor ddrive, Tensor dw_perceive, Tensor dw_update, Tensor db_update)",
 )
 rollout = torch.ops.cubefast.rollout.default
 rollout_backward = torch.ops.cubefast.rollout_backward.default
+
+
+def _check(
+    tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+    tables: tuple[Tensor, Tensor, Tensor],
+    steps: int,
+    activation: str,
+    update: str,
+    checkpoint_every: int,
+    backend: str,
+) -> None:
+    state = tensors[0]
+    if state.dtype not in (torch.float32, torch.float64) or state.dim() != 3:
+        raise ValueError(
+            f"state must be float32 or float64 [B, N, S]; got {state.dtype} {list(state.shape)}. "
+            "cubefast.lattice_rollout takes more"
+        )
+    check_tables(*tables, cells=state.shape[1])
+    slots = tables[0].shape[1] + 1
+    check_rollout(*tensors, cells=state.shape[1], slots=slots, activation=activation, update=update)
+    check_count("steps", steps, 0, MOST_STEPS)
+    check_count("checkpoint_every", checkpoint_every, 1, MOST_STEPS)
+    check_choice("backend", backend, ("cpp", "numba"))
+    if problem := backends.unavailable(backend):
+        raise RuntimeError(f'backend "{backend}" cannot run: {problem}')
+    if backends.has_tangents(tensors):
+        raise RuntimeError(
+            "the compiled lattice rollout has no forward-mode derivatives. Use the reference: "
+            'lattice_rollout(..., backend="torch") or cubefast.use_backend("torch")'
+        )
 
 
 @torch.library.impl("cubefast::rollout", "CPU")
@@ -64,6 +99,8 @@ def _rollout(
     backend: str,
 ) -> tuple[Tensor, Tensor]:
     """(final state [B, N, S], trajectory [B, saved, N, S]); ``save``: whether a backward will follow."""
+    tensors = (state, drive, w_perceive, w_update, b_update)
+    _check(tensors, (neighbors, reader_offsets, readers), steps, activation, update, checkpoint_every, backend)
     batch, cells, state_size = state.shape
     saved = _saved_states(steps, checkpoint_every, save)
     state = state.contiguous()
@@ -129,9 +166,22 @@ def _rollout_backward(
     checkpoint_every: int,
     backend: str,
     needs: Sequence[bool],
-) -> list[Tensor]:
+) -> tuple[Tensor, ...]:
     """Gradients of state, drive, w_perceive, w_update, b_update; an empty tensor for one not needed."""
-    inputs = [t.contiguous() for t in (state, drive, w_perceive, w_update, b_update)]
+    tensors = (state, drive, w_perceive, w_update, b_update)
+    _check(tensors, (neighbors, reader_offsets, readers), steps, activation, update, checkpoint_every, backend)
+    saved = (len(state), _saved_states(steps, checkpoint_every, True), *state.shape[1:])
+    for name, tensor, shape in (
+        ("dfinal", dfinal, state.shape),
+        ("final", final, state.shape if _reads_final(update) else final.shape),
+        ("trajectory", trajectory, saved),
+    ):
+        if tuple(tensor.shape) != tuple(shape) or tensor.dtype != state.dtype or tensor.device != state.device:
+            raise ValueError(
+                f"{name} must be {state.dtype} {list(shape)} on the CPU; got {tensor.dtype} {list(tensor.shape)} on "
+                f"{tensor.device}"
+            )
+    inputs = [t.contiguous() for t in tensors]
     gradients = [torch.empty_like(tensor) if needed else None for tensor, needed in zip(inputs, needs, strict=True)]
     _kernel(backend).backward(
         dfinal.contiguous(),
@@ -143,11 +193,11 @@ def _rollout_backward(
         activation,
         update,
         checkpoint_every,
-        final,
-        trajectory,
+        final.contiguous(),
+        trajectory.contiguous(),
         gradients,
     )
-    return [state.new_empty(0) if gradient is None else gradient for gradient in gradients]
+    return tuple(state.new_empty(0) if gradient is None else gradient for gradient in gradients)
 
 
 def _shape_of_backward(
@@ -168,9 +218,14 @@ def _shape_of_backward(
     checkpoint_every: int,
     backend: str,
     needs: Sequence[bool],
-) -> list[Tensor]:
+) -> tuple[Tensor, ...]:
     inputs = (state, drive, w_perceive, w_update, b_update)
-    return [tensor.new_empty(tensor.shape if needed else (0,)) for tensor, needed in zip(inputs, needs, strict=True)]
+    return tuple(t.new_empty(t.shape if needed else (0,)) for t, needed in zip(inputs, needs, strict=True))
+
+
+def _reads_final(update: str) -> bool:
+    """Whether the backward needs the final state: to differentiate a tanh."""
+    return update != "residual"
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -178,7 +233,8 @@ def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, 
     final, trajectory = output
     ctx.mark_non_differentiable(trajectory)
     ctx.set_materialize_grads(False)  # or autograd makes zeros of the size of the trajectory, to be ignored
-    ctx.save_for_backward(*tensors, final, trajectory)
+    # A final state that is not needed is not saved, so that its owner may change it in place.
+    ctx.save_for_backward(*tensors, final if _reads_final(update) else final.new_empty(0), trajectory)
     ctx.arguments = (steps, activation, update, checkpoint_every, backend)
     ctx.saved_trajectory = save
 
@@ -210,6 +266,24 @@ def _refuse_second_order(ctx: Any, *grads: Any) -> None:
 
 
 torch.library.register_autograd("cubefast::rollout_backward", _refuse_second_order)
+
+
+def _for_each_of_many(operator: Any) -> Any:
+    """How torch.vmap runs an operator: once for each entry, for the kernels' batch is one of samples."""
+
+    def run_each(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+        results = []
+        for i in range(info.batch_size):
+            entry = [a.select(dim, i) if isinstance(dim, int) else a for a, dim in zip(arguments, in_dims, strict=True)]
+            results.append(operator(*entry))
+        stacked = tuple(torch.stack(each) for each in zip(*results, strict=True))
+        return stacked, (0,) * len(stacked)
+
+    return run_each
+
+
+torch.library.register_vmap("cubefast::rollout", _for_each_of_many(rollout))
+torch.library.register_vmap("cubefast::rollout_backward", _for_each_of_many(rollout_backward))
 
 
 def run(tensors: tuple[Tensor, ...], options: tuple[Any, ...]) -> Tensor:

@@ -36,7 +36,7 @@ def lattice_step(
     """
     batch, cells, state_size = state.shape
     padded = torch.cat([state, state.new_zeros(batch, 1, state_size)], dim=1)
-    perceived = padded[:, table.reshape(-1)].reshape(batch, cells, -1)
+    perceived = padded[:, table.reshape(-1)].reshape(batch, cells, table.shape[1] * state_size)
     hidden = _ACTIVATE[activation](linear(perceived, w_perceive) + drive)
     change = linear(hidden, w_update, b_update)
     if update == "tanh":
@@ -44,6 +44,16 @@ def lattice_step(
     if update == "residual":
         return state + change
     return torch.tanh(state + change)
+
+
+def _hear_signals(state: torch.Tensor) -> None:
+    """Let Ctrl-C be heard in the backward, which torch runs without a look at Python but for hooks like this one."""
+    compiling = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if state.requires_grad and not compiling:
+        state.register_hook(_nothing)
+
+
+def _nothing(gradient: torch.Tensor) -> None: ...
 
 
 def rollout(
@@ -59,7 +69,7 @@ def rollout(
     checkpoint_every: int | None,
 ) -> torch.Tensor:
     """``steps`` steps from ``state`` [B, N, S]; see :func:`cubefast.lattice_rollout` for the arguments."""
-    neighbors = topology.neighbors.to(state.device, torch.int64)
+    neighbors = topology.for_kernels()[0].to(state.device, torch.int64)
     itself = torch.arange(topology.cells, device=state.device)[:, None]
     table = torch.cat([neighbors, itself], dim=1)
     table = torch.where(table < 0, topology.cells, table)
@@ -67,6 +77,7 @@ def rollout(
     def several(state: torch.Tensor, count: int) -> torch.Tensor:
         for _ in range(count):
             state = lattice_step(state, drive, w_perceive, w_update, b_update, table, activation, update)
+            _hear_signals(state)
         return state
 
     if checkpoint_every is None or not torch.is_grad_enabled():

@@ -79,7 +79,7 @@ def test_meta_and_fake_tensors_have_the_shape_without_the_work():
         fakes = [mode.from_tensor(t.detach(), static_shapes=True) for t in problem.tensors()]
         final, trajectory = torch.ops.cubefast.rollout(
             *fakes,
-            *(mode.from_tensor(t) for t in (problem.topology.neighbors, *[torch.zeros(1, dtype=torch.int32)] * 2)),
+            *(mode.from_tensor(t) for t in problem.topology.for_kernels()),
             5, "tanh", "residual", 2, True, "cpp",
         )  # fmt: skip
     assert (final.shape, trajectory.shape) == ((3, 8, 5), (3, 2, 8, 5))
