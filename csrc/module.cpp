@@ -5,6 +5,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
+
 #ifdef _OPENMP
 #include <omp.h>
 #endif
@@ -55,12 +57,23 @@ void run_interruptibly(const Work& work) {
   if (asking.stop != 0) throw py::error_already_set();
 }
 
-Forward forward_of(const Sizes& sizes, uintptr_t state, uintptr_t drive, uintptr_t w_perceive,
-                   uintptr_t w_update, uintptr_t b_update, uintptr_t neighbors, uintptr_t final_state,
-                   uintptr_t trajectory) {
-  return {sizes,        in(state),    in(drive),
-          in(w_perceive), in(w_update), in(b_update),
-          table(neighbors), out(final_state), out(trajectory), nullptr};
+using Addresses = std::array<uintptr_t, 5>;  // state, drive, w_perceive, w_update, b_update
+
+Forward forward_of(const Sizes& sizes, const Addresses& inputs, uintptr_t neighbors, uintptr_t filters,
+                   uintptr_t final_state, uintptr_t trajectory, uintptr_t kept) {
+  Forward f{};
+  f.sizes = sizes;
+  f.state = in(inputs[0]);
+  f.drive = in(inputs[1]);
+  f.w_perceive = in(inputs[2]);
+  f.w_update = in(inputs[3]);
+  f.b_update = in(inputs[4]);
+  f.neighbors = table(neighbors);
+  f.filters = in(filters);
+  f.final_state = out(final_state);
+  f.trajectory = out(trajectory);
+  f.kept = static_cast<uint8_t*>(out(kept));
+  return f;
 }
 
 py::dict build_info() {
@@ -92,11 +105,33 @@ PYBIND11_MODULE(_cubefast_native, m) {
 
   py::class_<Sizes>(m, "Sizes")
       .def(py::init([](int64_t batch, int64_t cells, int64_t state_size, int64_t hidden_size, int64_t slots,
-                       int64_t steps, int64_t drive_batch_stride, int64_t checkpoint_every,
+                       int64_t steps, int64_t drive_batch_stride, int64_t drive_cell_stride, int64_t checkpoint_every,
                        int64_t saved_states, int activation, int update, int threads) {
-             return Sizes{batch,  cells, state_size, hidden_size, slots, steps, drive_batch_stride, checkpoint_every,
-                          saved_states, static_cast<Activation>(activation), static_cast<Update>(update), threads};
-           }));
+        return Sizes{batch,
+                     cells,
+                     state_size,
+                     hidden_size,
+                     slots,
+                     steps,
+                     drive_batch_stride,
+                     drive_cell_stride,
+                     checkpoint_every,
+                     saved_states,
+                     static_cast<Activation>(activation),
+                     static_cast<Update>(update),
+                     threads};
+      }))
+      .def("set_options", [](Sizes& sizes, int64_t filters, bool depthwise, uint64_t fire_below, uint64_t seed,
+                             int64_t first_step, int64_t alive_channel, double alive_threshold, int64_t return_every) {
+        sizes.filters = filters;
+        sizes.depthwise = depthwise;
+        sizes.fire_below = fire_below;
+        sizes.seed = seed;
+        sizes.first_step = first_step;
+        sizes.alive_channel = alive_channel;
+        sizes.alive_threshold = alive_threshold;
+        sizes.return_every = return_every;
+      });
 
   m.def(
       "reverse_table",
@@ -110,11 +145,11 @@ PYBIND11_MODULE(_cubefast_native, m) {
 
   m.def(
       "forward",
-      [](const Sizes& sizes, bool is_double, uintptr_t state, uintptr_t drive, uintptr_t w_perceive,
-         uintptr_t w_update, uintptr_t b_update, uintptr_t neighbors, uintptr_t final_state,
-         uintptr_t trajectory) {
+      [](const Sizes& sizes, bool is_double, const Addresses& inputs, uintptr_t neighbors, uintptr_t filters,
+         uintptr_t final_state, uintptr_t trajectory, uintptr_t states, uintptr_t kept) {
         const Kernel& kernel = active_kernel();
-        Forward f = forward_of(sizes, state, drive, w_perceive, w_update, b_update, neighbors, final_state, trajectory);
+        Forward f = forward_of(sizes, inputs, neighbors, filters, final_state, trajectory, kept);
+        f.states = out(states);
         run_interruptibly([&](Interruption* interruption) {
           check_neighbors(f.neighbors, sizes.cells, sizes.slots - 1);
           f.interruption = interruption;
@@ -125,21 +160,22 @@ PYBIND11_MODULE(_cubefast_native, m) {
 
   m.def(
       "backward",
-      [](const Sizes& sizes, bool is_double, uintptr_t state, uintptr_t drive, uintptr_t w_perceive,
-         uintptr_t w_update, uintptr_t b_update, uintptr_t neighbors, uintptr_t final_state,
-         uintptr_t trajectory, uintptr_t reader_offsets, uintptr_t readers, int64_t readers_count, uintptr_t dfinal,
-         uintptr_t dstate, uintptr_t ddrive, uintptr_t dw_perceive, uintptr_t dw_update, uintptr_t db_update) {
+      [](const Sizes& sizes, bool is_double, const Addresses& inputs, uintptr_t neighbors, uintptr_t filters,
+         uintptr_t final_state, uintptr_t trajectory, uintptr_t kept, uintptr_t reader_offsets, uintptr_t readers,
+         int64_t readers_count, uintptr_t dfinal, uintptr_t dstates, const std::array<uintptr_t, 6>& gradients) {
         const Kernel& kernel = active_kernel();
-        Backward g{forward_of(sizes, state, drive, w_perceive, w_update, b_update, neighbors,
-                              final_state, trajectory),
-                   table(reader_offsets),
-                   table(readers),
-                   in(dfinal),
-                   out(dstate),
-                   out(ddrive),
-                   out(dw_perceive),
-                   out(dw_update),
-                   out(db_update)};
+        Backward g{};
+        g.forward = forward_of(sizes, inputs, neighbors, filters, final_state, trajectory, kept);
+        g.reader_offsets = table(reader_offsets);
+        g.readers = table(readers);
+        g.dfinal = in(dfinal);
+        g.dstates = in(dstates);
+        g.dstate = out(gradients[0]);
+        g.ddrive = out(gradients[1]);
+        g.dw_perceive = out(gradients[2]);
+        g.dw_update = out(gradients[3]);
+        g.db_update = out(gradients[4]);
+        g.dfilters = out(gradients[5]);
         run_interruptibly([&](Interruption* interruption) {
           check_neighbors(g.forward.neighbors, sizes.cells, sizes.slots - 1);
           check_readers(g.forward.neighbors, sizes.cells, sizes.slots - 1, g.reader_offsets, g.readers, readers_count);

@@ -34,9 +34,9 @@ def double(*shape):
         ({W_UPDATE: double(4, 7)}, r"w_update must be \[S, H\] with S = 5, .*; got \[4, 7\]"),
         ({B_UPDATE: double(4)}, r"b_update must be \[S\] = \[5\]; got \[4\]"),
         ({W_PERCEIVE: double(7, 30)}, r"w_perceive must be \[H, K\*S\], K = 7 = \[7, 35\]; got \[7, 30\]"),
-        ({DRIVE: double(2, 6, 7)}, r"drive must be .* with B = 3; got \[2, 6, 7\]"),
+        ({DRIVE: double(2, 6, 7)}, r"drive must be .* with B = 3, N = 6 and H = 7; got \[2, 6, 7\]"),
         ({DRIVE: double(3, 6, 8)}, r"drive must be .* N = 6 and H = 7; got \[3, 6, 8\]"),
-        ({DRIVE: double(7)}, r"drive must be .*; got \[7\]"),
+        ({DRIVE: double(8)}, r"drive must be .*; got \[1, 1, 8\]"),
         ({DRIVE: torch.zeros(3, 6, 7, device="meta", dtype=torch.float64)}, "one device; state is on cpu and drive"),
     ],
 )

@@ -77,12 +77,13 @@ def test_meta_and_fake_tensors_have_the_shape_without_the_work():
     assert problem.run(on_meta, "auto").shape == (3, 8, 5)
     with torch._subclasses.FakeTensorMode() as mode:
         fakes = [mode.from_tensor(t.detach(), static_shapes=True) for t in problem.tensors()]
-        final, trajectory = torch.ops.cubefast.rollout(
+        final, trajectory, states, kept = torch.ops.cubefast.rollout(
             *fakes,
             *(mode.from_tensor(t) for t in problem.topology.for_kernels()),
             5, "tanh", "residual", 2, True, "cpp",
         )  # fmt: skip
     assert (final.shape, trajectory.shape) == ((3, 8, 5), (3, 2, 8, 5))
+    assert (states.shape, kept.shape) == ((3, 0, 8, 5), (3, 0, 8))
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch about itself, inside jvp

@@ -147,11 +147,11 @@ def test_the_operators_pass_torchs_own_checks(compiled, form):
     rule = (2, "tanh", "residual", 1)
     torch.library.opcheck(torch.ops.cubefast.rollout.default, (*tensors, *tables, *rule, True, compiled))
     with torch.no_grad():
-        final, trajectory = torch.ops.cubefast.rollout(*tensors, *tables, *rule, True, compiled)
+        final, trajectory, _, kept = torch.ops.cubefast.rollout(*tensors, *tables, *rule, True, compiled)
     dfinal = torch.ones(1, 1, 1, dtype=torch.float64).expand(final.shape)
     torch.library.opcheck(
         torch.ops.cubefast.rollout_backward.default,
-        (dfinal, *(x.detach() for x in tensors), *tables, final, trajectory, *rule, compiled, [True] * 5),
+        (dfinal, None, *(x.detach() for x in tensors), *tables, final, trajectory, kept, *rule, compiled, [True] * 6),
     )
 
 
