@@ -14,7 +14,7 @@ from .._version import __version__
 from .checks import ACTIVATIONS, UPDATES
 
 if TYPE_CHECKING:
-    from .ops import Rule
+    from .rule import Rule
 
 _INSTALL = "Run `pip install .` again in the source folder (a C++ compiler is needed)."
 

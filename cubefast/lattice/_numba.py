@@ -25,7 +25,7 @@ from ._numba_math import COLUMNS, ROWS, TANH, activate, activate_and_differentia
 from .checks import ACTIVATIONS, UPDATES
 
 if TYPE_CHECKING:
-    from .ops import Rule
+    from .rule import Rule
 
 _DIRECT, _RESIDUAL, _RESIDUAL_TANH = range(3)
 _PIECES = 16  # at most so many ranges of samples, each with its own sums of the weight gradients

@@ -1,7 +1,7 @@
 """Which cells fire: the chance of stochastic updates, from a generator that needs no state.
 
 Philox4x32-10 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, 2011) turns a counter and a key into four
-numbers of 32 bits. The counter is (cell // 4, step, sample, 0) and the key is the seed, so whether a cell fires does not
+numbers of 32 bits. The counter is (cell // 4, step, sample, 0) and the key the seed, so whether a cell fires does not
 depend on threads, backends or on how a rollout is cut into calls. csrc/fire.inl is the same in C++.
 """
 

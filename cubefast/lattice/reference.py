@@ -116,7 +116,7 @@ def rollout(
         return state, on_the_way
 
     segment = checkpoint_every if checkpoint_every and torch.is_grad_enabled() else None
-    final, states = state.clone(), []
+    final, states = state.clone(), list[Tensor]()
     if segment is None:
         final, states = several(final, 0, steps)
     else:

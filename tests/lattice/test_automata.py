@@ -1,4 +1,4 @@
-"""What makes an automaton of a lattice: filters, chance, life, states on the way. The reference says what each means."""
+"""What makes an automaton of a lattice: filters, chance, life, states on the way, as the reference means them."""
 
 import itertools
 
@@ -166,13 +166,13 @@ def test_the_operators_pass_torchs_own_checks(option):
     torch.library.opcheck(torch.ops.cubefast.rollout.default, (*tensors[:5], *tables, *rule, True, "cpp", *more))
     with torch.no_grad():
         final, trajectory, states, kept = torch.ops.cubefast.rollout(*tensors[:5], *tables, *rule, True, "cpp", *more)
+    inputs = [x.detach() for x in tensors[:5]]
+    options = [m.detach() if isinstance(m, torch.Tensor) else m for m in more]
+    kept_for_it = (*tables, final, trajectory, kept, *rule, "cpp", [True] * 6, *options)
     torch.library.opcheck(
         torch.ops.cubefast.rollout_backward.default,
-        (
-            torch.ones_like(final), torch.ones_like(states), *(x.detach() for x in tensors[:5]), *tables, final,
-            trajectory, kept, *rule, "cpp", [True] * 6, *(m.detach() if isinstance(m, torch.Tensor) else m for m in more),
-        ),
-    )  # fmt: skip
+        (torch.ones_like(final), torch.ones_like(states), *inputs, *kept_for_it),
+    )
 
 
 @every_option
