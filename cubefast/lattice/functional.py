@@ -176,7 +176,10 @@ def lattice_rollout(
         options = _options(filters, fire_rate, seed, first_step, alive, return_states, state.shape[-1])
     chosen = backends.resolve(backend, *tensors, options=options)
     with without_autocast:
+        tensors = _of_present_cells(tensors, topology)
         final, states = _run(chosen, tensors, topology, steps, activation, update, checkpoint_every, options)
+        final = _among_all_cells(final, topology)
+        states = None if states is None else _among_all_cells(states, topology)
     if on_grid:
         final = final.reshape(shape)
         states = None if states is None else states.reshape(shape[0], states.shape[1], *shape[1:])
@@ -202,6 +205,48 @@ def _options(
     )
 
 
+def _of_present_cells(
+    tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], topology: Topology
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The same for the cells that are there."""
+    present = topology.tables.present
+    if present is None:
+        return tensors
+    state, drive, w_perceive, w_update, b_update = tensors
+    present = present.to(state.device)
+    if drive.shape[1] == topology.cells:  # and not one drive for all of them
+        drive = drive[:, present]
+    return state[:, present], drive, w_perceive, w_update, b_update
+
+
+def _among_all_cells(result: Tensor, topology: Topology) -> Tensor:
+    """A result [..., cells that are there, S] with zeros for those that are not."""
+    present = topology.tables.present
+    if present is None:
+        return result
+    every = result.new_zeros(*result.shape[:-2], topology.cells, result.shape[-1])
+    return every.index_copy(-2, present.to(result.device), result)
+
+
+def _in_merged_slots(
+    tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], topology: Topology, options: Options
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor, Tensor], Options]:
+    """Slots that always hold the same cell have one weight, the sum of theirs; those that hold none have none."""
+    merged = topology.tables.merged
+    if merged is None:
+        return tensors, options
+    slots = topology.for_kernels()[0].shape[1] + 1
+    place = torch.where(merged < 0, slots, merged)  # what leads nowhere goes behind the last, and is cut off
+    if options.filters is not None:
+        filters = options.filters
+        sums = filters.new_zeros(len(filters), slots + 1, *filters.shape[2:]).index_add(1, place, filters)
+        return tensors, options._replace(filters=sums[:, :slots])
+    state, drive, w_perceive, w_update, b_update = tensors
+    by_slot = w_perceive.reshape(len(w_perceive), len(merged), -1)
+    sums = by_slot.new_zeros(len(by_slot), slots + 1, by_slot.shape[2]).index_add(1, place, by_slot)
+    return (state, drive, sums[:, :slots].flatten(1), w_update, b_update), options
+
+
 def _run(
     backend: str,
     tensors: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
@@ -220,6 +265,7 @@ def _run(
         tensors = (state, drive, w_perceive, w_update, b_update)
         if options.filters is not None:
             options = options._replace(filters=options.filters.float())
+    tensors, options = _in_merged_slots(tensors, topology, options)
     rule = (steps, activation, update, checkpoint_every or 1)
     final, states = ops.run(tensors, topology.for_kernels(), rule, backend, options)
     if narrow in _HALF:

@@ -99,10 +99,11 @@ def rollout(
     Gives the final state, and the states on the way [B, T // k, N, S] if they are wanted.
     """
     state, drive, w_perceive, w_update, b_update = tensors
-    neighbors = topology.for_kernels()[0].to(state.device, torch.int64)
-    itself = torch.arange(topology.cells, device=state.device)[:, None]
+    neighbors = topology.tables.among_present.to(state.device, torch.int64)
+    cells = len(neighbors)
+    itself = torch.arange(cells, device=state.device)[:, None]
     table = torch.cat([neighbors, itself], dim=1)
-    table = torch.where(table < 0, topology.cells, table)
+    table = torch.where(table < 0, cells, table)
 
     def several(state: Tensor, first: int, count: int) -> tuple[Tensor, list[Tensor]]:
         on_the_way = []

@@ -5,16 +5,15 @@ The kernels know no geometry. They read one table: for each cell, which cell sta
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, NoReturn
-from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from . import _native
 from .checks import MOST_NUMBERS, check_choice, check_count, shown
+from .filters import named_filters, offsets_of
+from .tables import Tables, lattice_tables
 
 NEIGHBORHOODS = ("von_neumann", "moore")
 """von_neumann: the 6 cells that share a face, in the order -x +x -y +y -z +z. moore: all 26 around."""
@@ -34,6 +33,9 @@ class Topology:
             ``"reflecting"`` reads the cell mirrored at the wall (index -1 reads 1, index n reads n-2; along an axis
             of one cell it reads the cell itself), ``"replicate"`` reads the cell at the edge.
         dilation: how many cells away a neighbor stands along each axis it differs in.
+        mask: which cells are there, truth values of that shape (None: all). The others are as what is beyond a wall:
+            nobody reads them, they are not computed, and in a rollout's result they are zeros. Those that are there
+            are counted among themselves for the chance to fire.
 
     Attributes:
         cells: N, the number of cells.
@@ -52,7 +54,7 @@ class Topology:
     neighborhood: str
     boundary: str
     dilation: int
-    _tables: _Tables
+    _tables: Tables
 
     def __init__(
         self,
@@ -60,18 +62,22 @@ class Topology:
         neighborhood: str = "von_neumann",
         boundary: str = "walls",
         dilation: int = 1,
+        mask: ArrayLike | None = None,
     ) -> None:
         sides = _checked_shape(shape)
         check_choice("neighborhood", neighborhood, NEIGHBORHOODS)
         check_choice("boundary", boundary, BOUNDARIES)
         dilation = check_count("dilation", dilation, 1)
-        degree = len(_offsets(neighborhood, len(sides)))
+        degree = len(offsets_of(neighborhood, len(sides)))
         if np.prod(sides, dtype=object) * degree > MOST_NUMBERS:
             raise ValueError(
                 f"a lattice may have 2^31 neighbor links at most; {shown(sides)} cells with {degree} neighbors "
                 "have more"
             )
-        self._set(sides, neighborhood, boundary, dilation, _shared_tables(sides, neighborhood, boundary, dilation))
+        mask = None if mask is None else _checked_mask(mask, sides)
+        self._set(
+            sides, neighborhood, boundary, dilation, lattice_tables(sides, neighborhood, boundary, dilation, mask)
+        )
 
     @classmethod
     def from_table(cls, neighbors: ArrayLike) -> Topology:
@@ -93,10 +99,10 @@ class Topology:
             raise ValueError(f"a table may have 2^31 neighbor links at most; got {table.size}")
         topology = cls.__new__(cls)
         own = np.array(table, dtype=np.int32, order="C")  # a copy in any case
-        topology._set((len(table),), "table", "table", 1, _Tables(own))
+        topology._set((len(table),), "table", "table", 1, Tables(own))
         return topology
 
-    def _set(self, shape: tuple[int, ...], neighborhood: str, boundary: str, dilation: int, tables: _Tables) -> None:
+    def _set(self, shape: tuple[int, ...], neighborhood: str, boundary: str, dilation: int, tables: Tables) -> None:
         values = {"shape": shape, "neighborhood": neighborhood, "boundary": boundary, "dilation": dilation}
         for name, value in {**values, "_tables": tables}.items():
             object.__setattr__(self, name, value)
@@ -116,7 +122,8 @@ class Topology:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.neighborhood == "table":
             return Topology.from_table, (self.neighbors.numpy(),)
-        return Topology, (self.shape, self.neighborhood, self.boundary, self.dilation)
+        mask = None if self.mask is None else self.mask.numpy()
+        return Topology, (self.shape, self.neighborhood, self.boundary, self.dilation, mask)
 
     @property
     def cells(self) -> int:
@@ -143,43 +150,78 @@ class Topology:
         """int32, a copy: ``reading cell * (K-1) + slot``."""
         return self._tables.readers.clone()
 
+    @property
+    def checksum(self) -> int:
+        """A number that two topologies share if they connect the same cells in the same slots."""
+        return self._tables.checksum
+
+    @property
+    def mask(self) -> torch.Tensor | None:
+        """bool of the lattice's shape, a copy: which cells are there; None: all."""
+        if self._tables.present is None:
+            return None
+        mask = torch.zeros(self.cells, dtype=torch.bool)
+        mask[self._tables.present] = True
+        return mask.reshape(self.shape)
+
+    @property
+    def tables(self) -> Tables:
+        """What rollouts run on, not copied: only to be read."""
+        return self._tables
+
     def for_kernels(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``neighbors``, ``reader_offsets`` and ``readers``, not copied: only to be read."""
-        return self._tables.neighbors, self._tables.reader_offsets, self._tables.readers
+        """The three tables of the cells that are there, in merged slots, not copied: only to be read."""
+        return self._tables.for_kernels
+
+    def filters(self, *names: str, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        """Perception filters [F, K] in the order of the slots, for ``filters`` of :func:`cubefast.lattice_rollout`.
+
+        Args:
+            names: ``"identity"``, the cell itself. ``"sobel"``, a filter along each axis (the differences of the two
+                sides, smoothed by 1 2 1 across, divided by 2 * 4^(dimensions - 1): by 8 on a plane, as in Mordvintsev
+                et al., 2020). ``"gradient"``, the same without smoothing: half the difference of the two sides.
+                ``"laplacian"``, the cells around less the cell itself as often: with the Moore neighborhood they count
+                1 2 1 along each axis, divided by 4^(dimensions - 1) (on a plane 1 2 1, 2 -12 2, 1 2 1, by 4), and with
+                von Neumann's 1 each.
+            dtype: of the result.
+
+        Raises ValueError for an unknown name, for sobel without the Moore neighborhood, and for a topology that was
+        made of a table, whose slots have no directions.
+        """
+        if self.neighborhood == "table":
+            raise ValueError("a topology made of a table has no directions, so no named filters; write them yourself")
+        return torch.from_numpy(named_filters(names, self.neighborhood, len(self.shape))).to(dtype)
 
     def __repr__(self) -> str:
         if self.neighborhood == "table":
             return f"Topology.from_table(<{self.cells} cells, {self.slots - 1} neighbors each>)"
         apart = f", dilation={self.dilation}" if self.dilation > 1 else ""
-        return f"Topology({self.shape}, {self.neighborhood!r}, {self.boundary!r}{apart})"
+        holes = "" if (there := self._tables.present) is None else f", mask=<{len(there)} cells are there>"
+        return f"Topology({self.shape}, {self.neighborhood!r}, {self.boundary!r}{apart}{holes})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Topology):
             return NotImplemented
-        mine, others = self._tables.neighbors, other._tables.neighbors
-        return self.shape == other.shape and (mine is others or torch.equal(mine, others))
+        mine, others = self._tables, other._tables
+        if mine is others:
+            return True
+        same = self.shape == other.shape and torch.equal(mine.neighbors, others.neighbors)
+        if mine.present is None or others.present is None:
+            return same and mine.present is others.present
+        return same and torch.equal(mine.present, others.present)
 
     def __hash__(self) -> int:
         return hash((self.shape, self.slots))  # what is equal has one hash, whatever its names
 
 
-class _Tables:
-    """The tables of one or several topologies."""
-
-    def __init__(self, neighbors: NDArray[np.int32]) -> None:
-        self.neighbors = torch.from_numpy(neighbors)
-        self.reader_offsets, self.readers = _reversed(self.neighbors)
-
-
-_in_use: WeakValueDictionary[tuple[Any, ...], _Tables] = WeakValueDictionary()
-
-
-def _shared_tables(shape: tuple[int, ...], neighborhood: str, boundary: str, dilation: int) -> _Tables:
-    key = (shape, neighborhood, boundary, dilation)
-    tables = _in_use.get(key)
-    if tables is None:
-        tables = _in_use.setdefault(key, _Tables(_neighbors(*key)))
-    return tables
+def _checked_mask(mask: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """Flat; None where all cells are there."""
+    cells = np.asarray(mask)
+    if cells.dtype != np.bool_ or cells.shape != shape:
+        raise ValueError(f"mask must be truth values of shape {shape}; got {cells.dtype} {cells.shape}")
+    if not cells.any():
+        raise ValueError("mask must leave one cell at least; it leaves none")
+    return None if cells.all() else cells.reshape(-1).copy()
 
 
 def _checked_shape(shape: Any) -> tuple[int, ...]:
@@ -194,53 +236,3 @@ def _checked_shape(shape: Any) -> tuple[int, ...]:
     return tuple(
         check_count(f"{axis} of shape {shown(sides)}", count, 1) for axis, count in zip(axes, sides, strict=True)
     )
-
-
-def _offsets(neighborhood: str, dimensions: int) -> list[tuple[int, ...]]:
-    """Where the neighbors stand, in the order of their slots."""
-    if neighborhood == "von_neumann":
-        return [tuple(way * (i == axis) for i in range(dimensions)) for axis in range(dimensions) for way in (-1, 1)]
-    return [offset for offset in itertools.product((-1, 0, 1), repeat=dimensions) if any(offset)]
-
-
-def _neighbors(shape: tuple[int, ...], neighborhood: str, boundary: str, dilation: int) -> NDArray[np.int32]:
-    """The table [N, K-1], a column at a time: it may fill a large part of the memory that there is."""
-    offsets = _offsets(neighborhood, len(shape))
-    table = np.empty((*shape, len(offsets)), np.int32)
-    for slot, offset in enumerate(offsets):
-        index = np.zeros((1,) * len(shape), np.int32)
-        missing = np.zeros((1,) * len(shape), np.bool_)
-        for axis, size in enumerate(shape):
-            place = np.arange(size, dtype=np.int64) + dilation * offset[axis]
-            beyond = np.zeros(size, np.bool_)
-            if boundary == "periodic":
-                place %= size
-            elif boundary == "reflecting":
-                there_and_back = max(1, 2 * (size - 1))
-                place %= there_and_back
-                place = np.where(place >= size, there_and_back - place, place)
-            elif boundary == "replicate":
-                place = place.clip(0, size - 1)
-            else:
-                beyond = (place < 0) | (place >= size)
-                place[beyond] = 0
-            along = [size if i == axis else 1 for i in range(len(shape))]
-            index = index * np.int32(size) + place.astype(np.int32).reshape(along)
-            missing = missing | beyond.reshape(along)
-        table[..., slot] = np.where(missing, np.int32(-1), index)
-    return table.reshape(-1, len(offsets))
-
-
-def _reversed(neighbors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    cells, degree = neighbors.shape
-    flat = neighbors.numpy().reshape(-1)
-    native, _ = _native.load()
-    if native is not None:  # a second where sorting takes several, and without the sort's memory
-        offsets = torch.empty(cells + 1, dtype=torch.int32)
-        readers = torch.empty(int(np.count_nonzero(flat >= 0)), dtype=torch.int32)
-        native.reverse_table(neighbors.data_ptr(), cells, degree, offsets.data_ptr(), readers.data_ptr())
-        return offsets, readers
-    present = np.flatnonzero(flat >= 0)
-    order = present[np.argsort(flat[present], kind="stable")].astype(np.int32)
-    counts = np.bincount(flat[present], minlength=cells)
-    return torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)), torch.from_numpy(order)
