@@ -141,6 +141,8 @@ void mark_needed(const Sizes& z, const int32_t* neighbors, int64_t begin, int64_
   }
 }
 
+constexpr int64_t kListingWork = 64;  // operations, about, to find out whether a cell is to be computed
+
 // One step of the cells [begin, end): next = step(state), and kept [N] where it is not null. All members of a team
 // call it at once, each with its cells.
 template <Activation A, typename T>
@@ -150,6 +152,7 @@ void step_automaton(const Plan<T>& plan, AutomatonScratch<T>& scratch, Automaton
   const Sizes& z = plan.z;
   const int64_t H = z.hidden_size, S = z.state_size, H_padded = plan.H_padded, S_padded = plan.S_padded;
   const bool mortal = z.alive_channel >= 0;
+  scratch.tile.stopped(plan.f.interruption, (end - begin) * kListingWork);  // where nothing lives there are no tiles
   if (mortal) {
     mark_lively(z, state, begin, end, sample.lively.data);
     std::memset(sample.needed.data + begin, 0, size_t(end - begin));

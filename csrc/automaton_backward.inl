@@ -103,6 +103,7 @@ void differentiate_slab(const AutomatonBackwardPlan<T>& plan, AutomatonBackwardS
   const uint8_t* kept = plan.kept(b, t);
   const T* drive = plan.drive(b);
   AutomatonScratch<T>& forward = scratch.forward;
+  if (forward.tile.stopped(plan.f.interruption, (end - begin) * kListingWork)) return;
   draw_fire(z, b, t, begin, end, forward.fire.data);
   int32_t* list = forward.list.data;
   int64_t count = 0;

@@ -100,6 +100,10 @@ def test_every_instruction_set_gives_the_reference_result():
         "    assert_agree(p.results('cpp'), p.results('torch'), 1e-12)\n"
         "    q = Problem(Topology((3, 2, 4)), state_size=size[0], hidden_size=size[1], dtype=torch.float32)\n"
         "    assert_agree(q.results('cpp'), p.results('torch'), 2e-5)\n"
+        "options = {{'fire_rate': 0.5, 'seed': 3, 'alive': (0, 0.1), 'return_states': 2}}\n"
+        "for filters in (None, 'shared', 'depthwise'):\n"
+        "    p = Problem(Topology((5, 5), 'moore'), filters=filters, state_size=13, hidden_size=33, options=options)\n"
+        "    assert_agree(p.results('cpp'), p.results('torch'), 1e-11)\n"
     ).format(root=str(__import__("tests.conftest").conftest.ROOT))
     for isa in native.build_info()["isas"]:
         done = run_python(code, CUBEFAST_ISA=isa)

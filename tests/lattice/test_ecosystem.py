@@ -47,6 +47,20 @@ def test_torch_export_keeps_the_rollout_as_one_operator(tmp_path):
     assert torch.allclose(torch.export.load(tmp_path / "model.pt2").module()(x), model(x))
 
 
+@pytest.mark.parametrize("perception", ["dense", "sobel", "depthwise"])
+def test_torch_export_keeps_an_automaton_whole(perception, tmp_path):
+    automaton = Lattice3D(
+        (5, 5), 4, 8, 3, neighborhood="moore", perception=perception, fire_rate=0.5, alive=(3, 0.1)
+    ).eval()
+    state = torch.randn(2, 5, 5, 4)
+    program = torch.export.export(automaton, (state,), {"seed": torch.tensor(5)})
+    assert "cubefast.rollout" in str(program.graph)
+    torch.export.save(program, tmp_path / "automaton.pt2")
+    loaded = torch.export.load(tmp_path / "automaton.pt2").module()
+    for seed in (5, 6):
+        assert torch.equal(loaded(state, seed=torch.tensor(seed)), automaton(state, seed=seed))
+
+
 def test_activation_checkpointing_gives_the_same_gradients():
     model, x = Model(), torch.randn(5, 3)
     wanted = gradients(model, x)

@@ -79,6 +79,20 @@ def test_a_long_backward_is_left_within_a_second(backend, checkpoint_every, thre
     assert heard_after(lambda: torch.autograd.grad(final.sum(), tensors)) < 1.05
 
 
+@pytest.mark.parametrize("options", [{"fire_rate": 0.5, "seed": 1}, {"alive": (0, 1e9)}], ids=["fire", "nothing lives"])
+def test_a_long_automaton_is_left_within_a_second(options, threads, signal_after):
+    problem = long((8, 8, 12), 2**20, 8)
+    problem.options = options
+    tensors = [t.detach() for t in problem.tensors()]
+    signal_after(0.2)
+    assert heard_after(lambda: problem.run(tensors, "cpp")) < 1.2
+    problem = long((8, 8, 12), 1500, 8)
+    problem.options = options
+    final = problem.run(tensors := problem.tensors(), "cpp", 100)
+    signal_after(0.02)
+    assert heard_after(lambda: torch.autograd.grad(final.sum(), tensors)) < 1.02
+
+
 def test_what_follows_is_right_and_no_memory_is_lost(signal_after):
     problem = long((8, 8, 12), 2**20, 8)
     tensors = [t.detach() for t in problem.tensors()]
