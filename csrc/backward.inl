@@ -10,11 +10,7 @@
 // Phase B gathers: nobody writes to another's cell. It follows A block by block, as soon as all readers of a block have
 // been through A, so that their dpre is still in the cache; what other threads' cells read waits for a meeting.
 //
-// The sums over cells and samples have one buffer per unit, a unit
-// being a piece of the batch and a slab of the cells. The units follow from the sizes alone and are added in order, so
-// every gradient is bitwise the same for any number of threads.
-
-constexpr int64_t kBlock = 8 * kTile;  // cells whose h and dpre are kept in the cache while they are summed
+// The sums over cells and samples are those of gradients.inl.
 
 // For each block of cells, the first and the last block in which it is read.
 struct ReaderBlocks {
@@ -47,57 +43,20 @@ struct ReaderBlocks {
 };
 
 template <typename T>
-struct BackwardPlan : ForwardPlan<T> {
-  const Backward& g;
-  int64_t pieces, slabs, blocks;
-  int64_t perceive_size, update_size, unit_size;  // of the sums of one unit: [K*S, H padded], [S, H padded], [S padded]
-  bool wants_weights, shared_drive;
-  Packed<T> hidden_from_change;  // w_update^T: [S] -> H
+struct BackwardPlan : GradientPlan<ForwardPlan<T>, T> {
   Packed<T> state_from_hidden;   // w_perceive^T: [K slots][H] -> S
   Readers readers;
   ReaderBlocks reader_blocks;
-  Scratch<T> sums;         // [pieces, slabs, unit]
-  Scratch<T> drive_sums;   // [pieces, N, H], for a shared drive
 
   explicit BackwardPlan(const Backward& g_)
-      : ForwardPlan<T>(g_.forward),
-        g(g_),
-        pieces(pieces_of(g_)),
-        slabs(0),
-        blocks((this->z.cells + kBlock - 1) / kBlock),
-        perceive_size(this->z.slots * this->z.state_size * this->H_padded),
-        update_size(this->z.state_size * this->H_padded),
-        unit_size(perceive_size + update_size + this->S_padded),
-        wants_weights(g_.dw_perceive != nullptr || g_.dw_update != nullptr || g_.db_update != nullptr),
-        shared_drive(this->z.drive_batch_stride == 0),
-        hidden_from_change(1, this->z.state_size, this->z.hidden_size,
-                           [&](int64_t, int64_t s, int64_t j) {
-                             return static_cast<const T*>(g_.forward.w_update)[s * this->z.hidden_size + j];
-                           }),
+      : GradientPlan<ForwardPlan<T>, T>(g_),
         state_from_hidden(this->z.slots, this->z.hidden_size, this->z.state_size,
                           [&](int64_t k, int64_t j, int64_t s) {
                             const int64_t row = j * this->z.slots + k;
                             return static_cast<const T*>(g_.forward.w_perceive)[row * this->z.state_size + s];
                           }),
         readers(this->z, g_.reader_offsets, g_.readers, this->H_padded),
-        reader_blocks(this->z, g_.reader_offsets, g_.readers, blocks),
-        sums((slabs = smaller((kUnits + pieces - 1) / pieces, blocks)) * pieces * (wants_weights ? unit_size : 0), true),
-        drive_sums(g_.ddrive != nullptr && shared_drive ? pieces * this->z.cells * this->z.hidden_size : 0, true) {}
-
-  int64_t first_block(int64_t slab) const { return blocks * slab / slabs; }
-  T* sums_of(int64_t piece, int64_t slab) const { return sums.data + (piece * slabs + slab) * unit_size; }
-
- private:
-  static constexpr int64_t kUnits = 16;  // at least so many units, if there are cells enough
-  static int64_t pieces_of(const Backward& g) {
-    const Sizes& z = g.forward.sizes;
-    int64_t pieces = smaller(z.batch, 64);
-    if (g.ddrive != nullptr && z.drive_batch_stride == 0) {
-      const int64_t affordable = (int64_t(16) << 20) / (z.cells * z.hidden_size * int64_t(sizeof(T)));
-      pieces = smaller(pieces, larger(1, smaller(affordable, 16)));
-    }
-    return larger(pieces, 1);
-  }
+        reader_blocks(this->z, g_.reader_offsets, g_.readers, this->blocks) {}
 };
 
 template <typename T>
@@ -135,6 +94,7 @@ void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratc
                          const T* state_next, const T* drive, T* dnext, T* dpre, T* ddrive, T* sums) {
   const Sizes& z = plan.z;
   const int64_t H = z.hidden_size, S = z.state_size, K = z.slots, H_padded = plan.H_padded;
+  const int64_t stride = z.drive_cell_stride;
   const T** rows = scratch.tile.rows.data;
   const int64_t first = block * kBlock;
   const int64_t block_cells = smaller(kBlock, z.cells - first);
@@ -145,9 +105,10 @@ void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratc
   for (int64_t tile = first_tile; tile < end_tile; ++tile) {
     const int64_t reads = plan.perceived.count(tile);
     const int32_t* slots = plan.perceived.slots(tile);
+    if (scratch.tile.stopped(plan.f.interruption, 2 * plan.tile_work())) return;
     const int64_t cells = smaller(kTile, z.cells - tile * kTile);
-    prefetch(drive + tile * kTile * H, cells * H);
-    if (ddrive != nullptr) prefetch(ddrive + tile * kTile * H, cells * H);
+    prefetch(drive + tile * kTile * stride, plan.drive_rows(cells) * H);
+    if (ddrive != nullptr) prefetch(ddrive + tile * kTile * stride, plan.drive_rows(cells) * H);
     plan.perceived.point(tile, state, plan.zeros.data, rows);
     multiply_rows(rows, slots, reads, plan.perceive, scratch.tile.hidden.data, H_padded);
     if (plan.wants_weights) {
@@ -178,9 +139,9 @@ void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratc
       T* hidden = scratch.hidden.data + (cell - first) * H_padded;
       const T* pre_row = scratch.tile.hidden.data + m * H_padded;
       const T* dhidden = scratch.dhidden.data + m * H_padded;
-      const T* heard = drive + cell * H;
+      const T* heard = drive + cell * stride;
       T* dpre_row = dpre + cell * H_padded;
-      T* dheard = ddrive + cell * H;
+      T* dheard = ddrive + cell * stride;
       for_each_vector<T>(H, [&](int64_t j, const auto& load_here, const auto& store_here) {
         Vector<T> h;
         const Vector<T> slope = activate_and_differentiate<A>(load(pre_row + j) + load_here(heard + j), h);
@@ -238,12 +199,7 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
   const int64_t end_slab = plan.slabs * (team.member + 1) / team.members;
   const int64_t first_block = plan.first_block(first_slab), end_block = plan.first_block(end_slab);
   const T* drive = plan.drive(b);
-  T* ddrive = nullptr;
-  if (g.ddrive != nullptr) {
-    const int64_t drive_size = z.cells * z.hidden_size;
-    ddrive = plan.shared_drive ? plan.drive_sums.data + piece * drive_size : static_cast<T*>(g.ddrive) + b * drive_size;
-    if (!plan.shared_drive && team.member == 0) std::memset(ddrive, 0, size_t(drive_size) * sizeof(T));
-  }
+  if (team.member == 0) plan.clear_ddrive(b);
   T* dnext = sample.gradients.data;
   T* dstate = dnext + size;
   if (team.member == 0) copy(dnext, static_cast<const T*>(g.dfinal) + b * size, size);
@@ -263,21 +219,25 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
         team.meet();
       }
 
+    // A sum's derivative needs no value; the final state is not given then.
+    const T* next = z.update == Update::residual ? nullptr : state_after(t + 1);
     const bool gathers = t > 0 || g.dstate != nullptr;
     const ReaderBlocks& read_by = plan.reader_blocks;
+    add_gradient(dnext, plan.dreturned(b, t + 1), smaller(first_block * kBlock, z.cells) * z.state_size,
+                 smaller(end_block * kBlock, z.cells) * z.state_size);
     const auto gather = [&](int64_t block) {
       gather_block(plan, scratch, block, dnext, sample.dpre.data, dstate);
     };
     for (int64_t slab = first_slab; slab < end_slab; ++slab)
       for (int64_t block = plan.first_block(slab); block < plan.first_block(slab + 1); ++block) {
-        differentiate_block<A>(plan, scratch, block, state_after(t), state_after(t + 1), drive, dnext, sample.dpre.data,
-                               ddrive, plan.wants_weights ? plan.sums_of(piece, slab) : nullptr);
+        differentiate_block<A>(plan, scratch, block, state_after(t), next, drive, dnext, sample.dpre.data,
+                               plan.ddrive(piece, b, slab), plan.wants_weights ? plan.sums_of(piece, slab) : nullptr);
         if (gathers)
           read_by.for_each_with_last(block, [&](int64_t ready) {
             if (ready >= first_block && read_by.first.data[ready] >= first_block) gather(ready);
           });
       }
-    team.meet();
+    if (team.meet_and_stop(&plan.f.interruption->stop)) return;
     if (!gathers) break;
     if (team.members > 1) {
       for (int64_t block = first_block; block < end_block; ++block)
@@ -291,23 +251,17 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
   if (g.dstate != nullptr && team.member == 0) copy(static_cast<T*>(g.dstate) + b * size, dnext, size);
 }
 
-// parts[i] = the sum over parts p of parts[p * stride + i], in order.
-template <typename T>
-void add_up(T* parts, int64_t count, int64_t stride, int64_t size) {
-  for (int64_t p = 1; p < count; ++p)
-    for (int64_t i = 0; i < size; ++i) parts[i] += parts[p * stride + i];
-}
-
 template <Activation A, typename T>
 void backward(const Backward& g) {
   const BackwardPlan<T> plan(g);
   const Sizes& z = plan.z;
   const int threads = usable_threads(z.threads);
-  if (g.ddrive != nullptr && !plan.shared_drive)
+  if (g.ddrive != nullptr && !plan.shared_drive && z.drive_cell_stride != 0)
     expect_large(g.ddrive, z.batch * z.cells * z.hidden_size * int64_t(sizeof(T)));
   const bool together = plan.together() || plan.pieces < smaller(z.batch, threads);
   const bool divisible = plan.slabs >= 2 * threads || (together && plan.slabs > 1);
   PerThread<BackwardScratch<T>> scratch(threads, plan);
+  scratch[0].tile.of_the_caller = true;
   PerThread<SampleScratch<T>> samples(together && divisible ? 1 : threads, plan);
 
   for_each_piece(plan.pieces, threads, together, divisible, [&](int64_t piece, const Team& team) {
@@ -318,20 +272,6 @@ void backward(const Backward& g) {
     }
   });
 
-  const int64_t H = z.hidden_size, S = z.state_size, KS = z.slots * S;
-  if (plan.wants_weights) {
-    add_up(plan.sums.data, plan.pieces * plan.slabs, plan.unit_size, plan.unit_size);
-    const T* perceive = plan.sums.data;
-    const T* update = perceive + plan.perceive_size;
-    if (T* dw = static_cast<T*>(g.dw_perceive))
-      for (int64_t j = 0; j < H; ++j)
-        for (int64_t i = 0; i < KS; ++i) dw[j * KS + i] = perceive[i * plan.H_padded + j];
-    if (T* dw = static_cast<T*>(g.dw_update))
-      for (int64_t s = 0; s < S; ++s) copy(dw + s * H, update + s * plan.H_padded, H);
-    if (T* db = static_cast<T*>(g.db_update)) copy(db, update + plan.update_size, S);
-  }
-  if (g.ddrive != nullptr && plan.shared_drive) {
-    add_up(plan.drive_sums.data, plan.pieces, z.cells * H, z.cells * H);
-    copy(static_cast<T*>(g.ddrive), plan.drive_sums.data, z.cells * H);
-  }
+  plan.finish_weights();
+  plan.finish_ddrive();
 }

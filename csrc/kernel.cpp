@@ -10,7 +10,8 @@
 // cache. The hidden layer h never leaves a tile of 12 cells: the backward computes it again from the saved states.
 //
 // The parts, each included below: vectors (SIMD types), products (matrix products through row pointers), activations,
-// tables (which rows a tile reads), forward, backward.
+// tables (which rows a tile reads), forward, gradients (sums that do not depend on threads), backward; and for automata
+// fire (chance), automaton, automaton_backward.
 //
 // What this file does not do: checks (the Python side has made them) and choosing an instruction set (dispatch.cpp).
 //
@@ -88,25 +89,43 @@ inline void expect_large(void* data, int64_t bytes) {
 
 #include "forward.inl"
 
+#include "gradients.inl"
+
 #include "backward.inl"
+
+#include "fire.inl"
+
+#include "automaton.inl"
+
+#include "automaton_backward.inl"
+
+template <Activation A, typename T>
+void forward_with(const Forward& f) {
+  return f.sizes.is_automaton() ? forward_automaton<A, T>(f) : forward<A, T>(f);
+}
+
+template <Activation A, typename T>
+void backward_with(const Backward& g) {
+  return g.forward.sizes.is_automaton() ? backward_automaton<A, T>(g) : backward<A, T>(g);
+}
 
 template <typename T>
 void forward_any(const Forward& f) {
   switch (f.sizes.activation) {
-    case Activation::tanh: return forward<Activation::tanh, T>(f);
-    case Activation::relu: return forward<Activation::relu, T>(f);
-    case Activation::silu: return forward<Activation::silu, T>(f);
-    case Activation::sigmoid: return forward<Activation::sigmoid, T>(f);
+    case Activation::tanh: return forward_with<Activation::tanh, T>(f);
+    case Activation::relu: return forward_with<Activation::relu, T>(f);
+    case Activation::silu: return forward_with<Activation::silu, T>(f);
+    case Activation::sigmoid: return forward_with<Activation::sigmoid, T>(f);
   }
 }
 
 template <typename T>
 void backward_any(const Backward& g) {
   switch (g.forward.sizes.activation) {
-    case Activation::tanh: return backward<Activation::tanh, T>(g);
-    case Activation::relu: return backward<Activation::relu, T>(g);
-    case Activation::silu: return backward<Activation::silu, T>(g);
-    case Activation::sigmoid: return backward<Activation::sigmoid, T>(g);
+    case Activation::tanh: return backward_with<Activation::tanh, T>(g);
+    case Activation::relu: return backward_with<Activation::relu, T>(g);
+    case Activation::silu: return backward_with<Activation::silu, T>(g);
+    case Activation::sigmoid: return backward_with<Activation::sigmoid, T>(g);
   }
 }
 

@@ -21,6 +21,8 @@ namespace {
 // Who works on one piece together. `worker` is the number of the thread in the whole job: its own scratch memory.
 struct Team {
   int worker, member, members;
+  int* agreed = nullptr;     // two flags that the members share
+  mutable int meetings = 0;  // so far
 
   // Returns when all members have called it.
   void meet() const {
@@ -29,6 +31,16 @@ struct Team {
 #pragma omp barrier
     }
 #endif
+  }
+
+  // The same, and whether to stop: one answer for all members, or those that go on would wait for those that left. The
+  // flags take turns, so that the first member does not write the next answer before all have read this one.
+  bool meet_and_stop(const int* stop) const {
+    if (members == 1) return __atomic_load_n(stop, __ATOMIC_RELAXED) != 0;
+    int* answer = agreed + meetings++ % 2;
+    if (member == 0) *answer = __atomic_load_n(stop, __ATOMIC_RELAXED);
+    meet();
+    return *answer != 0;
   }
 };
 
@@ -53,9 +65,10 @@ void for_each_piece(int64_t pieces, int threads, bool together, bool divisible, 
     for (int64_t piece = 0; piece < alone; ++piece) work(piece, Team{0, 0, 1});
   }
   if (alone < pieces) {
+    int agreed[2] = {0, 0};
 #pragma omp parallel num_threads(threads)
     {
-      const Team team{omp_get_thread_num(), omp_get_thread_num(), omp_get_num_threads()};
+      const Team team{omp_get_thread_num(), omp_get_thread_num(), omp_get_num_threads(), agreed};
       for (int64_t piece = alone; piece < pieces; ++piece) {
         work(piece, team);
         team.meet();

@@ -17,7 +17,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 import torch  # noqa: F401
 
 from ._version import __version__
-from .lattice import Lattice3D, Topology, doctor, lattice_rollout, use_backend
+from .lattice import Lattice3D, Topology, doctor, fire_mask, lattice_rollout, use_backend
 
 if TYPE_CHECKING:
     from .config import TrainingConfig
@@ -100,6 +100,7 @@ __all__ = [
     "create_file_dataset",
     "create_text_dataset",
     "doctor",
+    "fire_mask",
     "lattice_rollout",
     "use_backend",
 ]

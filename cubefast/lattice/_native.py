@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import math
 from functools import lru_cache
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import torch
 
 from .._version import __version__
 from .checks import ACTIVATIONS, UPDATES
+
+if TYPE_CHECKING:
+    from .rule import Rule
 
 _INSTALL = "Run `pip install .` again in the source folder (a C++ compiler is needed)."
 
@@ -39,99 +44,100 @@ def _native() -> ModuleType:
 
 
 def _sizes(
-    state: torch.Tensor,
-    drive: torch.Tensor,
+    inputs: tuple[torch.Tensor, ...],
     neighbors: torch.Tensor,
+    filters: torch.Tensor | None,
+    rule: Rule,
     trajectory: torch.Tensor,
-    steps: int,
-    activation: str,
-    update: str,
-    checkpoint_every: int,
 ) -> object:
+    state, drive = inputs[:2]
     batch, cells, state_size = state.shape
-    hidden_size = drive.shape[-1]
-    shared_drive = drive.dim() == 2 or drive.shape[0] != batch
-    return _native().Sizes(  # in the order of csrc/params.h; by name would cost 3 us more
+    heard_by, heard_at, hidden_size = drive.shape
+    sizes = _native().Sizes(  # in the order of csrc/params.h; by name would cost 3 us more
         batch,
         cells,
         state_size,
         hidden_size,
         neighbors.shape[1] + 1,
-        steps,
-        0 if shared_drive else cells * hidden_size,
-        checkpoint_every,
+        rule.steps,
+        0 if heard_by != batch else heard_at * hidden_size,
+        0 if heard_at == 1 else hidden_size,
+        rule.checkpoint_every,
         trajectory.shape[1],
-        ACTIVATIONS.index(activation),
-        UPDATES.index(update),
+        ACTIVATIONS.index(rule.activation),
+        UPDATES.index(rule.update),
         torch.get_num_threads(),
     )
+    if filters is not None or rule.fire_rate is not None or rule.alive is not None or rule.return_states:
+        channel, threshold = rule.alive or (-1, 0.0)
+        sizes.set_options(
+            0 if filters is None else filters.shape[0],
+            filters is not None and filters.dim() == 3,
+            2**32 if rule.fire_rate is None else math.ceil(rule.fire_rate * 2**32),
+            rule.seed % 2**64,
+            rule.first_step,
+            channel,
+            threshold,
+            rule.return_states,
+        )
+    return sizes
 
 
 def _address(tensor: torch.Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+    return 0 if tensor is None or not tensor.numel() else tensor.data_ptr()
 
 
 def forward(
-    state: torch.Tensor,
-    drive: torch.Tensor,
-    w_perceive: torch.Tensor,
-    w_update: torch.Tensor,
-    b_update: torch.Tensor,
+    inputs: tuple[torch.Tensor, ...],
     neighbors: torch.Tensor,
-    steps: int,
-    activation: str,
-    update: str,
-    checkpoint_every: int,
+    filters: torch.Tensor | None,
+    rule: Rule,
     final: torch.Tensor,
     trajectory: torch.Tensor,
+    states: torch.Tensor,
+    kept: torch.Tensor,
 ) -> None:
-    """Write ``final`` [B, N, S] and ``trajectory`` [B, saved states, N, S]; all tensors are contiguous."""
+    """Write the last four from ``inputs``: state, drive, w_perceive, w_update, b_update. All tensors are contiguous."""
     _native().forward(
-        _sizes(state, drive, neighbors, trajectory, steps, activation, update, checkpoint_every),
-        state.dtype == torch.float64,
-        _address(state),
-        _address(drive),
-        _address(w_perceive),
-        _address(w_update),
-        _address(b_update),
+        _sizes(inputs, neighbors, filters, rule, trajectory),
+        final.dtype == torch.float64,
+        [*map(_address, inputs)],
         _address(neighbors),
+        _address(filters),
         _address(final),
-        _address(trajectory) if trajectory.numel() else 0,
+        _address(trajectory),
+        _address(states),
+        _address(kept),
     )
 
 
 def backward(
     dfinal: torch.Tensor,
-    state: torch.Tensor,
-    drive: torch.Tensor,
-    w_perceive: torch.Tensor,
-    w_update: torch.Tensor,
-    b_update: torch.Tensor,
-    neighbors: torch.Tensor,
-    reader_offsets: torch.Tensor,
-    readers: torch.Tensor,
-    steps: int,
-    activation: str,
-    update: str,
-    checkpoint_every: int,
+    dstates: torch.Tensor | None,
+    inputs: tuple[torch.Tensor, ...],
+    tables: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    filters: torch.Tensor | None,
+    rule: Rule,
     final: torch.Tensor,
     trajectory: torch.Tensor,
+    kept: torch.Tensor,
     gradients: list[torch.Tensor | None],
 ) -> None:
-    """Write the five ``gradients`` (None: not asked for), in the order of the forward's arguments."""
+    """Write the ``gradients`` (None: not asked for) of ``inputs``, see :func:`forward`, and of ``filters``."""
+    neighbors, reader_offsets, readers = tables
     _native().backward(
-        _sizes(state, drive, neighbors, trajectory, steps, activation, update, checkpoint_every),
-        state.dtype == torch.float64,
-        _address(state),
-        _address(drive),
-        _address(w_perceive),
-        _address(w_update),
-        _address(b_update),
+        _sizes(inputs, neighbors, filters, rule, trajectory),
+        dfinal.dtype == torch.float64,
+        [*map(_address, inputs)],
         _address(neighbors),
+        _address(filters),
         _address(final),
-        _address(trajectory) if trajectory.numel() else 0,
+        _address(trajectory),
+        _address(kept),
         _address(reader_offsets),
         _address(readers),
+        readers.numel(),
         _address(dfinal),
-        *map(_address, gradients),
+        _address(dstates),
+        [*map(_address, gradients)],
     )

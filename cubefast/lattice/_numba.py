@@ -16,12 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ._numba_math import COLUMNS, ROWS, TANH, activate, activate_and_differentiate, add_product, compiled
 from .checks import ACTIVATIONS, UPDATES
+
+if TYPE_CHECKING:
+    from .rule import Rule
 
 _DIRECT, _RESIDUAL, _RESIDUAL_TANH = range(3)
 _PIECES = 16  # at most so many ranges of samples, each with its own sums of the weight gradients
@@ -82,7 +86,7 @@ def _padded(count, multiple):
 @compiled
 def _forward_range(
     begin, end, state, drive, neighbors, w_perceive_t, w_update_t, b_update,
-    steps, activation, update, every, save, final, trajectory,
+    steps, activation, update, every, save, final, trajectory, stop,
 ):  # fmt: skip
     tiles = _tiles(w_perceive_t, w_update_t)
     now, after = np.empty_like(state[0]), np.empty_like(state[0])
@@ -90,6 +94,8 @@ def _forward_range(
         heard = drive[b if drive.shape[0] > 1 else 0]
         now[:] = state[b]
         for t in range(steps):
+            if stop[0]:
+                return
             if save and t > 0 and t % every == 0:
                 trajectory[b, t // every - 1] = now
             _step(now, after, heard, neighbors, w_perceive_t, w_update_t, b_update, activation, update, tiles)
@@ -143,8 +149,8 @@ def _step_backward(
 @compiled
 def _backward_range(
     begin, end, dfinal, state, drive, neighbors, w_perceive, w_perceive_t, w_update, w_update_t, b_update,
-    steps, activation, update, every, final, trajectory, needs,
-    dstate, ddrive, dw_perceive_t, dw_update, db_update,
+    steps, activation, update, every, final, trajectory, needs, dstate, stop,
+    ddrive, dw_perceive_t, dw_update, db_update,
 ):  # fmt: skip
     tiles = _tiles(w_perceive_t, w_update_t)
     perceived, hidden, _ = tiles
@@ -162,11 +168,18 @@ def _backward_range(
             if t == steps - 1 or t == first + every - 1:
                 states[0] = state[b] if first == 0 else trajectory[b, first // every - 1]
                 for i in range(first, t):
+                    if stop[0]:
+                        return
                     _step(
                         states[i - first], states[i - first + 1], heard, neighbors, w_perceive_t, w_update_t, b_update,
                         activation, update, tiles,
                     )  # fmt: skip
-                states[t - first + 1] = final[b] if t + 1 == steps else trajectory[b, (t + 1) // every - 1]
+                if t + 1 < steps:
+                    states[t - first + 1] = trajectory[b, (t + 1) // every - 1]
+                elif update != _RESIDUAL:  # which has no use for it, and is not given one
+                    states[t - first + 1] = final[b]
+            if stop[0]:
+                return
             _step_backward(
                 states[t - first], states[t - first + 1], heard, neighbors, w_perceive, w_perceive_t, w_update,
                 activation, update, tiles_backward,
@@ -182,18 +195,40 @@ def _ranges(batch: int) -> list[tuple[int, int]]:
     return [(batch * i // pieces, batch * (i + 1) // pieces) for i in range(pieces)]
 
 
-def _run(work: Callable[[int], None], pieces: int) -> None:
+def _run(work: Callable[[int], None], pieces: int, stop: np.ndarray, brief: bool) -> None:
+    """All pieces of work, in threads: Python hears no signal while compiled code runs in its main one.
+
+    ``stop`` [1] tells the pieces to leave the rest undone, when a signal's handler has raised something. Work that is
+    ``brief`` needs no thread if it has but one.
+    """
     threads = min(torch.get_num_threads(), pieces)
-    if threads <= 1:
+    if threads <= 1 and brief:
         for piece in range(pieces):
             work(piece)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(pieces)))
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        try:
+            list(pool.map(work, range(pieces)))
+        except BaseException:
+            stop[0] = True
+            raise
 
 
-def _three_dimensional(drive: torch.Tensor) -> np.ndarray:
-    return drive.detach().reshape(-1, *drive.shape[-2:]).numpy()
+_BRIEF = 10**8
+"""Multiplications of a tenth of a second at most."""
+
+
+def _is_brief(state: torch.Tensor, w_perceive: torch.Tensor, steps: int) -> bool:
+    return state.shape[0] * state.shape[1] * steps * (w_perceive.numel() + w_perceive.shape[0]) < _BRIEF
+
+
+def _check_neighbors(neighbors: torch.Tensor) -> None:
+    cells = neighbors.shape[0]
+    if neighbors.numel() and (neighbors.min() < -1 or neighbors.max() >= cells):
+        raise ValueError(
+            f"neighbors must name cells 0..{cells - 1}, or -1 for none; it has other numbers. Take the tables of a "
+            "cubefast.Topology"
+        )
 
 
 def _with_padding(matrix: torch.Tensor) -> np.ndarray:
@@ -201,60 +236,65 @@ def _with_padding(matrix: torch.Tensor) -> np.ndarray:
     return torch.nn.functional.pad(matrix, (0, -matrix.shape[1] % COLUMNS)).contiguous().numpy()
 
 
+def _heard(drive: torch.Tensor, cells: int) -> np.ndarray:
+    """The drive [B or 1, N, H]; one that all cells share is copied out to them."""
+    return drive.detach().expand(-1, cells, -1).contiguous().numpy()
+
+
 def forward(
-    state: torch.Tensor,
-    drive: torch.Tensor,
-    w_perceive: torch.Tensor,
-    w_update: torch.Tensor,
-    b_update: torch.Tensor,
+    inputs: tuple[torch.Tensor, ...],
     neighbors: torch.Tensor,
-    steps: int,
-    activation: str,
-    update: str,
-    checkpoint_every: int,
+    filters: None,
+    rule: Rule,
     final: torch.Tensor,
     trajectory: torch.Tensor,
+    states: torch.Tensor,
+    kept: torch.Tensor,
 ) -> None:
-    """Write ``final`` [B, N, S] and ``trajectory`` [B, saved states, N, S]; all tensors are contiguous."""
+    """Write ``final`` and ``trajectory`` from ``inputs``: state, drive, w_perceive, w_update, b_update. All tensors are
+    contiguous. The rule has no options: backends.py sends those elsewhere.
+    """
+    state, drive, w_perceive, w_update, b_update = inputs
+    _check_neighbors(neighbors)
+    stop = np.zeros(1, np.bool_)
     arguments = (
-        state.numpy(), _three_dimensional(drive), neighbors.numpy(),
+        state.numpy(), _heard(drive, len(neighbors)), neighbors.numpy(),
         _with_padding(w_perceive.t()), _with_padding(w_update.t()), b_update.numpy(),
-        steps, ACTIVATIONS.index(activation), UPDATES.index(update), checkpoint_every,
-        trajectory.numel() > 0, final.numpy(), trajectory.numpy(),
+        rule.steps, ACTIVATIONS.index(rule.activation), UPDATES.index(rule.update), rule.checkpoint_every,
+        trajectory.numel() > 0, final.numpy(), trajectory.numpy(), stop,
     )  # fmt: skip
     ranges = _ranges(len(state))
-    _run(lambda piece: _forward_range(*ranges[piece], *arguments), len(ranges))
+    brief = _is_brief(state, w_perceive, rule.steps)
+    _run(lambda piece: _forward_range(*ranges[piece], *arguments), len(ranges), stop, brief)
 
 
 def backward(
     dfinal: torch.Tensor,
-    state: torch.Tensor,
-    drive: torch.Tensor,
-    w_perceive: torch.Tensor,
-    w_update: torch.Tensor,
-    b_update: torch.Tensor,
-    neighbors: torch.Tensor,
-    reader_offsets: torch.Tensor,
-    readers: torch.Tensor,
-    steps: int,
-    activation: str,
-    update: str,
-    checkpoint_every: int,
+    dstates: None,
+    inputs: tuple[torch.Tensor, ...],
+    tables: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    filters: None,
+    rule: Rule,
     final: torch.Tensor,
     trajectory: torch.Tensor,
+    kept: torch.Tensor,
     gradients: list[torch.Tensor | None],
 ) -> None:
-    """Write the five ``gradients`` (None: not asked for), in the order of the forward's arguments.
+    """Write the ``gradients`` (None: not asked for) of ``inputs``, see :func:`forward`.
 
-    ``reader_offsets`` and ``readers`` are for kernels whose threads share a sample; here one thread has all its cells.
+    The second and third table are for kernels whose threads share a sample; here one thread has all its cells.
     """
+    state, drive, w_perceive, w_update, b_update = inputs
+    neighbors = tables[0]
+    _check_neighbors(neighbors)
+    stop = np.zeros(1, np.bool_)
+    dstate, ddrive, dw_perceive, dw_update, db_update, _ = gradients
     needs = np.array([gradient is not None for gradient in gradients])
-    dstate, ddrive, dw_perceive, dw_update, db_update = gradients
     dtype = state.numpy().dtype
     ranges = _ranges(len(state))
     pieces = len(ranges)
-    shared_drive = ddrive is not None and (drive.dim() == 2 or drive.shape[0] != len(state))
-    state_size, hidden_size = w_update.shape
+    cells, (state_size, hidden_size) = len(neighbors), w_update.shape
+    shared_drive = ddrive is not None and drive.shape[0] != len(state)
     perceived_size = w_perceive.shape[1]
 
     def sums(needed: bool, rows: int, columns: int) -> np.ndarray:
@@ -264,19 +304,16 @@ def backward(
     sums_perceive = sums(dw_perceive is not None, perceived_size, hidden_size)
     sums_update = sums(dw_update is not None, state_size, hidden_size)
     sums_bias = np.zeros((pieces, state_size), dtype)
-    sums_drive = np.zeros((pieces, 1, *drive.shape[-2:]) if shared_drive else (0, 0, 0, 0), dtype)
-    whole_ddrive = np.zeros((1, 0, 0), dtype)
-    if ddrive is not None and not shared_drive:
-        ddrive.zero_()
-        whole_ddrive = _three_dimensional(ddrive)
+    sums_drive = np.zeros((pieces, 1, cells, hidden_size) if shared_drive else (0, 0, 0, 0), dtype)
+    whole_ddrive = np.zeros((1, 0, 0) if ddrive is None or shared_drive else (len(state), cells, hidden_size), dtype)
     whole_dstate = np.zeros((0, 0, 0), dtype) if dstate is None else dstate.numpy()
 
     arguments = (
-        dfinal.numpy(), state.numpy(), _three_dimensional(drive), neighbors.numpy(),
+        dfinal.numpy(), state.numpy(), _heard(drive, cells), neighbors.numpy(),
         _with_padding(w_perceive), _with_padding(w_perceive.t()),
         _with_padding(w_update), _with_padding(w_update.t()), b_update.numpy(),
-        steps, ACTIVATIONS.index(activation), UPDATES.index(update), checkpoint_every,
-        final.numpy(), trajectory.numpy(), needs, whole_dstate,
+        rule.steps, ACTIVATIONS.index(rule.activation), UPDATES.index(rule.update), rule.checkpoint_every,
+        final.numpy(), trajectory.numpy(), needs, whole_dstate, stop,
     )  # fmt: skip
 
     def work(piece: int) -> None:
@@ -285,12 +322,13 @@ def backward(
             *ranges[piece], *arguments, to_ddrive, sums_perceive[piece], sums_update[piece], sums_bias[piece]
         )
 
-    _run(work, pieces)
+    _run(work, pieces, stop, _is_brief(state, w_perceive, 3 * rule.steps))
     if dw_perceive is not None:
         dw_perceive.copy_(torch.from_numpy(sums_perceive.sum(axis=0)[:perceived_size, :hidden_size]).t())
     if dw_update is not None:
         dw_update.copy_(torch.from_numpy(sums_update.sum(axis=0)[:state_size, :hidden_size]))
     if db_update is not None:
         db_update.copy_(torch.from_numpy(sums_bias.sum(axis=0)))
-    if ddrive is not None and shared_drive:
-        ddrive.copy_(torch.from_numpy(sums_drive.sum(axis=0)).reshape(ddrive.shape))
+    if ddrive is not None:
+        whole = sums_drive.sum(axis=0) if shared_drive else whole_ddrive
+        ddrive.copy_(torch.from_numpy(whole.sum(axis=1, keepdims=True) if drive.shape[1] != cells else whole))

@@ -7,15 +7,18 @@ import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from .._version import __version__
 from . import _native
 from .checks import check_choice
+from .options import PLAIN, Options
 
 BACKENDS = ("cpp", "numba", "torch")
 """cpp: the C++ extension. numba: the fallback where it was not built. torch: the reference."""
@@ -35,34 +38,54 @@ def unavailable(name: str) -> str:
 _UNAVAILABLE = {name: unavailable(name) for name in BACKENDS}
 
 
-def unserved(tensor: torch.Tensor) -> str:
-    """Why the compiled backends cannot serve a tensor; "" when they can."""
+SERVED = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+"""The dtypes that the compiled backends take; half precision they compute in float32."""
+
+
+def unserved(*tensors: torch.Tensor) -> str:
+    """Why the compiled backends cannot serve these tensors, which are alike; "" when they can."""
+    tensor = tensors[0]
     if torch._C._are_functorch_transforms_active():
         return "torch.func transforms are active"
     if tensor.device.type != "cpu":
         return f"the tensors are on {tensor.device}, not on the CPU"
-    if tensor.dtype not in (torch.float32, torch.float64):
-        return f"the tensors are {tensor.dtype}, not float32 or float64"
+    if tensor.dtype not in SERVED:
+        return f"the tensors are {tensor.dtype}, not float32, float64, float16 or bfloat16"
+    if has_tangents(tensors):
+        return "forward-mode derivatives are asked for"
     return ""
 
 
-def resolve(backend: str, state: torch.Tensor) -> str:
-    """The backend that will run: ``backend``, or what :func:`use_backend` chose, or the best one for ``state``.
+def has_tangents(tensors: Iterable[torch.Tensor]) -> bool:
+    """Whether one of them is a dual number of ``torch.autograd.forward_ad``."""
+    level = forward_ad._current_level
+    return level >= 0 and any(forward_ad.unpack_dual(t, level=level).tangent is not None for t in tensors)
+
+
+def unserved_options(backend: str, options: Options) -> str:
+    """Why a backend cannot run with these options; "" when it can."""
+    if backend == "numba" and options.names:
+        return f"it has no {', '.join(options.names)}, which are in the compiled kernel and the reference"
+    return ""
+
+
+def resolve(backend: str, *tensors: torch.Tensor, options: Options = PLAIN) -> str:
+    """The backend that will run: ``backend``, or what :func:`use_backend` chose, or the best one for the tensors.
 
     Raises:
         ValueError: an unknown name.
-        RuntimeError: a backend asked for by name that is not there or cannot serve ``state``.
+        RuntimeError: a backend asked for by name that is not there or cannot serve them.
     """
     name = _chosen if backend == "auto" else backend
     check_choice("backend", name, ("auto", *BACKENDS))
     if name == "torch":
         return name
-    why_not = unserved(state)
+    why_not = unserved(*tensors)
     if name == "auto":
         if why_not:
             return "torch"
-        return next(candidate for candidate in BACKENDS if not _UNAVAILABLE[candidate])
-    problem = _UNAVAILABLE[name] or why_not
+        return next(each for each in BACKENDS if not _UNAVAILABLE[each] and not unserved_options(each, options))
+    problem = _UNAVAILABLE[name] or why_not or unserved_options(name, options)
     if problem:
         raise RuntimeError(
             f'backend "{name}" cannot run: {problem}'

@@ -1,8 +1,15 @@
 """The kernels as torch operators: what autograd, torch.compile and torch.export see. The only user of torch.library.
 
 ``cubefast::rollout`` and ``cubefast::rollout_backward`` are the same for every compiled backend. The forward returns
-the final state and the trajectory: the states of every ``checkpoint_every``-th step between the first and the last,
-[B, saved, N, S], which is all that the backward needs; the hidden layer is computed again.
+
+    final       the state after the last step
+    trajectory  [B, saved, N, S]: the states of every ``checkpoint_every``-th step between the first and the last, all
+                that the backward needs of them; the hidden layer is computed again
+    states      [B, T // k, N, S]: those that ``return_states`` = k asks for
+    kept        uint8 [B, T, N]: whether a cell lived through each step, with ``alive`` and for the backward
+
+Exported programs call these operators past :func:`cubefast.lattice_rollout`, with whatever they hold, so the operators
+check all that the kernels would otherwise read or write beyond.
 """
 
 from __future__ import annotations
@@ -15,6 +22,8 @@ import torch
 from torch import Tensor
 
 from . import _native
+from .options import PLAIN, Options
+from .rule import Rule, checked_rule, result_shapes
 
 
 def _kernel(backend: str) -> ModuleType:
@@ -25,25 +34,32 @@ def _kernel(backend: str) -> ModuleType:
     return _numba
 
 
-def _saved_states(steps: int, checkpoint_every: int, save: bool) -> int:
-    return (steps - 1) // checkpoint_every if save and steps > 0 else 0
-
-
 # Defined by schema and not by @custom_op, whose wrappers cost more than a small rollout does.
 _LATTICE = (
     "Tensor state, Tensor drive, Tensor w_perceive, Tensor w_update, Tensor b_update, "
     "Tensor neighbors, Tensor reader_offsets, Tensor readers, "
 )
-_RULE = "int steps, str activation, str update, int checkpoint_every, "
+_RULE = "SymInt steps, str activation, str update, SymInt checkpoint_every, "
+_OPTIONS = (
+    "Tensor? filters=None, float? fire_rate=None, Tensor? seed=None, SymInt first_step=0, int alive_channel=-1, "
+    "float alive_threshold=0.0, SymInt return_states=0"
+)
 torch.library.define(
-    "cubefast::rollout", f"({_LATTICE}{_RULE}bool save, str backend) -> (Tensor final, Tensor trajectory)"
+    "cubefast::rollout",
+    f"({_LATTICE}{_RULE}bool save, str backend, {_OPTIONS}) -> "
+    "(Tensor final, Tensor trajectory, Tensor states, Tensor kept)",
 )
 torch.library.define(
     "cubefast::rollout_backward",
-    f"(Tensor dfinal, {_LATTICE}Tensor final, Tensor trajectory, {_RULE}str backend, bool[] needs) -> Tensor[]",
+    f"(Tensor dfinal, Tensor? dstates, {_LATTICE}Tensor final, Tensor trajectory, Tensor kept, {_RULE}"
+    f"str backend, bool[] needs, {_OPTIONS}) -> "
+    "(Tensor dstate, Tensor ddrive, Tensor dw_perceive, Tensor dw_update, Tensor db_update, Tensor dfilters)",
 )
 rollout = torch.ops.cubefast.rollout.default
 rollout_backward = torch.ops.cubefast.rollout_backward.default
+
+_DIFFERENTIABLE = 5  # the first tensors of both
+_FILTERS = 14  # the place of the sixth among the arguments of the forward
 
 
 @torch.library.impl("cubefast::rollout", "CPU")
@@ -62,28 +78,42 @@ def _rollout(
     checkpoint_every: int,
     save: bool,
     backend: str,
-) -> tuple[Tensor, Tensor]:
-    """(final state [B, N, S], trajectory [B, saved, N, S]); ``save``: whether a backward will follow."""
-    batch, cells, state_size = state.shape
-    saved = _saved_states(steps, checkpoint_every, save)
-    state = state.contiguous()
-    final = torch.empty_like(state)
-    trajectory = state.new_empty(batch, saved, cells, state_size)
+    filters: Tensor | None = None,
+    fire_rate: float | None = None,
+    seed: Tensor | None = None,
+    first_step: int = 0,
+    alive_channel: int = -1,
+    alive_threshold: float = 0.0,
+    return_states: int = 0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(final, trajectory, states, kept), see the top; ``save``: whether a backward will follow."""
+    tensors = (state, drive, w_perceive, w_update, b_update)
+    rule = checked_rule(
+        tensors, (neighbors, reader_offsets, readers), (steps, activation, update, checkpoint_every), backend,
+        filters, fire_rate, seed, first_step, alive_channel, alive_threshold, return_states,
+    )  # fmt: skip
+    final, trajectory, states, kept = _empty_results(state, rule, save)
     _kernel(backend).forward(
-        state,
-        drive.contiguous(),
-        w_perceive.contiguous(),
-        w_update.contiguous(),
-        b_update.contiguous(),
+        tuple(t.contiguous() for t in tensors),
         neighbors,
-        steps,
-        activation,
-        update,
-        checkpoint_every,
+        None if filters is None else filters.contiguous(),
+        rule,
         final,
         trajectory,
+        states,
+        kept,
     )
-    return final, trajectory
+    return final, trajectory, states, kept
+
+
+def _empty_results(state: Tensor, rule: Rule, save: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    final, trajectory, states, kept = result_shapes(state, rule, save)
+    return (
+        state.new_empty(final),
+        state.new_empty(trajectory),
+        state.new_empty(states),
+        state.new_empty(kept, dtype=torch.uint8),
+    )
 
 
 def _shape_of_rollout(
@@ -101,18 +131,23 @@ def _shape_of_rollout(
     checkpoint_every: int,
     save: bool,
     backend: str,
-) -> tuple[Tensor, Tensor]:
-    batch, cells, state_size = state.shape
-    saved = _saved_states(steps, checkpoint_every, save)
-    return (
-        state.new_empty(batch, cells, state_size),
-        state.new_empty(batch, saved, cells, state_size),
-    )
+    filters: Tensor | None = None,
+    fire_rate: float | None = None,
+    seed: Tensor | None = None,
+    first_step: int = 0,
+    alive_channel: int = -1,
+    alive_threshold: float = 0.0,
+    return_states: int = 0,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    alive = None if alive_channel < 0 else (alive_channel, alive_threshold)
+    rule = Rule(steps, activation, update, checkpoint_every, alive=alive, return_states=return_states)
+    return _empty_results(state, rule, save)
 
 
 @torch.library.impl("cubefast::rollout_backward", "CPU")
 def _rollout_backward(
     dfinal: Tensor,
+    dstates: Tensor | None,
     state: Tensor,
     drive: Tensor,
     w_perceive: Tensor,
@@ -123,35 +158,66 @@ def _rollout_backward(
     readers: Tensor,
     final: Tensor,
     trajectory: Tensor,
+    kept: Tensor,
     steps: int,
     activation: str,
     update: str,
     checkpoint_every: int,
     backend: str,
     needs: Sequence[bool],
-) -> list[Tensor]:
-    """Gradients of state, drive, w_perceive, w_update, b_update; an empty tensor for one not needed."""
-    inputs = [t.contiguous() for t in (state, drive, w_perceive, w_update, b_update)]
-    gradients = [torch.empty_like(tensor) if needed else None for tensor, needed in zip(inputs, needs, strict=True)]
+    filters: Tensor | None = None,
+    fire_rate: float | None = None,
+    seed: Tensor | None = None,
+    first_step: int = 0,
+    alive_channel: int = -1,
+    alive_threshold: float = 0.0,
+    return_states: int = 0,
+) -> tuple[Tensor, ...]:
+    """Gradients of state, drive, w_perceive, w_update, b_update and filters; an empty tensor for one not needed."""
+    tensors = (state, drive, w_perceive, w_update, b_update)
+    rule = checked_rule(
+        tensors, (neighbors, reader_offsets, readers), (steps, activation, update, checkpoint_every), backend,
+        filters, fire_rate, seed, first_step, alive_channel, alive_threshold, return_states,
+    )  # fmt: skip
+    wanted = result_shapes(state, rule, True)
+    results = [("dfinal", dfinal, wanted[0]), ("trajectory", trajectory, wanted[1]), ("kept", kept, wanted[3])]
+    if rule.reads_final:
+        results.append(("final", final, wanted[0]))
+    if dstates is not None:
+        results.append(("dstates", dstates, wanted[2]))
+    for name, tensor, shape in results:
+        dtype = torch.uint8 if name == "kept" else state.dtype
+        if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu:
+            raise ValueError(
+                f"{name} must be {dtype} {list(shape)} on the CPU; got {tensor.dtype} {list(tensor.shape)} on "
+                f"{tensor.device}"
+            )
+    if len(needs) != _DIFFERENTIABLE + 1:
+        raise ValueError(f"needs must be {_DIFFERENTIABLE + 1} truth values; got {len(needs)}")
+    inputs = tuple(t.contiguous() for t in tensors)
+    filters = None if filters is None else filters.contiguous()
+    gradients = [
+        torch.empty_like(tensor) if needed and tensor is not None else None
+        for tensor, needed in zip((*inputs, filters), needs, strict=True)
+    ]
     _kernel(backend).backward(
         dfinal.contiguous(),
-        *inputs,
-        neighbors,
-        reader_offsets,
-        readers,
-        steps,
-        activation,
-        update,
-        checkpoint_every,
-        final,
-        trajectory,
+        None if dstates is None or not rule.returned else dstates.contiguous(),
+        inputs,
+        (neighbors, reader_offsets, readers),
+        filters,
+        rule,
+        final.contiguous(),
+        trajectory.contiguous(),
+        kept.contiguous(),
         gradients,
     )
-    return [state.new_empty(0) if gradient is None else gradient for gradient in gradients]
+    return tuple(state.new_empty(0) if gradient is None else gradient for gradient in gradients)
 
 
 def _shape_of_backward(
     dfinal: Tensor,
+    dstates: Tensor | None,
     state: Tensor,
     drive: Tensor,
     w_perceive: Tensor,
@@ -162,39 +228,61 @@ def _shape_of_backward(
     readers: Tensor,
     final: Tensor,
     trajectory: Tensor,
+    kept: Tensor,
     steps: int,
     activation: str,
     update: str,
     checkpoint_every: int,
     backend: str,
     needs: Sequence[bool],
-) -> list[Tensor]:
-    inputs = (state, drive, w_perceive, w_update, b_update)
-    return [tensor.new_empty(tensor.shape if needed else (0,)) for tensor, needed in zip(inputs, needs, strict=True)]
+    filters: Tensor | None = None,
+    *options: Any,
+) -> tuple[Tensor, ...]:
+    inputs = (state, drive, w_perceive, w_update, b_update, filters)
+    return tuple(
+        state.new_empty(t.shape if needed and t is not None else (0,)) for t, needed in zip(inputs, needs, strict=True)
+    )
 
 
-def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    (*tensors, steps, activation, update, checkpoint_every, save, backend) = inputs
-    final, trajectory = output
-    ctx.mark_non_differentiable(trajectory)
+def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
+    tables = inputs[:8]
+    steps, activation, update, checkpoint_every, save, backend = inputs[8:_FILTERS]
+    filters, fire_rate, seed, *options = inputs[_FILTERS:]
+    final, trajectory, states, kept = output
+    rule = Rule(steps, activation, update, checkpoint_every, return_states=options[-1])
+    ctx.mark_non_differentiable(trajectory, kept, *([] if rule.returned else [states]))
     ctx.set_materialize_grads(False)  # or autograd makes zeros of the size of the trajectory, to be ignored
-    ctx.save_for_backward(*tensors, final, trajectory)
-    ctx.arguments = (steps, activation, update, checkpoint_every, backend)
+    # A final state that is not needed is not saved, so that its owner may change it in place.
+    ctx.save_for_backward(
+        *tables, final if rule.reads_final else final.new_empty(0), trajectory, kept, filters, seed
+    )  # fmt: skip
+    ctx.rule = (steps, activation, update, checkpoint_every, backend)
+    ctx.options = (fire_rate, options)
     ctx.saved_trajectory = save
 
 
-def _differentiate(ctx: Any, dfinal: Tensor | None, dtrajectory: None) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, dfinal: Tensor | None, dtrajectory: None, dstates: Tensor | None, dkept: None) -> Any:
     if not ctx.saved_trajectory:
         raise RuntimeError(
             "cubefast::rollout was called with save=False and then differentiated; call "
             "cubefast.lattice_rollout, which decides this by itself"
         )
-    if dfinal is None:
-        return (None,) * 14
-    needs = list(ctx.needs_input_grad[:5])
-    gradients = rollout_backward(dfinal, *ctx.saved_tensors, *ctx.arguments, needs)
-    asked = [g if needed else None for g, needed in zip(gradients, needs, strict=True)]
-    return (*asked, *([None] * 9))
+    *tables, final, trajectory, kept, filters, seed = ctx.saved_tensors
+    asked = ctx.needs_input_grad  # of the arguments that were given: options may be left out
+    results: list[Tensor | None] = [None] * len(asked)
+    if dfinal is None and dstates is None:
+        return tuple(results)
+    needs = [*asked[:_DIFFERENTIABLE], any(asked[_FILTERS : _FILTERS + 1])]
+    fire_rate, options = ctx.options
+    gradients = rollout_backward(
+        torch.zeros_like(tables[0]) if dfinal is None else dfinal, dstates, *tables, final, trajectory, kept,
+        *ctx.rule, needs, filters, fire_rate, seed, *options,
+    )  # fmt: skip
+    places = [*range(_DIFFERENTIABLE), _FILTERS]
+    for place, needed, gradient in zip(places, needs, gradients, strict=True):
+        if needed:
+            results[place] = gradient
+    return tuple(results)
 
 
 torch.library.register_fake("cubefast::rollout", _shape_of_rollout)
@@ -212,15 +300,48 @@ def _refuse_second_order(ctx: Any, *grads: Any) -> None:
 torch.library.register_autograd("cubefast::rollout_backward", _refuse_second_order)
 
 
-def run(tensors: tuple[Tensor, ...], options: tuple[Any, ...]) -> Tensor:
-    """The final state of ``cubefast::rollout(*tensors, *options)``.
+def _for_each_of_many(operator: Any) -> Any:
+    """How torch.vmap runs an operator: once for each entry, for the kernels' batch is one of samples."""
 
-    Where no gradient will be asked for (``save`` is false) the call goes past autograd, which saves 10 us.
+    def run_each(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:
+        results = []
+        for i in range(info.batch_size):
+            entry = [a.select(dim, i) if isinstance(dim, int) else a for a, dim in zip(arguments, in_dims, strict=True)]
+            results.append(operator(*entry))
+        stacked = tuple(torch.stack(each) for each in zip(*results, strict=True))
+        return stacked, (0,) * len(stacked)
+
+    return run_each
+
+
+torch.library.register_vmap("cubefast::rollout", _for_each_of_many(rollout))
+torch.library.register_vmap("cubefast::rollout_backward", _for_each_of_many(rollout_backward))
+
+
+def run(
+    tensors: tuple[Tensor, ...],
+    tables: tuple[Tensor, Tensor, Tensor],
+    rule: tuple[int, str, str, int],
+    backend: str,
+    options: Options = PLAIN,
+) -> tuple[Tensor, Tensor | None]:
+    """The final state, and the states on the way if the options ask for some.
+
+    Where no gradient will be asked for the call goes past autograd, which saves 10 us.
     """
-    save = options[-2]
+    filters = options.filters
+    save = torch.is_grad_enabled() and (
+        any(t.requires_grad for t in tensors) or (filters is not None and filters.requires_grad)
+    )
+    arguments = (*tensors, *tables, *rule, save, backend)
+    if options is not PLAIN:
+        channel, threshold = options.alive or (-1, 0.0)
+        arguments += (
+            filters, options.fire_rate, options.seed, options.first_step, channel, threshold, options.return_states,
+        )  # fmt: skip
     if save or torch.compiler.is_compiling():
-        final: Tensor = rollout(*tensors, *options)[0]
-        return final
-    with torch._C._AutoDispatchBelowAutograd():
-        final = rollout(*tensors, *options)[0]
-    return final
+        final, _, states, _ = rollout(*arguments)
+    else:
+        with torch._C._AutoDispatchBelowAutograd():
+            final, _, states, _ = rollout(*arguments)
+    return final, states if options.return_states else None

@@ -7,7 +7,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from .checks import check_count
+from .checks import MOST_PHASES, MOST_STEPS, check_count
 from .module import Lattice3D
 from .topology import Topology
 
@@ -55,10 +55,9 @@ class PhasedLattice(nn.Module):
         checkpoint_every: int | None = None,
     ) -> None:
         super().__init__()
-        check_count("steps", steps, 0)
-        for dilation in dilations:
-            check_count("dilation", dilation, 1)
-        check_count("phases", phases, 1)
+        steps = check_count("steps", steps, 0, MOST_STEPS)
+        dilations = [check_count("dilation", dilation, 1) for dilation in dilations]
+        phases = check_count("phases", phases, 1, MOST_PHASES)
         if len(dilations) == 0:
             raise ValueError("dilations must name one at least; got none")
         self.state_size = state_size

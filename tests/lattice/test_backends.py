@@ -27,13 +27,29 @@ def test_auto_takes_the_compiled_kernel_on_the_cpu():
 
 
 def test_auto_takes_the_reference_for_everything_else():
-    assert backends.resolve("auto", torch.zeros(1, dtype=torch.bfloat16)) == "torch"
+    assert backends.resolve("auto", torch.zeros(1, dtype=torch.float8_e4m3fn)) == "torch"
     assert backends.resolve("auto", torch.zeros(1, device="meta")) == "torch"
 
 
-def test_bfloat16_runs_on_the_reference():
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("backend", ["auto", "numba"])
+def test_half_precision_on_the_cpu_is_computed_in_float32_by_the_kernels(dtype, backend):
+    half = Problem(Topology((2, 2, 2)), dtype=dtype)
+    single = [t.detach().float().requires_grad_() for t in half.tensors()]
+    final = half.run(single, backend)
+    gradients = torch.autograd.grad(final.to(dtype).sum(), single)
+    tensors = half.tensors()
+    got = half.run(tensors, backend)
+    assert torch.equal(got, final.to(dtype))
+    for ours, exact in zip(torch.autograd.grad(got.sum(), tensors), gradients, strict=True):
+        assert torch.equal(ours, exact.to(dtype))
+
+
+def test_half_precision_in_a_compiled_graph_and_under_no_grad():
     problem = Problem(Topology((2, 2, 2)), dtype=torch.bfloat16)
-    assert problem.results("auto")[0].dtype == torch.bfloat16
+    tensors = [t.detach() for t in problem.tensors()]
+    graph = torch.compile(lambda *t: problem.run(list(t), "auto"), fullgraph=True, backend="aot_eager")
+    assert torch.equal(graph(*tensors), problem.run(tensors, "auto"))
 
 
 def test_use_backend_holds_for_a_block_or_from_now_on():
@@ -84,6 +100,10 @@ def test_every_instruction_set_gives_the_reference_result():
         "    assert_agree(p.results('cpp'), p.results('torch'), 1e-12)\n"
         "    q = Problem(Topology((3, 2, 4)), state_size=size[0], hidden_size=size[1], dtype=torch.float32)\n"
         "    assert_agree(q.results('cpp'), p.results('torch'), 2e-5)\n"
+        "options = {{'fire_rate': 0.5, 'seed': 3, 'alive': (0, 0.1), 'return_states': 2}}\n"
+        "for filters in (None, 'shared', 'depthwise'):\n"
+        "    p = Problem(Topology((5, 5), 'moore'), filters=filters, state_size=13, hidden_size=33, options=options)\n"
+        "    assert_agree(p.results('cpp'), p.results('torch'), 1e-11)\n"
     ).format(root=str(__import__("tests.conftest").conftest.ROOT))
     for isa in native.build_info()["isas"]:
         done = run_python(code, CUBEFAST_ISA=isa)
@@ -115,9 +135,10 @@ def test_an_extension_of_another_version_is_not_used():
 
 
 def test_a_forced_backend_that_cannot_serve_the_tensors_says_so():
-    problem = Problem(Topology((2, 2, 2)), dtype=torch.bfloat16)
-    with pytest.raises(RuntimeError, match=r'backend "cpp" cannot run: the tensors are torch.bfloat16, not float32'):
-        problem.results("cpp")
+    problem = Problem(Topology((2, 2, 2)))
+    on_meta = [t.detach().to("meta") for t in problem.tensors()]
+    with pytest.raises(RuntimeError, match=r'backend "cpp" cannot run: the tensors are on meta, not on the CPU'):
+        problem.run(on_meta, "cpp")
 
 
 def test_the_kernel_shares_torchs_openmp_runtime():

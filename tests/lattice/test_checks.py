@@ -1,9 +1,11 @@
 """A bad argument is refused before anything runs: what was got, what is allowed, what to do."""
 
+import numpy as np
 import pytest
 import torch
 
-from cubefast import Topology, lattice_rollout
+from cubefast import Lattice3D, Topology, lattice_rollout
+from cubefast.lattice import PhasedLattice
 
 from .rollouts import Problem
 
@@ -32,9 +34,9 @@ def double(*shape):
         ({W_UPDATE: double(4, 7)}, r"w_update must be \[S, H\] with S = 5, .*; got \[4, 7\]"),
         ({B_UPDATE: double(4)}, r"b_update must be \[S\] = \[5\]; got \[4\]"),
         ({W_PERCEIVE: double(7, 30)}, r"w_perceive must be \[H, K\*S\], K = 7 = \[7, 35\]; got \[7, 30\]"),
-        ({DRIVE: double(2, 6, 7)}, r"drive must be .* with B = 3; got \[2, 6, 7\]"),
+        ({DRIVE: double(2, 6, 7)}, r"drive must be .* with B = 3, N = 6 and H = 7; got \[2, 6, 7\]"),
         ({DRIVE: double(3, 6, 8)}, r"drive must be .* N = 6 and H = 7; got \[3, 6, 8\]"),
-        ({DRIVE: double(7)}, r"drive must be .*; got \[7\]"),
+        ({DRIVE: double(8)}, r"drive must be .*; got \[1, 1, 8\]"),
         ({DRIVE: torch.zeros(3, 6, 7, device="meta", dtype=torch.float64)}, "one device; state is on cpu and drive"),
     ],
 )
@@ -58,6 +60,14 @@ def test_a_type_that_does_not_fit(changed, message):
     ("keywords", "message"),
     [
         ({"steps": -1}, "steps must be a whole number of at least 0; got -1"),
+        ({"steps": 2**20 + 1}, "steps may be 1048576 at most; got 1048577"),
+        ({"steps": 10**9}, "steps may be 1048576 at most; got 1000000000"),
+        ({"steps": True}, "steps must be a whole number of at least 0; got True"),
+        ({"steps": torch.tensor(2.0)}, "steps must be a whole number of at least 0; got tensor"),
+        ({"steps": torch.tensor([1, 2])}, "steps must be a whole number of at least 0; got tensor"),
+        ({"checkpoint_every": 2**30}, "checkpoint_every may be 1048576 at most"),
+        ({"activation": "x" * 10**6}, r"got 'x{100,199}\.\.\.$"),
+        ({"activation": torch.zeros(3)}, "activation must be one of"),
         ({"steps": 1.5}, "steps must be a whole number of at least 0; got 1.5"),
         ({"checkpoint_every": 0}, "checkpoint_every must be a whole number of at least 1; got 0"),
         ({"activation": "gelu"}, "activation must be one of tanh, relu, silu, sigmoid; got 'gelu'"),
@@ -71,6 +81,26 @@ def test_a_count_or_name_that_does_not_fit(keywords, message):
 def test_a_sample_beyond_32_bit_offsets():
     huge = torch.zeros(1, dtype=torch.float64).expand(5, 400_000_000)
     refused(ValueError, r"one sample may have 2\^31 numbers at most; 6 cells", {W_UPDATE: huge})
+
+
+@pytest.mark.parametrize("whole", [np.int64(3), np.uint8(3), torch.tensor(3), torch.tensor([[3]])[0, 0]])
+def test_integers_of_numpy_and_torch_are_counts(whole):
+    tensors = [t.detach() for t in PROBLEM.tensors()]
+    wanted = lattice_rollout(*tensors, topology=PROBLEM.topology, steps=3)
+    assert torch.equal(lattice_rollout(*tensors, topology=PROBLEM.topology, steps=whole), wanted)
+    lattice = Lattice3D((2, 2, 2), whole, whole, whole, checkpoint_every=whole)
+    assert type(lattice.steps) is int
+    assert lattice(torch.zeros(1, 8, 3), steps=whole).shape == (1, 8, 3)
+
+
+def test_a_lattice_with_endless_steps_or_sizes_is_refused():
+    for sizes in ({"steps": 10**9}, {"state_size": 10**6}, {"hidden_size": 10**12}):
+        with pytest.raises(ValueError, match="may be [0-9]+ at most; got 10+"):
+            Lattice3D((2, 2, 2), **sizes)
+    with pytest.raises(ValueError, match="phases may be 1024 at most; got 1000000000"):
+        PhasedLattice((2, 2, 2), phases=10**9)
+    with pytest.raises(ValueError, match=r"w_perceive may have 2\^31 numbers at most"):
+        Lattice3D((2, 2, 2), 2**16, 2**16)
 
 
 def test_a_topology_that_is_none():

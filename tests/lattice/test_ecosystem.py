@@ -47,6 +47,20 @@ def test_torch_export_keeps_the_rollout_as_one_operator(tmp_path):
     assert torch.allclose(torch.export.load(tmp_path / "model.pt2").module()(x), model(x))
 
 
+@pytest.mark.parametrize("perception", ["dense", "sobel", "depthwise"])
+def test_torch_export_keeps_an_automaton_whole(perception, tmp_path):
+    automaton = Lattice3D(
+        (5, 5), 4, 8, 3, neighborhood="moore", perception=perception, fire_rate=0.5, alive=(3, 0.1)
+    ).eval()
+    state = torch.randn(2, 5, 5, 4)
+    program = torch.export.export(automaton, (state,), {"seed": torch.tensor(5)})
+    assert "cubefast.rollout" in str(program.graph)
+    torch.export.save(program, tmp_path / "automaton.pt2")
+    loaded = torch.export.load(tmp_path / "automaton.pt2").module()
+    for seed in (5, 6):
+        assert torch.equal(loaded(state, seed=torch.tensor(seed)), automaton(state, seed=seed))
+
+
 def test_activation_checkpointing_gives_the_same_gradients():
     model, x = Model(), torch.randn(5, 3)
     wanted = gradients(model, x)
@@ -77,12 +91,13 @@ def test_meta_and_fake_tensors_have_the_shape_without_the_work():
     assert problem.run(on_meta, "auto").shape == (3, 8, 5)
     with torch._subclasses.FakeTensorMode() as mode:
         fakes = [mode.from_tensor(t.detach(), static_shapes=True) for t in problem.tensors()]
-        final, trajectory = torch.ops.cubefast.rollout(
+        final, trajectory, states, kept = torch.ops.cubefast.rollout(
             *fakes,
-            *(mode.from_tensor(t) for t in (problem.topology.neighbors, *[torch.zeros(1, dtype=torch.int32)] * 2)),
+            *(mode.from_tensor(t) for t in problem.topology.for_kernels()),
             5, "tanh", "residual", 2, True, "cpp",
         )  # fmt: skip
     assert (final.shape, trajectory.shape) == ((3, 8, 5), (3, 2, 8, 5))
+    assert (states.shape, kept.shape) == ((3, 0, 8, 5), (3, 0, 8))
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch about itself, inside jvp

@@ -48,6 +48,77 @@ def test_the_reference_has_second_order_gradients():
     assert torch.autograd.gradgradcheck(lambda *t: problem.run(list(t), "torch"), problem.tensors(), fast_mode=True)
 
 
+def _tangent_of_the_state(problem, backend, state, tangent, frozen):
+    _, *rest = (t.detach().requires_grad_(not frozen) for t in problem.tensors())
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(state, tangent)
+        return torch.autograd.forward_ad.unpack_dual(problem.run([dual, *rest], backend)).tangent
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch about itself, inside jvp
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("grad_mode", [torch.no_grad, torch.enable_grad])
+def test_forward_mode_derivatives_are_computed_in_every_mode_of_autograd(grad_mode, frozen):
+    problem = Problem(Topology((2, 1, 2)))
+    state = problem.tensors()[0].detach()
+    rest = [t.detach() for t in problem.tensors()[1:]]
+    direction = torch.randn(state.shape, generator=torch.Generator().manual_seed(5), dtype=state.dtype)
+    _, wanted = torch.func.jvp(lambda s: problem.run([s, *rest], "torch"), (state,), (direction,))
+    with grad_mode():
+        got = _tangent_of_the_state(problem, "auto", state, direction, frozen)
+    torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("grad_mode", [torch.no_grad, torch.enable_grad])
+def test_forward_mode_derivatives_of_a_kernel_asked_for_by_name_are_refused(compiled, grad_mode):
+    problem = Problem(Topology((2, 1, 2)))
+    tensors = [t.detach() for t in problem.tensors()]
+    tables = problem.topology.for_kernels()
+    for place in range(5):
+        with grad_mode(), torch.autograd.forward_ad.dual_level():
+            duals = list(tensors)
+            duals[place] = torch.autograd.forward_ad.make_dual(tensors[place], torch.ones_like(tensors[place]))
+            with pytest.raises(RuntimeError, match=f'backend "{compiled}" cannot run: forward-mode derivatives'):
+                problem.run(duals, compiled)
+            with pytest.raises(RuntimeError, match=r"no forward-mode derivatives|does not implement|jvp"):
+                torch.ops.cubefast.rollout(*duals, *tables, 2, "tanh", "residual", 1, False, compiled)
+
+
+@pytest.mark.parametrize("strategy", ["reverse-mode", "forward-mode"])
+def test_vectorized_jacobians_agree_with_the_plain_one(strategy):
+    problem = Problem(Topology((2, 1, 2)), batch=1)
+    state, *rest = (t.detach() for t in problem.tensors())
+
+    def run(state):
+        return problem.run([state, *rest], "auto")
+
+    plain = torch.autograd.functional.jacobian(run, state)
+    got = torch.autograd.functional.jacobian(run, state, vectorize=True, strategy=strategy)
+    torch.testing.assert_close(got, plain)
+    assert plain.abs().sum() > 0
+
+
+def test_batched_gradients_agree_with_finite_differences(compiled):
+    problem = Problem(Topology((2, 1, 2)), steps=2, batch=2, state_size=2, hidden_size=3)
+    assert torch.autograd.gradcheck(
+        lambda *t: problem.run(list(t), compiled), problem.tensors(), fast_mode=True, check_batched_grad=True
+    )
+
+
+def test_a_residual_rollout_may_be_changed_in_place(compiled):
+    problem = Problem(Topology((2, 2, 2)), steps=1)
+    gradients = []
+    for backend in ("torch", compiled):
+        state, drive, *weights = problem.tensors()
+        x = state
+        for _ in range(3):
+            x = problem.run([x, drive, *weights], backend)
+            x *= x.abs() > 0.1  # the living mask of a growing automaton
+        gradients.append(torch.autograd.grad(x.sum(), [state, drive, *weights]))
+    for got, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
 def test_without_gradients_nothing_is_kept(compiled):
     problem = Problem(Topology((2, 2, 2)))
     tensors = problem.tensors()
@@ -76,11 +147,11 @@ def test_the_operators_pass_torchs_own_checks(compiled, form):
     rule = (2, "tanh", "residual", 1)
     torch.library.opcheck(torch.ops.cubefast.rollout.default, (*tensors, *tables, *rule, True, compiled))
     with torch.no_grad():
-        final, trajectory = torch.ops.cubefast.rollout(*tensors, *tables, *rule, True, compiled)
+        final, trajectory, _, kept = torch.ops.cubefast.rollout(*tensors, *tables, *rule, True, compiled)
     dfinal = torch.ones(1, 1, 1, dtype=torch.float64).expand(final.shape)
     torch.library.opcheck(
         torch.ops.cubefast.rollout_backward.default,
-        (dfinal, *(x.detach() for x in tensors), *tables, final, trajectory, *rule, compiled, [True] * 5),
+        (dfinal, None, *(x.detach() for x in tensors), *tables, final, trajectory, kept, *rule, compiled, [True] * 6),
     )
 
 

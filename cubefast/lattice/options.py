@@ -1,0 +1,32 @@
+"""What makes an automaton of a lattice: filters, chance, life, and states on the way. Checked, ready for a backend."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Options(NamedTuple):
+    """The options of a rollout; the defaults are those of a plain lattice."""
+
+    filters: Tensor | None = None  # [F, K] or [F, K, S]
+    fire_rate: float | None = None
+    seed: Tensor | None = None  # int64 []; there when fire_rate is
+    first_step: int = 0
+    alive: tuple[int, float] | None = None  # channel, threshold
+    return_states: int = 0  # every how many steps; 0: none
+
+    @property
+    def names(self) -> list[str]:
+        """Those that differ from a plain lattice's and that not every backend has."""
+        given = {
+            "filters": self.filters is not None,
+            "fire_rate": self.fire_rate is not None,
+            "alive": self.alive is not None,
+            "return_states": self.return_states > 0,
+        }
+        return [name for name, there in given.items() if there]
+
+
+PLAIN = Options()
