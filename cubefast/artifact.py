@@ -23,9 +23,11 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from . import bounds
 from ._version import __version__
 from .errors import ArtifactError, InputError
 from .files import open_regular, why, write_atomically, write_json, writing
+from .untrusted import shown
 
 FORMAT_VERSION = 6
 """1 had no sum, 2 tables of a gain and a bias per cell, 3 no phases, 4 no summary and no trust, 5 no memory and two
@@ -44,12 +46,14 @@ _ROTATION = "reshaper.rotation"
 def write_artifact(folder: Path, config: dict[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Write a core into ``folder``, made if it is not there. The same core gives the same bytes.
 
-    Raises InputError for tensors that hold NaN or Inf, DiskError where it cannot be written; what was there before is
-    kept.
+    Raises InputError for tensors that hold NaN or Inf and for arguments beyond :mod:`cubefast.bounds`, DiskError where
+    it cannot be written; what was there before is kept.
     """
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     if bad := _not_finite(stored):
         raise InputError(f"the core is not saved: {bad} holds NaN or Inf, so it would be of no use")
+    if wrong := _beyond_bounds(config):
+        raise InputError(f"the core is not saved, since it could not be loaded: {wrong}")
     described = {"format_version": FORMAT_VERSION, "cubefast": __version__, "core": config}
     described["sha256"] = _sum(described, stored)
     with writing(folder):
@@ -114,6 +118,23 @@ def _described(header: Any, path: Path) -> dict[str, Any]:
     return dict(described)
 
 
+def _beyond_bounds(config: Mapping[str, Any]) -> str | None:
+    """What of a core's arguments is no whole number, or larger than any core's: it would not end, or fit in memory."""
+    shape, dilations = config.get("shape"), config.get("dilations")
+    for name, sizes, most, most_sizes in (
+        ("shape", shape, bounds.SIDE, 3),
+        ("dilations", dilations, bounds.SIDE, bounds.PHASES),
+        *((name, [config.get(name)], most, 1) for name, most in bounds.CORE.items()),
+    ):
+        if not isinstance(sizes, (list, tuple)) or len(sizes) > most_sizes:
+            return f"{name} must be a list of at most {most_sizes}; got {shown(sizes)}"
+        for size in sizes:
+            may_be_missing = size is None and name == "checkpoint_every"
+            if not may_be_missing and (type(size) is not int or not 0 <= size <= most):
+                return f"{name} must be a whole number of at most {most:,}; got {shown(size)}"
+    return None
+
+
 def _check_copy(path: Path, described: dict[str, Any]) -> None:
     """Refuse the ``config.json`` of this very save (their sums are equal) that says something else. One of another save
     was left by a process that was killed between the two files, or has not been written yet.
@@ -134,6 +155,8 @@ def _check_copy(path: Path, described: dict[str, Any]) -> None:
 
 def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], path: Path) -> None:
     """The sizes that the arguments state must be those of the tensors, whose bytes are all in the file."""
+    if wrong_size := _beyond_bounds(config):
+        raise ArtifactError(f"{path} does not describe a core: {wrong_size}")
     try:
         cells = math.prod(config["shape"])
         stated = {
@@ -156,7 +179,7 @@ def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], path: 
             stated[_ROTATION] = [config["dim"]] * 2
         fits_in = 1 <= config["dim"] <= cells
     except (KeyError, TypeError) as error:
-        raise ArtifactError(f"{path} does not describe a core: {error!r}") from None
+        raise ArtifactError(f"{path} does not describe a core: {shown(error)}") from None
     wrong = [f"{name} {shapes.get(name)}, not {shape}" for name, shape in stated.items() if shapes.get(name) != shape]
     if wrong or not fits_in:
         found = "; ".join(wrong) or f"dim {config['dim']} in {cells} cells"

@@ -12,11 +12,16 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from .data.config import DatasetConfig
+from . import bounds
+from .data.config import BUILTIN, HUB, DatasetConfig
+from .data.encoders import absolute_encoder
 from .settings import Section, override, parse_mapping, read_mapping, validated
 
 PASSES = 4
 """Over the training pairs, where these are so many that no more are needed."""
+
+Factor = Annotated[float, Field(ge=0, le=bounds.FACTOR)]
+"""Of what is multiplied with a loss, a rate or noise."""
 
 LOSSES = ("cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation", "distill", "crossfit")
 
@@ -27,35 +32,45 @@ class CoreConfig(Section):
     shape: tuple[int, int, int] | None = Field(
         None, description="cells along x, y, z; null: the most cubic box for the embedding"
     )
-    state_size: int = Field(8, ge=1, description="numbers of state per cell")
-    hidden_size: int = Field(32, ge=1, description="hidden numbers per cell")
-    steps: int = Field(4, ge=1, description="steps of one rollout")
-    code_size: int = Field(32, ge=0, description="learnt numbers that tell a cell which one it is")
-    summary_size: int = Field(32, ge=0, description="numbers of a summary of the embedding that every cell is given")
-    linear_rank: Annotated[int, Field(ge=0)] | None = Field(
+    state_size: int = Field(8, ge=1, le=bounds.STATE_SIZE, description="numbers of state per cell")
+    hidden_size: int = Field(32, ge=1, le=bounds.HIDDEN_SIZE, description="hidden numbers per cell")
+    steps: int = Field(4, ge=1, le=bounds.STEPS, description="steps of one rollout")
+    code_size: int = Field(32, ge=0, le=bounds.CODE_SIZE, description="learnt numbers that tell a cell which one it is")
+    summary_size: int = Field(
+        32, ge=0, le=bounds.SUMMARY_SIZE, description="numbers of a summary of the embedding that every cell is given"
+    )
+    linear_rank: Annotated[int, Field(ge=0, le=bounds.SUMMARY_SIZE)] | None = Field(
         None, description="of the linear map beside the lattice; 0: none; null: an eighth of the embedding's numbers"
     )
     output_scale: float = Field(
-        0.2, ge=0, description="what the lattice adds is multiplied by it; 0: the linear map alone, to compare with"
+        0.2,
+        ge=0,
+        le=bounds.FACTOR,
+        description="what the lattice adds is multiplied by it; 0: the linear map alone, to compare with",
     )
     prototypes: int = Field(
         64,
         ge=0,
+        le=bounds.PROTOTYPES,
         description="of the training questions, far from which the core is trusted less; 0: trusts all",
     )
     memory: int = Field(
         8192,
         ge=0,
+        le=bounds.MEMORY,
         description="answers of training that a core may remember, to keep questions of new topics away from them, "
         "where validation says so; 0: none",
     )
     normalize: bool = Field(True, description="outputs of unit length")
     phases: int = Field(
-        2, ge=1, description="parts of the rollout with cell weights of their own; at most one for two steps"
+        2,
+        ge=1,
+        le=bounds.PHASES,
+        description="parts of the rollout with cell weights of their own; at most one for two steps",
     )
-    dilations: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = Field(
-        (1, 2), description="how many cells away the neighbors are, phase by phase in turn"
-    )
+    dilations: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=bounds.SIDE)], ...], Field(min_length=1, max_length=bounds.PHASES)
+    ] = Field((1, 2), description="how many cells away the neighbors are, phase by phase in turn")
     placement: Literal["principal", "order"] = Field(
         "principal", description="lay the embedding by its principal axes, or as it comes"
     )
@@ -72,7 +87,7 @@ class CoreConfig(Section):
     update: Literal["tanh", "residual", "residual_tanh"] = Field(
         "residual", description="how a state takes up its change"
     )
-    checkpoint_every: Annotated[int, Field(ge=1)] | None = Field(
+    checkpoint_every: Annotated[int, Field(ge=1, le=bounds.STEPS)] | None = Field(
         None, description="keep only every so many states: less memory, more time"
     )
 
@@ -81,31 +96,45 @@ class CoreConfig(Section):
     def _sides_are_positive(cls, shape: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
         if shape is not None and min(shape) < 1:
             raise ValueError("every side must be at least 1")
+        if shape is not None and (max(shape) > bounds.SIDE or math.prod(shape) > bounds.CELLS):
+            raise ValueError(f"every side must be at most {bounds.SIDE:,}, and all cells at most {bounds.CELLS:,}")
         return shape
 
 
 class LossConfig(Section):
     """The weights of the losses, which are added up; 0 leaves one out. See cubefast.training.losses."""
 
-    cosine: float = Field(0.0, ge=0, description="1 - cosine to the target")
-    mse: float = Field(0.0, ge=0, description="squared distance to the target, without which any length will do")
-    l1: float = Field(0.0, ge=0, description="absolute distance to the target, by the root of the dimension")
-    contrast: float = Field(1.0, ge=0, description="InfoNCE: nearer to the own target than to others")
-    triplet: float = Field(0.0, ge=0, description="the hardest other target at least a margin further away")
-    relational: float = Field(0.0, ge=0, description="similarities within a batch as among the targets")
-    preservation: float = Field(0.0, ge=0, description="similarities within a batch as among the inputs")
-    distill: float = Field(0.0, ge=0, description="similarities within a batch as further teachers see the targets'")
-    crossfit: float = Field(
+    cosine: Factor = Field(0.0, description="1 - cosine to the target")
+    mse: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="squared distance to the target, without which any length will do"
+    )
+    l1: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="absolute distance to the target, by the root of the dimension"
+    )
+    contrast: Factor = Field(1.0, description="InfoNCE: nearer to the own target than to others")
+    triplet: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="the hardest other target at least a margin further away"
+    )
+    relational: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="similarities within a batch as among the targets"
+    )
+    preservation: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="similarities within a batch as among the inputs"
+    )
+    distill: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="similarities within a batch as further teachers see the targets'"
+    )
+    crossfit: Factor = Field(
         0.0,
-        ge=0,
         description="1 - cosine to what kernel ridge regression, fitted on other pairs, expects; autoencoder: nothing",
     )
-    temperature: float = Field(0.05, gt=0, description="of contrast")
-    margin: float = Field(0.2, ge=0, description="of triplet, in cosine")
-    memory: int = Field(0, ge=0, description="targets of past batches kept as further negatives")
+    temperature: float = Field(0.05, gt=0, le=bounds.FACTOR, description="of contrast")
+    margin: Factor = Field(0.2, description="of triplet, in cosine")
+    memory: int = Field(0, ge=0, le=bounds.MEMORY, description="targets of past batches kept as further negatives")
     hard_negatives: int = Field(
         8,
         ge=0,
+        le=bounds.HARD_NEGATIVES,
         description="of each pair, answers to the questions most like its own, as further negatives; autoencoder: none",
     )
 
@@ -124,33 +153,43 @@ class CurriculumConfig(Section):
     )
     pacing: Literal["linear", "root", "step"] = Field("linear", description="how the harder ones join in")
     start: float = Field(0.3, gt=0, le=1, description="share of the pairs, the easiest, in the first epoch")
-    epochs: int = Field(10, ge=1, description="epochs until all pairs are in")
+    epochs: int = Field(10, ge=1, le=bounds.EPOCHS, description="epochs until all pairs are in")
 
 
 class OptimizationConfig(Section):
     """How it is learnt: the key ``training``."""
 
-    epochs: Annotated[int, Field(ge=1)] | None = Field(
+    epochs: Annotated[int, Field(ge=1, le=bounds.EPOCHS)] | None = Field(
         None, description=f"passes over the training pairs at most; null: {PASSES}, or as many as make min_steps"
     )
-    min_steps: int = Field(240, ge=1, description="steps of the optimizer at least, where epochs is null")
-    batch_size: int = Field(64, ge=1, description="pairs per batch")
-    accumulate: int = Field(1, ge=1, description="batches per step of the optimizer")
+    min_steps: int = Field(
+        240, ge=1, le=bounds.MANY, description="steps of the optimizer at least, where epochs is null"
+    )
+    batch_size: int = Field(64, ge=1, le=bounds.BATCH_SIZE, description="pairs per batch")
+    accumulate: int = Field(1, ge=1, le=bounds.BATCH_SIZE, description="batches per step of the optimizer")
     optimizer: Literal["muon", "adamw"] = Field(
         "adamw", description="Muon for the shared matrices and AdamW for the rest | AdamW for all"
     )
-    lr: float = Field(1e-3, gt=0, description="the learning rate at the start")
-    weight_decay: float = Field(0.01, ge=0, description="of the shared matrices, in parts of the learning rate")
-    clip: float = Field(1.0, gt=0, description="largest norm of the gradient")
-    input_noise: float = Field(0.0, ge=0, description="Gaussian noise on the inputs of question -> answer pairs")
-    state_noise: float = Field(0.0, ge=0, description="Gaussian noise that the states start with, in training only")
+    lr: float = Field(1e-3, gt=0, le=bounds.RATE, description="the learning rate at the start")
+    weight_decay: float = Field(
+        0.01, ge=0, le=bounds.FACTOR, description="of the shared matrices, in parts of the learning rate"
+    )
+    clip: float = Field(1.0, gt=0, le=bounds.FACTOR, description="largest norm of the gradient")
+    input_noise: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="Gaussian noise on the inputs of question -> answer pairs"
+    )
+    state_noise: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="Gaussian noise that the states start with, in training only"
+    )
     cell_dropout: float = Field(0.0, ge=0, lt=1, description="share of the cells that hear nothing, in training only")
     losses: LossConfig = LossConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     schedule: Literal["plateau", "cosine", "one_cycle"] = Field(
         "cosine", description="halve the rate without progress | warm up, then half a cosine | one cycle"
     )
-    plateau: int = Field(3, ge=1, description="epochs without progress until the rate is halved (plateau)")
+    plateau: int = Field(
+        3, ge=1, le=bounds.EPOCHS, description="epochs without progress until the rate is halved (plateau)"
+    )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises (not plateau)")
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="decay per step of an average of the weights, which is what is kept; null: none"
@@ -158,13 +197,17 @@ class OptimizationConfig(Section):
     metric: Literal["cosine", "recall_at_1", "mrr"] = Field(
         "mrr", description="of validation, by which the best epoch is chosen and progress is judged"
     )
-    keep: int = Field(2, ge=1, description="checkpoints kept in the run's folder, one per epoch")
-    log_every: int = Field(50, ge=1, description="batches per line of metrics.jsonl, beside one per epoch")
-    workers: int = Field(0, ge=0, description="processes that prepare batches; 0: the training's own")
-    threads: Annotated[int, Field(ge=1)] | None = Field(
+    keep: int = Field(2, ge=1, le=bounds.EPOCHS, description="checkpoints kept in the run's folder, one per epoch")
+    log_every: int = Field(
+        50, ge=1, le=bounds.MANY, description="batches per line of metrics.jsonl, beside one per epoch"
+    )
+    workers: int = Field(
+        0, ge=0, le=bounds.WORKERS, description="processes that prepare batches; 0: the training's own"
+    )
+    threads: Annotated[int, Field(ge=1, le=bounds.THREADS)] | None = Field(
         None, description="of each process; null: torch's, or under torchrun the machine's cores divided evenly"
     )
-    early_stopping: Annotated[int, Field(ge=1)] | None = Field(
+    early_stopping: Annotated[int, Field(ge=1, le=bounds.EPOCHS)] | None = Field(
         20, description="epochs without progress until training stops; null: never"
     )
     refit: bool = Field(
@@ -196,14 +239,16 @@ class TrainingConfig(Section):
     init_from: str | None = Field(None, description="a run whose best core is begun from; null: a fresh core")
     encoder: str = Field("static", description="the frozen teacher: static[:64|128|256], hashing[:DIM]")
     teachers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        (), description="more frozen encoders, of any dimension, which teach by training.losses.distill"
+        (),
+        max_length=bounds.TEACHERS,
+        description="more frozen encoders, of any dimension, which teach by training.losses.distill",
     )
     tensorboard: bool = Field(False, description="also record for TensorBoard, in the run's folder (extra track)")
     cache: str | None = Field(None, description="folder of cached embeddings; null: the user's cache")
-    cache_limit_mb: Annotated[int, Field(ge=1)] | None = Field(
+    cache_limit_mb: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
         None, description="size of the cache, above which what was used longest ago goes; null: no limit"
     )
-    seed: int = Field(0, ge=0, description="of the weights, the order and the noise")
+    seed: int = Field(0, ge=0, le=bounds.SEED, description="of the weights, the order and the noise")
     data: DatasetConfig = Field(DatasetConfig(), description="data=FILE is short for data.path=FILE")
     core: CoreConfig = CoreConfig()
     training: OptimizationConfig = OptimizationConfig()
@@ -221,6 +266,8 @@ class TrainingConfig(Section):
     @field_validator("name")
     @classmethod
     def _is_a_folder_name(cls, name: str | None) -> str | None:
+        if name is not None and len(name.encode()) > bounds.NAME:
+            raise ValueError(f"must have at most {bounds.NAME} bytes, as file systems have it")
         if name is not None and (not name.strip() or name in (".", "..") or set(name) & set("/\\:\0")):
             raise ValueError("must be a plain folder name")
         return name
@@ -231,6 +278,19 @@ class TrainingConfig(Section):
             raise ValueError(
                 "mode=autoencoder with data.noise.levels=[0] is void: returning the input scores 1.0. Set a "
                 "noise, or core.residual=false so that the lattice must carry the embedding"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_batch_has_a_size(self) -> TrainingConfig:
+        core, training = self.core, self.training
+        states = core.steps + 1 if core.checkpoint_every is None else 1 + core.steps // core.checkpoint_every
+        numbers = training.batch_size * math.prod(core.shape or (1,)) * (core.state_size * states + core.hidden_size)
+        if numbers > bounds.NUMBERS:
+            raise ValueError(
+                f"training.batch_size={training.batch_size} with these core.shape, steps, state_size and hidden_size "
+                f"takes {numbers:,} numbers per batch, and {bounds.NUMBERS:,} (8 GiB) are the most: make one smaller, "
+                "or set core.checkpoint_every"
             )
         return self
 
@@ -271,9 +331,33 @@ class TrainingConfig(Section):
         override(values, overrides)
         return validated(cls, values)
 
+    def with_absolute_paths(self) -> TrainingConfig:
+        """The config with every file and folder named from the root, so that it holds wherever it is read."""
+        data = self.data
+        is_file = data.path != BUILTIN and not data.path.startswith(HUB)
+        return self.model_copy(
+            update={
+                "cache": self.cache and _absolute(self.cache),
+                "init_from": self.init_from and _absolute(self.init_from),
+                "encoder": absolute_encoder(self.encoder),
+                "teachers": tuple(map(absolute_encoder, self.teachers)),
+                "data": data.model_copy(
+                    update={
+                        "path": _absolute(data.path) if is_file else data.path,
+                        "vectors": data.vectors and _absolute(data.vectors),
+                        "teacher_vectors": tuple(map(_absolute, data.teacher_vectors)),
+                    }
+                ),
+            }
+        )
+
     def to_yaml(self) -> str:
         """The whole config, every key."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
 
 
 def named_configs() -> list[str]:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from .artifact import read_artifact, write_artifact
+from .data.arrays import real_array
 from .data.reshaper import EmbeddingReshaper
 from .errors import ArtifactError, InputError
 from .lattice import PhasedLattice
@@ -276,11 +277,9 @@ class CubicCore(nn.Module):
 
         Raises InputError for another shape, something other than numbers, or a row with NaN or Inf.
         """
-        rows = np.asarray(embeddings)
+        rows = real_array("embeddings", embeddings)
         if rows.ndim not in (1, 2) or rows.shape[-1] != self.dim:
             raise InputError(f"embeddings must be [n, {self.dim}] or [{self.dim}]; got {list(rows.shape)}")
-        if rows.dtype.kind not in "fiub":
-            raise InputError(f"embeddings must be real numbers; got an array of {rows.dtype}")
         check_count("batch_size", batch_size, 1)
         if rows.ndim == 1:
             found: NDArray[np.float32] = self.transform(rows[None], 1)[0]

@@ -90,6 +90,7 @@ class Pipeline:
         decoder: finds texts for the core's embeddings.
         prepare: done to a question's embedding before the core, as in training.
         context: how a question hears the turns before it, as in training; None: not at all.
+        prompt: what is put before a question and each of its turns for the encoder, as in training.
     """
 
     def __init__(
@@ -99,12 +100,14 @@ class Pipeline:
         decoder: Decoder,
         prepare: Preparation | None = None,
         context: ContextConfig | None = None,
+        prompt: str = "",
     ) -> None:
         self.encoder = encoder
         self.prepare = prepare or Preparation()
         self.core = core.eval()
         self.decoder = decoder
         self.context = context or ContextConfig()
+        self.prompt = prompt
 
     @classmethod
     def from_run(
@@ -160,13 +163,15 @@ class Pipeline:
         texts, vectors, trained = bank.texts, bank.vectors, bank.trained
         if further := [_checked(text, "a further answer") for text in dict.fromkeys(further_answers)]:
             texts = [*texts, *further]
-            vectors = np.concatenate([vectors, bank.prepare(encoder.encode(further))])
+            vectors = np.concatenate(
+                [vectors, bank.prepare(encoder.encode([config.data.prompts.answer + text for text in further]))]
+            )
             trained = np.append(trained, np.zeros(len(further), bool))
         handicap = np.where(trained, np.float32(bank.handicap), np.float32(0)) if bank.handicap else None
         decoder = RetrievalDecoder(
             texts, vectors, index=index, mmr=mmr, threshold=threshold, handicap=None if trained.all() else handicap
         )
-        return cls(encoder, core, decoder, bank.prepare, context)
+        return cls(encoder, core, decoder, bank.prepare, context, config.data.prompts.question)
 
     @overload
     def __call__(self, questions: str, count: int = 5, *, history: Sequence[str] = ()) -> list[Answer]: ...
@@ -222,7 +227,7 @@ class Pipeline:
         turns = [_checked(turn, f"turn {i} of the history") for i, turn in enumerate(history, start=1)]
         if turns and self.context.mode == "none":
             raise InputError("the run was trained without context (data.context.mode=none): leave the history out")
-        return texts_heard(question, turns, self.context)
+        return texts_heard(question, turns, self.context, self.prompt)
 
 
 def _checked(text: object, what: str) -> str:

@@ -7,23 +7,50 @@ got, what is allowed and, for a key that does not exist, the nearest one that do
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from .errors import ConfigError
+from .errors import ConfigError, InputError
+from .untrusted import MOST_SHOWN, is_utf8, load_yaml, read_text, shown
+
+# Of a file of settings, far beyond what any has: what takes long to read or to tell of is no such file.
+MOST_BYTES, MOST_VALUES, MOST_DEPTH, MOST_CHARS = 1_000_000, 10_000, 50, 10_000
+
+_MOST_TOLD = 20  # mistakes
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Section(BaseModel):
-    """A group of keys: immutable, no key beyond those named, no NaN."""
+    """A group of keys: immutable, no key beyond those named, no NaN, no text with a NUL or beyond MOST_CHARS.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    Numbers and arrays of numpy and paths are taken as the plain values that they stand for.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, str_max_length=MOST_CHARS)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_plain_values(cls, value: Any) -> Any:
+        if isinstance(value, str) and ("\0" in value or not is_utf8(value)):
+            raise ValueError("must have no NUL character and no half of a surrogate pair")
+        # One level only: no key is a list of lists, and what a config is given may be one of any size.
+        return [_as_plain(each) for each in value] if isinstance(value, (list, tuple)) else _as_plain(value)
 
 
 AnySection = TypeVar("AnySection", bound=Section)
+
+
+def _as_plain(value: Any) -> Any:
+    """A plain value for one of numpy's, or for a path."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def validated(model: type[AnySection], values: Mapping[str, Any]) -> AnySection:
@@ -31,7 +58,10 @@ def validated(model: type[AnySection], values: Mapping[str, Any]) -> AnySection:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_in_words(model, each) for each in error.errors())) from None
+        told = error.errors(include_url=False, include_context=False)
+        lines = [_in_words(model, each) for each in told[:_MOST_TOLD]]
+        more = [f"and {len(told) - _MOST_TOLD:,} more mistakes"] if len(told) > _MOST_TOLD else []
+        raise ConfigError("\n".join(lines + more)) from None
 
 
 def read_mapping(source: str | Path, others: str = "") -> dict[str, Any]:
@@ -40,19 +70,21 @@ def read_mapping(source: str | Path, others: str = "") -> dict[str, Any]:
     Raises ConfigError; ``others`` says what else could have been given.
     """
     try:
-        text = Path(source).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(Path(source), MOST_BYTES)
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, a NUL in the name, too large
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise ConfigError(f"config {source}: {reason}. Give a YAML file{others}") from None
+        raise ConfigError(f"config {shown(str(source))[1:-1]}: {reason}. Give a YAML file{others}") from None
     return parse_mapping(text, source)
 
 
 def parse_mapping(text: str, source: str | Path) -> dict[str, Any]:
     """The same from a file's text."""
     try:
-        values = yaml.safe_load(text)
+        values = _parse(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"config {source} is not YAML: {error}") from None
+    except InputError as error:
+        raise ConfigError(f"config {source}: {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -60,36 +92,54 @@ def parse_mapping(text: str, source: str | Path) -> dict[str, Any]:
     return values
 
 
+def _parse(text: str) -> Any:
+    return load_yaml(text, _LOADER, most_values=MOST_VALUES, most_depth=MOST_DEPTH, most_chars=MOST_CHARS)
+
+
 def override(values: dict[str, Any], items: Sequence[str]) -> None:
     """Put ``key=value`` items with dotted keys into ``values``; each value is read as YAML.
 
     A key given whole (data=FILE) before some of its parts (data.columns...) keeps what it named as ``path``.
-    Raises ConfigError naming every item that is not key=value.
+    Raises ConfigError naming every item that is not key=value, and every key that is given twice.
     """
     problems = []
+    given: dict[str, str] = {}  # the item of each key
     for item in items:
         key, equals, text = item.partition("=")
-        if not equals or not key:
-            problems.append(f"{item!r}: expected key=value, such as training.lr=1e-3")
+        if not equals or not key or key.count(".") > MOST_DEPTH:
+            problems.append(f"{shown(item)}: expected key=value, such as training.lr=1e-3")
             continue
+        if key in given:
+            problems.append(f"{shown(key)} is given twice, as {shown(given[key])} and {shown(item)}; leave one out")
+            continue
+        given[key] = item
         try:
-            value = yaml.safe_load(text)
+            value = _parse(text)
         except yaml.YAMLError:
             value = text
-        *sections, last = key.split(".")
-        inner = values
-        for section in sections:
-            below = inner.get(section)
-            if isinstance(below, str):
-                below = {"path": below}
-            inner[section] = below = below if isinstance(below, dict) else {}
-            inner = below
-        if isinstance(inner.get(last), dict) and isinstance(value, str):
-            inner[last] = {**inner[last], "path": value}
-        else:
-            inner[last] = value
+        except InputError as error:
+            problems.append(f"{shown(item)}: {error}")
+            continue
+        _put(values, key, value, problems)
     if problems:
-        raise ConfigError("\n".join(problems))
+        raise ConfigError("\n".join(problems[:_MOST_TOLD]))
+
+
+def _put(values: dict[str, Any], key: str, value: Any, problems: list[str]) -> None:
+    *sections, last = key.split(".")
+    inner = values
+    for place, section in enumerate(sections):
+        below = inner.get(section)
+        if isinstance(below, (str, os.PathLike)):
+            below = {"path": below}
+        if below is not None and not isinstance(below, dict):
+            problems.append(f"{'.'.join(sections[: place + 1])} is {shown(below)}, so it has no {shown(key)}")
+            return
+        inner[section] = inner = {} if below is None else below
+    if isinstance(inner.get(last), dict) and isinstance(value, str):
+        inner[last] = {**inner[last], "path": value}
+    else:
+        inner[last] = value
 
 
 def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -117,14 +167,14 @@ def _plain(value: Any) -> Any:
 
 
 def _in_words(model: type[BaseModel], error: Any) -> str:
-    path = ".".join(str(part) for part in error["loc"])
+    path = ".".join(shown(str(part))[1:-1] for part in error["loc"])
     got = error["input"]
     if error["type"] == "extra_forbidden":
         return f"{path}: no such key; {_instead(model, error['loc'])}"
     message = str(error["msg"]).removeprefix("Value error, ")
     if not path:
         return message
-    return f"{path}: {message[0].lower() + message[1:]}; got {got!r}"
+    return f"{path}: {message[0].lower() + message[1:]}; got {shown(got)}"
 
 
 def _instead(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
@@ -132,7 +182,7 @@ def _instead(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
     section, path = model, ""
     for name in place[:-1]:
         section, path = type(section.model_fields[str(name)].default), f"{path}{name}."
-    wanted = str(place[-1])
+    wanted = str(place[-1])[:MOST_SHOWN]
     if near := difflib.get_close_matches(wanted, section.model_fields, n=1):
         return f"did you mean {path}{near[0]}?"
     keys = sorted((key for key, _, _ in keys_of(model)), key=lambda key: -key.count("."))

@@ -1,4 +1,4 @@
-"""How many threads torch has while something runs."""
+"""What torch is set to while something runs: its threads, and the dtype of what is made without one."""
 
 from __future__ import annotations
 
@@ -22,3 +22,14 @@ def torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def float32_default() -> Iterator[None]:
+    """Inside, tensors are float32 unless a dtype is given, whatever the process has chosen. Also a decorator."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)

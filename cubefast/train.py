@@ -203,6 +203,8 @@ def _main(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print(config.to_yaml(), end="")
         return 0
+    if run is None:
+        config = config.with_absolute_paths()  # the run's folder may be read from anywhere
     how_to_go_on = ""
     resume = run is not None and not run.was_never_saved
     try:

@@ -79,7 +79,7 @@ def _folder(arguments: argparse.Namespace) -> StudyFolder:
 
     if arguments.study is not None and os.path.exists(arguments.study):  # noqa: PTH110  (no error for what is too long)
         return StudyFolder.open(arguments.study, arguments.config, arguments.overrides, arguments.space)
-    config = TrainingConfig.load(arguments.config, arguments.overrides)
+    config = TrainingConfig.load(arguments.config, arguments.overrides).with_absolute_paths()
     return StudyFolder.create(arguments.study, config, SearchSpace.load(arguments.space, config))
 
 

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cubefast"
 # What each room may import of the others. A module directly in cubefast/ is a room of its own.
 ALLOWED = {
     "_version": set(),
+    "bounds": set(),
     "errors": set(),
     "files": {"errors", "output"},
     "locks": {"errors"},
@@ -19,13 +20,14 @@ ALLOWED = {
     "threads": set(),
     "trust": set(),
     "lattice": {"_version"},
-    "settings": {"errors"},
-    "data": {"lattice", "errors", "files", "settings", "cli"},  # cli: its command, __main__.py
-    "artifact": {"errors", "files", "_version"},
+    "untrusted": {"errors"},
+    "settings": {"errors", "untrusted"},
+    "data": {"bounds", "lattice", "errors", "files", "settings", "untrusted", "cli"},  # cli: its command, __main__.py
+    "artifact": {"bounds", "errors", "files", "untrusted", "_version"},
     "core": {"artifact", "lattice", "data", "errors", "trust"},
     "decoding": {"data", "errors", "files"},
     "evaluation": {"data", "core", "decoding", "errors", "threads"},
-    "config": {"data", "settings"},
+    "config": {"bounds", "data", "settings"},
     "training": {
         *("artifact", "config", "core", "data", "evaluation", "errors", "files", "locks", "output", "threads", "trust")
     },

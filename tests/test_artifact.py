@@ -217,8 +217,15 @@ def load_file_without_sum(data, tmp_path):
     [
         ({"speed": 9}, "does not hold a core: .*speed"),
         ({"io": "edges"}, "does not hold a core: io must be one of volume, faces"),
-        ({"steps": 10**12, "phases": 10**11}, r"do not fit its arguments: it has lattice.phases.\d+.w_update None"),
-        ({"steps": -1}, "does not hold a core: steps must be"),
+        ({"steps": 40, "phases": 20}, r"do not fit its arguments: it has lattice.phases.\d+.w_update None"),
+        ({"steps": 10**9, "phases": 4}, "steps must be a whole number of at most 10,000; got 1000000000"),
+        ({"steps": 4.0}, "steps must be a whole number of at most 10,000; got 4.0"),
+        ({"steps": True}, "steps must be a whole number of at most 10,000; got True"),
+        ({"phases": 10**9}, "phases must be a whole number of at most 1,000"),
+        ({"dilations": [1] * 10**5}, "dilations must be a list of at most 1000; got"),
+        ({"dilations": [10**9]}, "dilations must be a whole number of at most 1,024"),
+        ({"checkpoint_every": 10**400}, "checkpoint_every must be .* got an integer of 1,329 bits"),
+        ({"steps": -1}, "does not describe a core: steps must be"),
         ({"neighborhood": "moore"}, "(?s)does not hold a core: .*w_perceive"),
         ({"hidden_size": 9}, r"do not fit its arguments: it has w_gain \[8, 32\], not \[9, 32\]"),
         ({"shape": "444"}, "does not describe a core"),
@@ -255,7 +262,16 @@ def test_sizes_that_would_not_fit_in_memory_are_refused_before_it_is_taken(folde
     for place, arguments in zip(folders, huge, strict=True):
         change(place, forge=True, **arguments)
     done = subprocess.run([sys.executable, "-c", MEASURED, *folders], capture_output=True, text=True, timeout=60)
-    assert done.stdout.count("do not fit its arguments: it has ") == len(huge), done.stderr
+    assert done.stdout.count(" at most ") + done.stdout.count("do not fit its arguments: it has ") == len(huge), (
+        done.stderr
+    )
+
+
+def test_a_core_that_could_not_be_loaded_is_not_saved(folder):
+    core = CubicCore.from_pretrained(folder)
+    core.config["steps"] = 10**6
+    with pytest.raises(InputError, match="the core is not saved, since it could not be loaded: steps must be"):
+        core.save_pretrained(folder)
 
 
 def test_numbers_that_are_none_are_neither_saved_nor_loaded(folder):

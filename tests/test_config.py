@@ -1,10 +1,15 @@
+import os
+import time
+from pathlib import Path
+
+import numpy as np
 import pytest
 import yaml
 
 from cubefast import TrainingConfig
 from cubefast.config import named_configs
 from cubefast.errors import ConfigError
-from cubefast.settings import describe_keys
+from cubefast.settings import describe_keys, keys_of
 
 
 def test_defaults_yaml_and_command_line_in_that_order(tmp_path):
@@ -66,6 +71,30 @@ def test_a_mistake_is_told_with_its_path_and_what_is_allowed(overrides, message)
         TrainingConfig.load(None, overrides)
 
 
+HUGE = {
+    "core.shape": ["[1025,1,1]", "[1024,1024,2]"],
+    "core.dilations": ["[1025]", "[" + "1," * 1001 + "]"],
+    "teachers": ["[" + "static," * 17 + "]"],
+    "data.teacher_vectors": ["[" + "a.npz," * 17 + "]"],
+    "data.noise.kinds": ["[gaussian,gaussian,gaussian,gaussian]"],
+    "data.noise.levels": ["[1e7]", "[" + "0.1," * 101 + "]"],
+}
+
+
+@pytest.mark.parametrize("path", [path for path, _, _ in keys_of(TrainingConfig)])
+def test_every_number_and_list_has_a_largest_value(path):
+    """A key whose value is no number refuses these too."""
+    for value in [*HUGE.get(path, ()), "1" + "0" * 40, "1.0e+300", "9" * 5000, "0x" + "f" * 9000]:
+        with pytest.raises(ConfigError) as caught:
+            TrainingConfig.load(None, [f"{path}={value}"])
+        assert len(str(caught.value)) < 700
+
+
+def test_a_batch_that_no_memory_holds_is_refused():
+    with pytest.raises(ConfigError, match=r"training.batch_size=65536 with .* make one smaller"):
+        TrainingConfig.load(None, ["training.batch_size=65536", "core.shape=[64,64,64]"])
+
+
 def test_all_mistakes_are_told_at_once():
     with pytest.raises(ConfigError) as caught:
         TrainingConfig.load({"training": {"lr": 0, "epochz": 1}, "core": {"io": "x"}})
@@ -79,6 +108,120 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content, message):
     (tmp_path / "c.yaml").write_text(content)
     with pytest.raises(ConfigError, match=message):
         TrainingConfig.load(tmp_path / "c.yaml")
+
+
+NESTED = [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+HOSTILE = {
+    "aliases of aliases": ("a0: &a0 [x,x,x,x,x,x,x,x,x]\n" + "\n".join(NESTED), "more than 10,000 values"),
+    "an alias of itself": ("a: &a [*a]", "the alias \\*a stands for nothing, or for what it is itself a part of"),
+    "merged mappings": (
+        "a0: &a0 {k: v}\n" + "\n".join(f"a{i}: &a{i} {{<<: [{','.join([f'*a{i - 1}'] * 9)}]}}" for i in range(1, 9)),
+        "more than 10,000 values",
+    ),
+    "deep lists": ("a: " + "[" * 5000 + "]" * 5000, "more than 50 deep"),
+    "deep mappings": ("a: " + "{a: " * 5000 + "}" * 5000, "more than 50 deep"),
+    "deep blocks": ("\n".join(" " * i + "a:" for i in range(1000)), "more than 50 deep"),
+    "many digits": ("seed: " + "9" * 5000, "a value that cannot be read"),
+    "many colons": ("seed: 1" + ":59" * 300_000, "a value of 900,001 characters; 10,000 are the most"),
+    "many keys": ("\n".join(f"k{i}: 1" for i in range(100_000)), "larger than 1,000,000 bytes|more than 10,000 values"),
+    "a key said twice": ("seed: 1\nseed: 2", "the key 'seed' is there twice"),
+    "a key said twice inside": ("training: {lr: 1, lr: 2}", "the key 'lr' is there twice"),
+    "no date": ("name: 2026-13-45", "a value that cannot be read .month must be in 1..12"),
+    "no whole number": ("seed: !!int x", "a value that cannot be read"),
+    "no truth": ("seed: !!bool x", "a value that cannot be read"),
+    "code": ("seed: !!python/object/apply:os.system [false]", "is not YAML: could not determine a constructor"),
+    "half a surrogate pair": ('name: "\\ud800"', "surrogate|not YAML"),
+    "a megabyte": ("#" * 1_000_001, "larger than 1,000,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_config_is_refused_soon_and_in_few_words(tmp_path, case):
+    content, message = HOSTILE[case]
+    (tmp_path / "c.yaml").write_text(content)
+    began = time.perf_counter()
+    with pytest.raises(ConfigError, match=message) as caught:
+        TrainingConfig.load(tmp_path / "c.yaml")
+    assert time.perf_counter() - began < 5
+    assert len(str(caught.value)) < 5000
+
+
+def test_what_aliases_stand_for_is_read_where_it_is_little(tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        "core: &a {steps: 6}\ntraining: {losses: &b {mse: 1.0}}\ndata: {noise: {<<: {}}}\n"
+    )
+    assert TrainingConfig.load(tmp_path / "c.yaml").core.steps == 6
+    (tmp_path / "d.yaml").write_text("teachers: [&a 'static:64', *a]\ntraining: {losses: {distill: 1}}\n")
+    assert TrainingConfig.load(tmp_path / "d.yaml").teachers == ("static:64", "static:64")
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device")
+def test_a_config_without_an_end_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="/dev/zero is a pipe, a socket or a device, which may have no end"):
+        TrainingConfig.load("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")  # which nobody ever writes to
+    with pytest.raises(ConfigError, match="is a pipe, a socket or a device"):
+        TrainingConfig.load(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="is a folder"):
+        TrainingConfig.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seed=1", "seed=2"], "'seed' is given twice, as 'seed=1' and 'seed=2'; leave one out"),
+        (["training=3", "training.lr=1"], "training is 3, so it has no 'training.lr'"),
+        ([".".join("a" * 5000) + "=1"], "expected key=value"),
+        (["core.shape=" + "[" * 5000], "more than 50 deep"),
+        (["seed=" + "9" * 5000], "'seed=9+…: it has a value that cannot be read"),
+    ],
+)
+def test_hostile_items_of_the_command_line_are_refused(overrides, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        TrainingConfig.load(None, overrides)
+    assert len(str(caught.value)) < 500
+
+
+def test_of_very_many_mistakes_the_first_are_told():
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig.load({f"k{i}": i for i in range(1000)})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 21
+    assert lines[-1] == "and 980 more mistakes"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**5000, [[0] * 10**5] * 10**5, {"a": "x" * 10**6}, "x" * 10**6],
+    ids=["digits", "lists", "mapping", "text"],
+)
+def test_a_value_is_shown_in_few_words_however_large_it_is(value):
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig.load({"seed": value})
+    assert len(str(caught.value)) < 200
+
+
+def test_values_of_numpy_and_paths_are_taken_for_what_they_stand_for():
+    given = {
+        "data": Path("q.jsonl"),
+        "seed": np.int64(3),
+        "training": {"lr": np.float32(0.5), "refit": np.bool_(False)},
+    }
+    config = TrainingConfig.load({**given, "core": {"shape": np.array([2, 2, 2]), "dilations": (np.int64(1),)}})
+    assert (config.data.path, config.seed, config.core.shape, config.core.dilations) == ("q.jsonl", 3, (2, 2, 2), (1,))
+    assert (config.training.lr, config.training.refit) == (0.5, False)
+    assert yaml.safe_load(config.to_yaml())["core"]["shape"] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("key", ["name", "data.path", "encoder", "runs", "cache"])
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "x" * 10_001])
+def test_a_text_that_no_file_can_be_called_is_refused(key, text):
+    *sections, last = key.split(".")
+    values = {last: text}
+    for section in sections:
+        values = {section: values}
+    with pytest.raises(ConfigError, match=f"{key}: "):
+        TrainingConfig.load(values)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
@@ -110,3 +253,20 @@ def test_every_key_is_described():
         shown, _, meaning = line.strip().partition("=")[2].partition(" ")
         assert meaning.strip(), f"{path} has no description"
         assert shown == "" or yaml.safe_load(shown) is not ...
+
+
+def test_with_absolute_paths_a_config_holds_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = TrainingConfig.load(
+        {
+            "init_from": "runs/x",
+            "cache": "/cache",
+            "data": {"path": "q.jsonl", "vectors": "v.npz", "teacher_vectors": ["sub/../t.npz"]},
+            "training": {"losses": {"distill": 0.5}},
+        }
+    ).with_absolute_paths()
+    assert (config.init_from, config.cache, config.data.path) == (f"{tmp_path}/runs/x", "/cache", f"{tmp_path}/q.jsonl")
+    assert (config.data.vectors, config.data.teacher_vectors) == (f"{tmp_path}/v.npz", (f"{tmp_path}/sub/../t.npz",))
+    for name in ("builtin", "hub:squad"):
+        assert TrainingConfig.load({"data": name}).with_absolute_paths().data.path == name
+    assert TrainingConfig().with_absolute_paths() == TrainingConfig()

@@ -9,7 +9,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from cubefast import CubicCore, Pipeline
+from cubefast import CubicCore, HashingEncoder, Pipeline
+from cubefast.core import predict
 from cubefast.decoding import Calibration
 from cubefast.errors import ArtifactError, InputError
 from cubefast.pipeline import load_threshold, save_answers, save_threshold
@@ -271,3 +272,21 @@ def test_a_damaged_run_is_said(tmp_path, change, message):
     change(run)
     with pytest.raises(ArtifactError, match=message):
         Pipeline.from_run(RunFolder.open(run.path).path)
+
+
+@pytest.mark.parametrize("mode", ["none", "mean", "text"])
+def test_a_question_is_asked_behind_the_prompt_that_training_put_before_it(tmp_path, mode):
+    prompts = {"question": "query: ", "answer": "passage: "}
+    run, dataset, _ = make_run(tmp_path, prompts=prompts, context={"mode": mode})
+    pipeline = Pipeline.from_run(run.path)
+    history = [] if mode == "none" else [list(each.context) for each in dataset.dialogues]
+    asked = pipeline.embed([each.question for each in dataset.dialogues], history)
+    inputs, targets, _ = dataset.batch(range(len(dataset)))
+    torch.testing.assert_close(asked, predict(pipeline.core, inputs))
+    encoder = HashingEncoder(256)
+    answers = encoder.encode(["passage: " + each.answer for each in dataset.dialogues])
+    torch.testing.assert_close(targets, torch.from_numpy(answers))
+    if mode == "none":
+        questions = encoder.encode(["query: " + each.question for each in dataset.dialogues])
+        torch.testing.assert_close(inputs, torch.from_numpy(questions))
+    assert pipeline("Where is the redtree?", 1)[0].text.startswith("The"), "the prompt is not part of an answer"

@@ -2,31 +2,68 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from .. import bounds
 from ..settings import Section, read_mapping, validated
 
 BUILTIN = "builtin"
 """The path of the set that comes with the package."""
+HUB = "hub:"
+"""What the path of a data set of the hub begins with."""
+
+MOST_TURNS = 100
+"""Turns before a question that are kept: of a conversation of n turns, n times as many are."""
 
 Format = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "chat", "chatterbot", "text"]
 NoiseKind = Literal["gaussian", "uniform", "dropout"]
 
 
 class ColumnsConfig(Section):
-    """What the fields of a file are called."""
+    """What the fields of a file are called.
 
-    question: str = Field("question", min_length=1, description="the column of questions")
-    answer: str = Field("answer", min_length=1, description="the column of answers")
+    Names are compared without regard to case. The defaults for questions and answers also stand for the other names
+    that people have: see :mod:`cubefast.data.columns`.
+    """
+
+    question: str = Field("question", min_length=1, description="the column of questions; also query, prompt and so on")
+    answer: str = Field(
+        "answer", min_length=1, description="the column of answers, a text or several; also response, positive, ..."
+    )
+    negative: Annotated[str, Field(min_length=1)] | None = Field(
+        "negative", description="the column of wrong answers, which are not read; null: pass it over in silence"
+    )
     domain: str = Field("domain", min_length=1, description="the column of domains, if there is one")
     group: str = Field("group", min_length=1, description="the column of what must stay on one side of a split")
     text: Annotated[str, Field(min_length=1)] | None = Field(
         None, description="the column of texts (autoencoder); null: questions and answers"
     )
+
+
+class LimitsConfig(Section):
+    """How large a file may be, so that one that is damaged or means ill ends in a message and not in all memory."""
+
+    file_mb: int = Field(2_000, ge=1, le=bounds.MANY, description="megabytes of a file, unpacked")
+    whole_file_mb: int = Field(
+        250, ge=1, le=bounds.MANY, description="megabytes, unpacked, of a file that is held as a whole: JSON, YAML"
+    )
+    line_mb: int = Field(16, ge=1, le=bounds.MANY, description="megabytes of a line, or of a record of several lines")
+    records: int = Field(10_000_000, ge=1, le=bounds.MANY, description="records, or lines, of a file")
+    text_chars: int = Field(1_000_000, ge=1, le=bounds.MANY, description="characters of a text")
+
+
+class PromptsConfig(Section):
+    """What is put before a text when it is encoded, for encoders that tell questions from documents, as e5, bge and
+    nomic do. Neither answers that are shown nor the quality filter have it.
+    """
+
+    question: str = Field("", description="before a question, and each turn before it: 'query: '")
+    answer: str = Field("", description="before an answer, and a text of an autoencoder: 'passage: '")
 
 
 class ContextConfig(Section):
@@ -35,7 +72,7 @@ class ContextConfig(Section):
     mode: Literal["none", "mean", "text"] = Field(
         "none", description="none: the question alone; mean: of its and the turns' embeddings; text: joined texts"
     )
-    window: int = Field(3, ge=1, description="how many turns before the question count")
+    window: int = Field(3, ge=1, le=MOST_TURNS, description="how many turns before the question count")
     decay: float = Field(0.5, gt=0, le=1, description="weight of each turn further back (mean)")
 
 
@@ -45,10 +82,11 @@ class NoiseConfig(Section):
     kinds: tuple[NoiseKind, ...] = Field(
         ("gaussian",),
         min_length=1,
+        max_length=3,
         description="gaussian | uniform (standard deviation: level), dropout (share: level)",
     )
-    levels: tuple[Annotated[float, Field(ge=0)], ...] = Field(
-        (0.05,), min_length=1, description="how much, per number of a unit embedding"
+    levels: tuple[Annotated[float, Field(ge=0, le=bounds.FACTOR)], ...] = Field(
+        (0.05,), min_length=1, max_length=100, description="how much, per number of a unit embedding"
     )
 
     @model_validator(mode="after")
@@ -61,8 +99,10 @@ class NoiseConfig(Section):
 class QualityConfig(Section):
     """Which pairs are dropped before anything is split; see cubefast.data.quality."""
 
-    min_chars: int = Field(1, ge=1, description="characters that a question and an answer need")
-    max_chars: Annotated[int, Field(ge=1)] | None = Field(None, description="characters they may have; null: any")
+    min_chars: int = Field(1, ge=1, le=bounds.MANY, description="characters that a question and an answer need")
+    max_chars: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
+        None, description="characters they may have; null: any"
+    )
     drop_garbled: bool = Field(False, description="drop texts that are mostly not words: markup, digits, repetition")
     near_duplicates: Annotated[float, Field(ge=0.3, le=1)] | None = Field(
         None, description="drop pairs this alike (share of common 5-letter pieces) to an earlier one; null: keep"
@@ -73,7 +113,7 @@ class QualityConfig(Section):
     max_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
         None, description="drop pairs whose question and answer are more alike to the teacher"
     )
-    max_per_domain: Annotated[int, Field(ge=1)] | None = Field(
+    max_per_domain: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
         None, description="pairs kept of one domain, the first ones; null: all"
     )
 
@@ -110,11 +150,15 @@ class DatasetConfig(Section):
         description=".npz or .safetensors with question and answer, row for row with the file, instead of an encoder",
     )
     teacher_vectors: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
-        (), description="files like vectors, each by a further teacher of any dimension; see training.losses.distill"
+        (),
+        max_length=bounds.TEACHERS,
+        description="files like vectors, each by a further teacher of any dimension; see training.losses.distill",
     )
     normalize: bool = Field(True, description="scale embeddings to unit length")
     centre: bool = Field(False, description="subtract the mean embedding of the training part first")
     columns: ColumnsConfig = ColumnsConfig()
+    limits: LimitsConfig = LimitsConfig()
+    prompts: PromptsConfig = PromptsConfig()
     context: ContextConfig = ContextConfig()
     noise: NoiseConfig = NoiseConfig()
     quality: QualityConfig = QualityConfig()
@@ -123,7 +167,7 @@ class DatasetConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _path_is_short(cls, values: Any) -> Any:
-        return {"path": values} if isinstance(values, str) else values
+        return {"path": values} if isinstance(values, (str, os.PathLike)) else values
 
     @classmethod
     def load(cls, source: DatasetConfig | str | Path | Mapping[str, Any] | None = None) -> DatasetConfig:

@@ -11,13 +11,23 @@ from typing import Any
 import yaml
 
 from ..errors import InputError
-from .formats import Record, name_field, read_lines, reading, shown, text_field
+from ..untrusted import load_yaml, named, shown
+from .config import LimitsConfig
+from .lines import read_whole, reading
+from .records import Record, name_field, text_field
 
-MESSAGES = "messages"
-_ROLES = ("user", "assistant", "system")
+MESSAGES = ("messages", "conversations", "conversation")
+"""What the list of turns is called; the last two are ShareGPT's."""
+
+# Whose turns there are, by the names of OpenAI, ShareGPT and others. None: not said to anybody, and passed over.
+_ROLES: dict[str, str | None] = {
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "model", "bot"), "assistant"),
+    **dict.fromkeys(("system", "developer", "tool", "function", "observation"), None),
+}
 # The base loader leaves every scalar as it is written: the turns "yes", "42" and "1.0" stay texts.
 _LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-_MOST_DEPTH = 100  # of lists in lists: loading has no limit of its own, and 200,000 crash the interpreter
+_MOST_VALUES, _MOST_DEPTH = 20_000_000, 100
 
 
 @dataclass(frozen=True)
@@ -39,62 +49,86 @@ class Conversation:
     row: int
 
 
-def chat_conversations(records: Iterator[Record], domain: str, group: str) -> Iterator[Conversation]:
-    """Records with ``messages``: [{"role": "user" | "assistant" | "system", "content": text}, ...].
+def messages_field(record: Record) -> str | None:
+    """The name of the field with a chat's turns, if there is one."""
+    return next((name for name in MESSAGES if name in record.fields), None)
 
-    Every assistant's turn after a user's is a reply. System messages are passed over, and messages of one role that
-    follow each other are one turn, joined by a line break. A content may be a list of {"type": "text", "text": text}.
+
+def chat_conversations(
+    records: Iterator[Record], domain: str, group: str, limits: LimitsConfig | None = None
+) -> Iterator[Conversation]:
+    """Records with ``messages``: [{"role": "user" | "assistant" | "system", "content": text}, ...], or ShareGPT's
+    ``conversations``: [{"from": "human" | "gpt", "value": text}, ...].
+
+    Every assistant's turn after a user's is a reply. What no one says to the other is passed over: system, developer
+    and tool messages, and an assistant's that has no content because it calls a tool. Messages of one role that follow
+    each other are one turn, joined by a line break. A content may be a list of {"type": "text", "text": text}.
 
     Args:
+        records: of a file.
         domain: the field of the domain, if there is one.
         group: the field of the conversation's name; without one, the field ``id``.
+        limits: how long a text may be; None: the defaults.
 
     Raises InputError naming the record and the message that is not so.
     """
+    limits = limits or LimitsConfig()
     for row, record in enumerate(records):
-        turns: list[str] = []
+        turns: list[list[str]] = []
         roles: list[str] = []
-        for role, text in _messages(record):
+        for role, text in _messages(record, limits):
             if roles and roles[-1] == role:
-                turns[-1] += "\n" + text
+                turns[-1].append(text)
             else:
                 roles.append(role)
-                turns.append(text)
+                turns.append([text])
+        texts = tuple("\n".join(turn) for turn in turns)
         replies = tuple(i for i, role in enumerate(roles) if i > 0 and role == "assistant")
         name = name_field(record.fields.get(group), record.where, group)
         name = name or name_field(record.fields.get("id"), record.where, "id")
         about = name_field(record.fields.get(domain), record.where, domain)
-        yield Conversation(tuple(turns), replies, about, name or _hash(turns), row)
+        yield Conversation(texts, replies, about, name or _hash(texts), row)
 
 
-def _messages(record: Record) -> Iterator[tuple[str, str]]:
-    if MESSAGES not in record.fields:
-        have = ", ".join(record.fields) or "no fields"
-        raise InputError(f'{record.where}: the field "{MESSAGES}" of a chat is missing; there are {have}')
-    messages = record.fields[MESSAGES]
+def _messages(record: Record, limits: LimitsConfig) -> Iterator[tuple[str, str]]:
+    field = messages_field(record)
+    if field is None:
+        have = named(record.fields) or "no fields"
+        raise InputError(f'{record.where}: the field "{MESSAGES[0]}" of a chat is missing; there are {have}')
+    messages = record.fields[field]
     if not isinstance(messages, list):
-        raise InputError(f'{record.where}: "{MESSAGES}" must be a list; got {shown(messages)}')
+        raise InputError(f'{record.where}: "{field}" must be a list; got {shown(messages)}')
     for number, message in enumerate(messages, start=1):
         where = f"{record.where}, message {number}"
         if not isinstance(message, dict):
             raise InputError(f"{where}: expected an object with role and content; got {shown(message)}")
-        role = message.get("role")
-        if role not in _ROLES:
-            raise InputError(f'{where}: "role" must be one of {", ".join(_ROLES)}; got {shown(role)}')
-        if role != "system":
-            yield role, _content(message.get("content"), where)
+        key = "from" if "from" in message and "role" not in message else "role"
+        given = message.get(key)
+        if not isinstance(given, str) or given.strip().casefold() not in _ROLES:
+            others = [name for name in _ROLES if name not in ("user", "assistant", "system")]
+            raise InputError(
+                f'{where}: "{key}" must be one of user, assistant or system, or {", ".join(others)}; got {shown(given)}'
+            )
+        role = _ROLES[given.strip().casefold()]
+        if role is None:
+            continue
+        content = message.get("content", message.get("value"))
+        calls_a_tool = message.get("tool_calls") or message.get("function_call")
+        if role == "assistant" and (content is None or (calls_a_tool and content in ("", []))):
+            continue
+        yield role, _content(content, where, limits)
 
 
-def _content(content: object, where: str) -> str:
+def _content(content: object, where: str, limits: LimitsConfig) -> str:
     if not isinstance(content, list):
-        return text_field(content, where, "content")
+        return text_field(content, where, "content", limits)
     for part in content:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
             raise InputError(f'{where}: a part must be {{"type": "text", "text": ...}}; got {shown(part)}')
-    return text_field("\n".join(part["text"] for part in content), where, "content")
+    return text_field("\n".join(part["text"] for part in content), where, "content", limits)
 
 
-def chatterbot_conversations(path: Path) -> Iterator[Conversation]:
+def chatterbot_conversations(path: Path, limits: LimitsConfig | None = None) -> Iterator[Conversation]:
     """A file of ChatterBot's (``categories``, ``conversations``: lists of turns), or a folder of them, also nested.
 
     As in ChatterBot's own training, every turn answers the one before: a list of three turns has two replies. A blank
@@ -103,13 +137,14 @@ def chatterbot_conversations(path: Path) -> Iterator[Conversation]:
     Raises InputError naming the file and the conversation that is not so.
     """
     row = 0
+    limits = limits or LimitsConfig()
     for file in _yaml_files(path):
-        corpus = _corpus(file)
+        corpus = _corpus(file, limits)
         categories = corpus.get("categories")
         first = categories[0] if isinstance(categories, list) and categories else categories
-        domain = first.strip() if isinstance(first, str) else ""
+        domain = name_field(first, str(file), "categories") if isinstance(first, str) else ""
         for number, each in enumerate(_conversations(corpus, file), start=1):
-            turns, replies = _chain(each, f"{file}, conversation {number}")
+            turns, replies = _chain(each, f"{file}, conversation {number}", limits)
             yield Conversation(turns, replies, domain or file.name.split(".")[0], _hash(turns), row)
             row += 1
 
@@ -118,21 +153,20 @@ def _yaml_files(path: Path) -> list[Path]:
     with reading(path):
         if not path.is_dir():
             return [path]
-        files = [file for file in path.rglob("*") if file.suffix in (".yml", ".yaml") and file.is_file()]
+        files = [file for file in path.rglob("*") if file.suffix.lower() in (".yml", ".yaml") and file.is_file()]
     if not files:
         raise InputError(f"the data file {path} cannot be read: it is a folder without ChatterBot YAML (.yml, .yaml)")
     return sorted(files, key=lambda file: file.relative_to(path).as_posix())
 
 
-def _corpus(file: Path) -> dict[str, Any]:
-    text = "".join(read_lines(file))
+def _corpus(file: Path, limits: LimitsConfig) -> dict[str, Any]:
+    text = read_whole(file, limits)
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=_LOADER):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _MOST_DEPTH:
-                raise InputError(f"{file}: lists inside lists, more than {_MOST_DEPTH} deep; a corpus needs 3")
-        corpus: object = yaml.load(text, Loader=_LOADER)
+        corpus: object = load_yaml(
+            text, _LOADER, most_values=_MOST_VALUES, most_depth=_MOST_DEPTH, most_chars=len(text)
+        )
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
@@ -140,7 +174,7 @@ def _corpus(file: Path) -> dict[str, Any]:
             f"{file}{place}: not YAML ({getattr(error, 'problem', None) or str(error).splitlines()[0]})"
         ) from None
     if not isinstance(corpus, dict) or "conversations" not in corpus:
-        have = ", ".join(map(str, corpus)) if isinstance(corpus, dict) else shown(corpus)
+        have = named(corpus) if isinstance(corpus, dict) else shown(corpus)
         raise InputError(f"{file}: a ChatterBot corpus has the keys categories and conversations; got {have}")
     return corpus
 
@@ -152,7 +186,7 @@ def _conversations(corpus: dict[str, Any], file: Path) -> list[object]:
     return conversations
 
 
-def _chain(turns: object, where: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def _chain(turns: object, where: str, limits: LimitsConfig) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The turns that are not blank, and which of them follow another one directly."""
     texts: list[str] = []
     replies = []
@@ -167,7 +201,7 @@ def _chain(turns: object, where: str) -> tuple[tuple[str, ...], tuple[int, ...]]
         if turn.strip():
             if follows:
                 replies.append(len(texts))
-            texts.append(text_field(turn, where, f"turn {number}"))
+            texts.append(text_field(turn, where, f"turn {number}", limits))
         follows = bool(turn.strip())
     return tuple(texts), tuple(replies)
 

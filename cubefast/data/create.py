@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
+from ..untrusted import named, shown
 from .cache import CacheStatistics, EmbeddingCache
-from .config import BUILTIN, ContextConfig, DatasetConfig
+from .columns import Columns
+from .config import BUILTIN, MOST_TURNS, ContextConfig, DatasetConfig
 from .datasets import AutoencoderDataset, DialogueDataset
-from .dialogues import Dialogue, load_dialogues, load_texts, normalize
+from .dialogues import Dialogue, dialogues_of, load_dialogues, load_texts, normalize
 from .encoders import TextEncoder, create_encoder
-from .formats import text_field
+from .formats import suffix_of
 from .loader import EmbeddingLoader, is_embedding_file
 from .quality import QualityFilter
+from .records import Record, text_field
 from .statistics import cosines
 from .teachers import DialogueRows, aligned
 from .vectors import ArrayVectors, StackedVectors, Vectors
@@ -30,7 +33,7 @@ Progress = Callable[[str, int], Callable[[int], None]]
 
 
 def create_text_dataset(
-    texts: Sequence[str],
+    texts: Iterable[str],
     config: ConfigSource = None,
     *,
     encoder: str | TextEncoder = "static",
@@ -42,7 +45,7 @@ def create_text_dataset(
     """An autoencoder's data set of texts.
 
     Args:
-        texts: n texts, none of them blank.
+        texts: n texts, none of them blank; anything that can be gone through, such as a generator.
         config: a :class:`DatasetConfig`, its keys as a mapping, or a YAML or JSON file.
         encoder: the teacher whose embeddings are learnt, or its name in a config.
         teachers: more of them, of any dimension: they teach how alike the targets are (``training.losses.distill``).
@@ -54,13 +57,12 @@ def create_text_dataset(
     """
     settings = DatasetConfig.load(config)
     _refuse_teacher_vectors(settings)
-    if len(texts) == 0:
+    texts = [_checked(text, f"text {row}", "text", settings) for row, text in enumerate(items_of(texts))]
+    if not texts:
         raise InputError("a data set needs at least one text; got none")
-    for i, text in enumerate(texts):
-        if not isinstance(text, str) or not text.strip():
-            raise InputError(f"text {i} must be a text that is not blank; got {text!r}")
-    teacher, vectors, seen = _encoded(texts, encoder, cache, progress)
-    others = [_encoded(texts, each, cache, progress)[1] for each in teachers]
+    prompted = [settings.prompts.answer + text for text in texts]
+    teacher, vectors, seen = _encoded(prompted, encoder, cache, progress)
+    others = [_encoded(prompted, each, cache, progress)[1] for each in teachers]
     return AutoencoderDataset(
         vectors, texts, settings, seed=seed, fingerprint=teacher.fingerprint, cache=seen, teachers=others
     )
@@ -95,14 +97,14 @@ def create_file_dataset(
         return AutoencoderDataset(
             ArrayVectors(loaded.vectors), loaded.keys, settings, seed=seed, fingerprint=print_of_file
         )
-    texts = load_texts(path, settings.format, settings.columns)
+    texts = load_texts(path, settings.format, settings.columns, settings.limits)
     return create_text_dataset(
         texts, settings, encoder=encoder, teachers=teachers, cache=cache, seed=seed, progress=progress
     )
 
 
 def create_dialogue_dataset(
-    source: str | Path | Sequence[tuple[str, str]] | Sequence[Dialogue] | None = None,
+    source: str | Path | Iterable[tuple[str, str]] | Iterable[Dialogue] | Iterable[Mapping[str, Any]] | None = None,
     config: ConfigSource = None,
     *,
     encoder: str | TextEncoder = "static",
@@ -113,7 +115,9 @@ def create_dialogue_dataset(
     """Questions and answers.
 
     Args:
-        source: a file (see the README for the formats), (question, answer) pairs, or dialogues; None: ``config.path``.
+        source: a file (see the README for the formats), or anything that can be gone through: (question, answer) pairs,
+            dialogues, or mappings of the fields that a file's records have, also chats (a data set of the hub, the rows
+            of a data frame); None: ``config.path``.
 
     The other arguments are those of :func:`create_text_dataset`. Raises InputError for a source that cannot be read or
     of which the quality filter leaves nothing.
@@ -122,17 +126,14 @@ def create_dialogue_dataset(
     if source is None:
         source = settings.path
     if isinstance(source, (str, Path)):
-        dialogues = load_dialogues(source, settings.format, settings.columns)
+        dialogues = load_dialogues(source, settings.format, settings.columns, settings.limits)
     else:
-        items: Sequence[Any] = source
-        dialogues = [_dialogue(item, row) for row, item in enumerate(items)]
-        if not dialogues:
-            raise InputError("a data set needs at least one question and answer; got none")
+        dialogues = _given_dialogues(source, settings)
     return _dialogue_dataset(dialogues, settings, encoder, teachers, cache, progress)
 
 
 def create_conversation_dataset(
-    source: str | Path | Sequence[Sequence[str]] | None = None,
+    source: str | Path | Iterable[Iterable[str]] | Iterable[Mapping[str, Any]] | None = None,
     config: ConfigSource = None,
     *,
     encoder: str | TextEncoder = "static",
@@ -144,7 +145,8 @@ def create_conversation_dataset(
 
     Args:
         source: a chat or ChatterBot file, or conversations as lists of turns, a question and its answer by turns (a
-            ChatterBot file takes every turn for the answer to the one before); None: ``config.path``.
+            ChatterBot file takes every turn for the answer to the one before), or records as a chat file has them;
+            None: ``config.path``.
         config: where its ``context.mode`` is ``none``, ``mean`` is taken.
 
     The other arguments and errors are those of :func:`create_dialogue_dataset`.
@@ -157,11 +159,15 @@ def create_conversation_dataset(
         return create_dialogue_dataset(
             source, settings, encoder=encoder, teachers=teachers, cache=cache, progress=progress
         )
-    dialogues = [
-        Dialogue(turns[i], turns[i + 1], "", f"conversation {number}", tuple(turns[:i]), number)
-        for number, turns in enumerate(source)
-        for i in range(0, len(turns) - 1, 2)
-    ]
+    dialogues: list[Any] = []
+    for number, given in enumerate(items_of(source)):
+        if isinstance(given, Mapping):
+            dialogues.append(given)
+            continue
+        turns = tuple(items_of(given))
+        for i in range(0, len(turns) - 1, 2):
+            before = turns[max(0, i - MOST_TURNS) : i]
+            dialogues.append(Dialogue(turns[i], turns[i + 1], "", f"conversation {number}", before, number))
     return create_dialogue_dataset(
         dialogues, settings, encoder=encoder, teachers=teachers, cache=cache, progress=progress
     )
@@ -183,7 +189,7 @@ def open_dataset(
     split by group, dialogues.
     """
     if mode == "autoencoder" and config.path != BUILTIN:
-        plain = config.format == "text" or config.path.removesuffix(".gz").endswith(".txt")
+        plain = config.format == "text" or (config.format == "auto" and suffix_of(config.path) == ".txt")
         if plain or config.columns.text is not None or is_embedding_file(config.path):
             return create_file_dataset(
                 config.path, config, encoder=encoder, teachers=teachers, cache=cache, seed=seed, progress=progress
@@ -191,13 +197,65 @@ def open_dataset(
     return create_dialogue_dataset(None, config, encoder=encoder, teachers=teachers, cache=cache, progress=progress)
 
 
-def _dialogue(item: Any, row: int) -> Dialogue:
+def items_of(given: Any) -> Iterable[Any]:
+    """What is gone through: rows of a data frame as mappings, everything else as it comes.
+
+    Raises InputError for a single text, a mapping, and what cannot be gone through.
+    """
+    if hasattr(given, "columns") and hasattr(given, "to_dict"):  # pandas
+        found: Iterable[Any] = given.to_dict("records")
+        return found
+    if hasattr(given, "to_dicts"):  # polars
+        found = given.to_dicts()
+        return found
+    if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__iter__"):
+        kind = f"a mapping of {named(given)}" if isinstance(given, Mapping) else shown(given)
+        raise InputError(f"expected a list of items, one for each row; got {kind}")
+    found = given
+    return found
+
+
+def _given_dialogues(source: Any, settings: DatasetConfig) -> list[Dialogue]:
+    items = list(items_of(source))
+    if not items:
+        raise InputError("a data set needs at least one question and answer; got none")
+    if isinstance(items[0], Mapping):
+        for row, item in enumerate(items):
+            if not isinstance(item, Mapping):
+                raise InputError(f"item {row} must be a mapping, as item 0 is; got {shown(item)}")
+        records = (Record(f"item {row}", dict(item)) for row, item in enumerate(items))
+        columns = Columns(settings.columns)
+        found = dialogues_of(records, "the data set", settings.format, columns, settings.limits)
+        if not found:
+            raise InputError("the data set has no conversation in which a turn is answered")
+        return found
+    return [_dialogue(item, row, settings) for row, item in enumerate(items)]
+
+
+def _dialogue(item: Any, row: int, settings: DatasetConfig) -> Dialogue:
+    where = f"item {row}"
     if isinstance(item, Dialogue):
+        for field, text in (
+            *zip(_PAIR, (item.question, item.answer), strict=True),
+            *(("turn", t) for t in item.context),
+        ):
+            _checked(text, where, field, settings)
         return item
+    if isinstance(item, np.ndarray):
+        item = item.tolist()
     if not isinstance(item, (tuple, list)) or len(item) != 2:
-        raise InputError(f"item {row} must be (question, answer); got {item!r}")
-    question, answer = (text_field(text, f"item {row}", name) for name, text in zip(_PAIR, item, strict=True))
+        advice = ""
+        if isinstance(item, (tuple, list)) and len(item) == 3:
+            advice = ". Wrong answers are not read: training finds hard negatives itself"
+        raise InputError(f"{where} must be (question, answer); got {shown(item)}{advice}")
+    question, answer = (text_field(text, where, name, settings.limits) for name, text in zip(_PAIR, item, strict=True))
     return Dialogue(question, answer, "", normalize(answer), (), row)
+
+
+def _checked(text: Any, where: str, field: str, settings: DatasetConfig) -> str:
+    """The text as it is. Raises InputError for one that :func:`text_field` refuses."""
+    text_field(text, where, field, settings.limits)
+    return str(text)
 
 
 def _dialogue_dataset(
@@ -247,25 +305,30 @@ def _some(dialogues: list[Dialogue], quality: QualityFilter) -> list[Dialogue]:
     return dialogues
 
 
-def texts_heard(question: str, before: Sequence[str], context: ContextConfig) -> list[str]:
-    """The texts of which a question's input is made: itself, then the turns before it, the latest first."""
+def texts_heard(question: str, before: Sequence[str], context: ContextConfig, prompt: str = "") -> list[str]:
+    """The texts of which a question's input is made, each behind the prompt: itself, then the turns before it, the
+    latest first.
+    """
     turns = before[-context.window :]
+    texts = [question]
     if context.mode == "mean":
-        return [question, *reversed(turns)]
-    if context.mode == "text":
-        return ["\n".join([*turns, question])]
-    return [question]
+        texts = [question, *reversed(turns)]
+    elif context.mode == "text":
+        texts = ["\n".join([*turns, question])]
+    return [prompt + text for text in texts]
 
 
 def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str], DialogueRows]:
     """Each different text once, and where those of each dialogue are among them."""
-    heard = [texts_heard(dialogue.question, dialogue.context, config.context) for dialogue in dialogues]
-    texts = list(dict.fromkeys(text for d, turns in zip(dialogues, heard, strict=True) for text in (*turns, d.answer)))
+    prompts = config.prompts
+    heard = [texts_heard(each.question, each.context, config.context, prompts.question) for each in dialogues]
+    answers = [prompts.answer + each.answer for each in dialogues]
+    texts = list(dict.fromkeys(text for turns, answer in zip(heard, answers, strict=True) for text in (*turns, answer)))
     place = {text: row for row, text in enumerate(texts)}
     questions = np.full((len(dialogues), max(len(turns) for turns in heard)), -1, np.int64)
     for row, turns in enumerate(heard):
         questions[row, : len(turns)] = [place[text] for text in turns]
-    return texts, DialogueRows(questions, np.array([place[d.answer] for d in dialogues], np.int64))
+    return texts, DialogueRows(questions, np.array([place[answer] for answer in answers], np.int64))
 
 
 def _given_vectors(

@@ -11,11 +11,12 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import InputError
-from .config import BUILTIN, ColumnsConfig, Format
-from .conversations import MESSAGES, Conversation, chat_conversations, chatterbot_conversations
-from .formats import Record, file_format, name_field, read_lines, read_records, text_field
-
-_TEXT = "text"  # what a column of texts is called if nobody says
+from .columns import Columns, answers_of, check_negatives
+from .config import BUILTIN, MOST_TURNS, ColumnsConfig, Format, LimitsConfig
+from .conversations import Conversation, chat_conversations, chatterbot_conversations, messages_field
+from .formats import file_format, read_records
+from .lines import read_lines
+from .records import Record, name_field, text_field
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Dialogue:
         answer: what it is answered.
         domain: what it is about, or "".
         group: what must stay on one side of a split (the conversation, or else the answer in normal form).
-        context: the turns before the question, oldest first.
+        context: the turns before the question, oldest first; of many, the last 100.
         row: which record of the source it is from, from 0; all dialogues of one conversation have the same.
     """
 
@@ -39,7 +40,12 @@ class Dialogue:
     row: int = 0
 
 
-def load_dialogues(path: str | Path, format: Format = "auto", columns: ColumnsConfig | None = None) -> list[Dialogue]:
+def load_dialogues(
+    path: str | Path,
+    format: Format = "auto",
+    columns: ColumnsConfig | None = None,
+    limits: LimitsConfig | None = None,
+) -> list[Dialogue]:
     """Read a data set of dialogues, in the order of the source, repetitions and all.
 
     Args:
@@ -47,31 +53,48 @@ def load_dialogues(path: str | Path, format: Format = "auto", columns: ColumnsCo
             which may be gzipped; a folder of the latter; or ``"hub:NAME"``, ``"hub:NAME:SPLIT"`` (split ``train``).
         format: of the file; ``auto``: by its suffix, and chats by the field ``messages`` of the first record.
         columns: what the fields are called; None: question, answer, and domain and group if they are there.
+        limits: how large the file, its lines and texts may be; None: the defaults.
 
     Raises:
-        InputError: the source is missing, unreadable, has no pairs, or a record is not as said; the message names it.
+        InputError: the source is missing, unreadable, beyond the limits, has no pairs, or a record is not as said; the
+            message names it.
     """
-    columns = columns or ColumnsConfig()
+    limits = limits or LimitsConfig()
     with _source(path) as source:
         kind = file_format(source, format)
         if kind == "text":
             raise InputError(f"{path}: a text per line has no questions and answers; it is for mode=autoencoder")
         if kind == "chatterbot":
-            dialogues = _of_conversations(chatterbot_conversations(Path(source)))
+            dialogues = _of_conversations(chatterbot_conversations(Path(source), limits))
         else:
-            first, records = _peek(read_records(source, kind, _fields(columns)))
-            if _is_chat(first, format):
-                dialogues = _of_conversations(chat_conversations(records, columns.domain, columns.group))
-            else:
-                dialogues = [_dialogue(record, row, columns) for row, record in enumerate(records)]
-                if not dialogues:
-                    raise InputError(f"{path} has no question/answer pairs")
+            found = Columns(columns or ColumnsConfig())
+            records = read_records(source, kind, found.chosen, limits)
+            dialogues = dialogues_of(records, str(path), format, found, limits)
     if not dialogues:
         raise InputError(f"{path} has no conversation in which a turn is answered")
     return dialogues
 
 
-def load_texts(path: str | Path, format: Format = "auto", columns: ColumnsConfig | None = None) -> list[str]:
+def dialogues_of(
+    records: Iterator[Record], source: str, format: Format, columns: Columns, limits: LimitsConfig
+) -> list[Dialogue]:
+    """The dialogues of records, be they pairs or chats. Raises InputError for none, and as :func:`load_dialogues`."""
+    first, records = _peek(records)
+    if _is_chat(first, format):
+        config = columns.config
+        return _of_conversations(chat_conversations(records, config.domain, config.group, limits))
+    dialogues = [each for row, record in enumerate(records) for each in _dialogues(record, row, columns, limits)]
+    if not dialogues:
+        raise InputError(f"{source} has no question/answer pairs")
+    return dialogues
+
+
+def load_texts(
+    path: str | Path,
+    format: Format = "auto",
+    columns: ColumnsConfig | None = None,
+    limits: LimitsConfig | None = None,
+) -> list[str]:
     """Read texts, in the order of the source, repetitions and all.
 
     Args:
@@ -79,26 +102,31 @@ def load_texts(path: str | Path, format: Format = "auto", columns: ColumnsConfig
             :func:`load_dialogues`: there the column ``columns.text``; where that is not set, questions and answers if
             the first record has both, else the column "text"; of conversations, every turn.
         format: as there; ``text`` is one text per line.
-        columns: as there.
+        columns, limits: as there.
 
     Raises:
         InputError: as there.
     """
-    columns = columns or ColumnsConfig()
+    limits = limits or LimitsConfig()
     with _source(path) as source:
         kind = file_format(source, format)
         if kind == "text":
-            texts = [line.strip() for line in read_lines(Path(source)) if line.strip()]
+            lines = enumerate(read_lines(Path(source), limits), start=1)
+            texts = [text_field(line, f"{path}, line {i}", "text", limits) for i, line in lines if line.strip()]
         elif kind == "chatterbot":
-            texts = [turn for each in chatterbot_conversations(Path(source)) for turn in each.turns]
+            texts = [turn for each in chatterbot_conversations(Path(source), limits) for turn in each.turns]
         else:
-            first, records = _peek(read_records(source, kind, _fields(columns)))
+            found = Columns(columns or ColumnsConfig())
+            first, records = _peek(read_records(source, kind, found.chosen, limits))
             if _is_chat(first, format):
-                conversations = chat_conversations(records, columns.domain, columns.group)
+                config = found.config
+                conversations = chat_conversations(records, config.domain, config.group, limits)
                 texts = [turn for each in conversations for turn in each.turns]
+            elif first is not None and _are_pairs(first, found):
+                pairs = (each for record in records for each in _dialogues(record, 0, found, limits))
+                texts = [text for each in pairs for text in (each.question, each.answer)]
             else:
-                names = _text_columns(first, columns)
-                texts = [_text(record, *name) for record in records for name in names]
+                texts = [_text(record, "text", found, limits) for record in records]
     if not texts:
         raise InputError(f"{path} has no texts")
     return texts
@@ -113,51 +141,50 @@ def _source(path: str | Path) -> Iterator[str]:
         yield str(sample)
 
 
-def _fields(columns: ColumnsConfig) -> frozenset[str]:
-    return frozenset((*filter(None, columns.model_dump().values()), _TEXT, MESSAGES, "id"))
-
-
 def _peek(records: Iterator[Record]) -> tuple[Record | None, Iterator[Record]]:
     first = next(records, None)
     return first, records if first is None else itertools.chain([first], records)
 
 
 def _is_chat(first: Record | None, format: str) -> bool:
-    return format == "chat" or (format == "auto" and first is not None and MESSAGES in first.fields)
+    return format == "chat" or (format == "auto" and first is not None and messages_field(first) is not None)
 
 
-def _dialogue(record: Record, row: int, columns: ColumnsConfig) -> Dialogue:
-    question = _text(record, columns.question, "question")
-    answer = _text(record, columns.answer, "answer")
-    domain = name_field(record.fields.get(columns.domain), record.where, columns.domain)
-    group = name_field(record.fields.get(columns.group), record.where, columns.group)
-    return Dialogue(question, answer, domain, group or normalize(answer), (), row)
+def _are_pairs(first: Record, columns: Columns) -> bool:
+    if columns.config.text is not None:
+        return False
+    return all(columns.find(role, first) is not None for role in ("question", "answer"))
 
 
-def _text(record: Record, field: str, column: str) -> str:
-    if field not in record.fields:
-        have = ", ".join(record.fields) or "no fields"
-        raise InputError(
-            f'{record.where}: the field "{field}" is missing; there are {have}. '
-            f"Set columns.{column} to what it is called"
-        )
-    return text_field(record.fields[field], record.where, field)
+def _dialogues(record: Record, row: int, columns: Columns, limits: LimitsConfig) -> Iterator[Dialogue]:
+    """The dialogues of a record: one for each of its answers."""
+    where = record.where
+    question = _text(record, "question", columns, limits)
+    field = columns.required("answer", record)
+    check_negatives(columns, record)
+    domain, group = (_name(record, role, columns) for role in ("domain", "group"))
+    for value in answers_of(record.fields[field], where, field):
+        answer = text_field(value, where, field, limits)
+        yield Dialogue(question, answer, domain, group or normalize(answer), (), row)
 
 
-def _text_columns(first: Record | None, columns: ColumnsConfig) -> list[tuple[str, str]]:
-    """The fields that are texts, each with its name in the settings."""
-    pair = [(columns.question, "question"), (columns.answer, "answer")]
-    if columns.text is None and first is not None and all(name in first.fields for name, _ in pair):
-        return pair
-    return [(columns.text or _TEXT, "text")]
+def _text(record: Record, role: str, columns: Columns, limits: LimitsConfig) -> str:
+    field = columns.required(role, record)
+    return text_field(record.fields[field], record.where, field, limits)
+
+
+def _name(record: Record, role: str, columns: Columns) -> str:
+    field = columns.find(role, record)
+    return "" if field is None else name_field(record.fields[field], record.where, field)
 
 
 def _of_conversations(conversations: Iterator[Conversation]) -> list[Dialogue]:
-    return [
-        Dialogue(each.turns[i - 1], each.turns[i], each.domain, each.group, each.turns[: i - 1], each.row)
-        for each in conversations
-        for i in each.replies
-    ]
+    dialogues = []
+    for each in conversations:
+        for i in each.replies:
+            before = each.turns[max(0, i - 1 - MOST_TURNS) : i - 1]
+            dialogues.append(Dialogue(each.turns[i - 1], each.turns[i], each.domain, each.group, before, each.row))
+    return dialogues
 
 
 def normalize(text: str) -> str:

@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import unquote
@@ -16,8 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..untrusted import shown
 
 Embeddings = NDArray[np.float32]
+
+_PADDED_CHARS = 65_536  # of texts that are encoded together: some 16,000 tokens, of English or German
+_MOST_DIM = 16_384
 
 
 @runtime_checkable
@@ -43,12 +47,12 @@ class HashingEncoder:
     """Signed hashing of words and of their 3-letter pieces: no weights, no meaning beyond spelling. For tests.
 
     Args:
-        dim: numbers per embedding, at least 8.
+        dim: numbers per embedding, 8 to 16,384.
     """
 
     def __init__(self, dim: int = 256) -> None:
-        if dim < 8:
-            raise InputError(f"HashingEncoder needs a dim of at least 8; got {dim}")
+        if not 8 <= dim <= _MOST_DIM:
+            raise InputError(f"HashingEncoder needs a dim of 8 to {_MOST_DIM:,}; got {shown(dim)}")
         self.dim = dim
         self.fingerprint = f"hashing-v1-{dim}"
 
@@ -74,7 +78,7 @@ class StaticEncoder:
 
     def __init__(self, dim: int = 256) -> None:
         if dim not in (64, 128, 256):
-            raise InputError(f"StaticEncoder has dim 64, 128 or 256; got {dim}")
+            raise InputError(f"StaticEncoder has dim 64, 128 or 256; got {shown(dim)}")
         self.dim = dim
         version = importlib.metadata.version("wordllama")
         self.fingerprint = f"wordllama-{version}-l2_supercat-{dim}"
@@ -86,7 +90,10 @@ class StaticEncoder:
             return np.zeros((0, self.dim), dtype=np.float32)
         if self._model is None:
             self._model = _load_wordllama(self.dim)
-        return unit_rows(np.asarray(self._model.embed(list(texts)), dtype=np.float32), texts)
+        vectors = np.empty((len(texts), self.dim), dtype=np.float32)
+        for rows in batches_by_length(texts, 64, _PADDED_CHARS):
+            vectors[rows] = self._model.embed([texts[row] for row in rows])
+        return unit_rows(vectors, texts)
 
 
 def _load_wordllama(dim: int) -> Any:
@@ -105,6 +112,31 @@ def _load_wordllama(dim: int) -> Any:
         trunc_dim=None if dim == 256 else dim,
         disable_download=True,
     )
+
+
+def batches_by_length(
+    texts: Sequence[str], most_texts: int, most_chars: int, longest: int | None = None
+) -> Iterator[list[int]]:
+    """Rows of texts of like lengths, to be encoded together: filled up to the longest of them, they have at most
+    ``most_chars`` characters, and a text that has more is alone.
+
+    One long text among short ones would else make all of them as long as itself.
+
+    Args:
+        texts: n of them.
+        most_texts: in a batch.
+        most_chars: of a batch, filled up.
+        longest: characters beyond which a text is cut by the encoder, and counts no more; None: it is not.
+    """
+    lengths = [len(text) if longest is None else min(len(text), longest) for text in texts]
+    batch: list[int] = []
+    for row in sorted(range(len(texts)), key=lengths.__getitem__):
+        if batch and (len(batch) == most_texts or (len(batch) + 1) * lengths[row] > most_chars):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
 
 
 def unit_rows(vectors: Embeddings, texts: Sequence[str]) -> Embeddings:
@@ -174,14 +206,35 @@ def create_encoder(name: str) -> TextEncoder:
     return encoders[0] if len(encoders) == 1 else ConcatEncoder(encoders)
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; False also for what can be no name of one, such as a very long text."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def absolute_encoder(name: str) -> str:
+    """The same name, with the folder of a model named from the root."""
+
+    def absolute(part: str) -> str:
+        kind, _, rest = part.partition(":")
+        model, mark, options = rest.partition("?")
+        if kind != "st" or not is_folder(Path(model)):
+            return part
+        return f"{kind}:{Path(model).absolute()}{mark}{options}"
+
+    return "+".join(map(absolute, _JOINT.split(name)))
+
+
 def _create_single(part: str, name: str) -> TextEncoder:
     kind, _, rest = part.partition(":")
     if kind == "st" and rest:
         return _create_transformer(rest)
-    if kind not in _SIZED or not (rest == "" or rest.isdecimal()):
+    if kind not in _SIZED or not (rest == "" or (rest.isdecimal() and len(rest) < 20)):
         raise InputError(
             f"encoder must be {' or '.join(_SIZED)}, with a size after a colon if wanted (static:128), or "
-            f"st:NAME_OR_FOLDER, or several of these joined with a plus (static+st:all-MiniLM-L6-v2); got {name!r}"
+            f"st:NAME_OR_FOLDER, or several of these joined with a plus (static+st:all-MiniLM-L6-v2); got {shown(name)}"
         )
     return _SIZED[kind](int(rest)) if rest else _SIZED[kind]()
 
@@ -196,18 +249,18 @@ def _create_transformer(text: str) -> TextEncoder:
         if key not in _TRANSFORMER_OPTIONS:
             raise InputError(
                 f"st:{text}: the options after the question mark are {', '.join(_TRANSFORMER_OPTIONS)}, each as "
-                f"KEY=VALUE, joined with &; got {option!r}"
+                f"KEY=VALUE, joined with &; got {shown(option)}"
             )
         try:
             options[key] = _TRANSFORMER_OPTIONS[key](unquote(value))
         except ValueError as error:
-            raise InputError(f"st:{text}: {key} {error}; got {value!r}") from None
+            raise InputError(f"st:{text}: {key} {error}; got {shown(value)}") from None
     return SentenceTransformerEncoder(model, **options)
 
 
 def _whole_number(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError("must be a whole number")
+    if not text.isdecimal() or len(text) > 6:
+        raise ValueError("must be a whole number below 1,000,000")
     return int(text)
 
 

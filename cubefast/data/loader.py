@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
+import codecs
 import pickle
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from ..errors import InputError
+from ..untrusted import check_regular_file, named, shown
 from .vectors import CHUNK
+from .word_vectors import Rows, decoded, read_text, read_word2vec_binary
 
 # Each format, and what writes it.
 _EXPECTED = {
@@ -41,6 +43,8 @@ _SUFFIXES = {
     ".glove": "glove",
     ".txt": "text",
 }
+# What a compressed file, which may mean ill, may unpack to: in bytes, or times its size.
+_MOST_FROM_LITTLE, _MOST_RATIO = 10**9, 100
 _WITH_NAMES = ("npz", "torch", "safetensors")
 _WITH_KEYS = ("word2vec", "word2vec-binary", "glove", "text")
 
@@ -57,15 +61,6 @@ class LoadedEmbeddings:
 
     vectors: NDArray[Any]
     keys: list[str] | None
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What was read: ``first_line`` is the line of row 0 in a text file (from 1), None in others."""
-
-    vectors: NDArray[Any]
-    keys: list[str] | None = None
-    first_line: int | None = None
 
 
 def is_embedding_file(path: str | Path) -> bool:
@@ -100,12 +95,12 @@ class EmbeddingLoader:
         suffix = self.path.suffix.lower()
         if format is None and suffix not in _SUFFIXES:
             raise InputError(
-                f"{self.path}: no format of embeddings has the suffix {suffix!r}; known are {', '.join(_SUFFIXES)}. "
-                f"Else give format=, one of {', '.join(_EXPECTED)}"
+                f"{self.path}: no format of embeddings has the suffix {shown(suffix)}; known are "
+                f"{', '.join(_SUFFIXES)}. Else give format=, one of {', '.join(_EXPECTED)}"
             )
         self.format = _SUFFIXES[suffix] if format is None else format
         if self.format not in _EXPECTED:
-            raise InputError(f"format must be one of {', '.join(_EXPECTED)}; got {self.format!r}")
+            raise InputError(f"format must be one of {', '.join(_EXPECTED)}; got {shown(self.format)}")
         if keys is not None and self.format in _WITH_KEYS:
             raise InputError(f"{self.path}: {self.format} holds its keys itself; leave keys={str(keys)!r} out")
 
@@ -163,31 +158,33 @@ class EmbeddingLoader:
                 "file in another format give format="
             ) from error
 
-    def _read(self, array: str | None) -> _Rows:
+    def _read(self, array: str | None) -> Rows:
         if self.format not in _WITH_NAMES and array is not None:
-            raise InputError(f"{self.path}: {self.format} holds one array, without a name; leave array={array!r} out")
+            raise InputError(
+                f"{self.path}: {self.format} holds one array, without a name; leave array={shown(array)} out"
+            )
         if self.format == "npy":
-            return _Rows(np.lib.format.open_memmap(self.path, mode="r"))
+            return Rows(np.lib.format.open_memmap(self.path, mode="r"))
         if self.format == "npz":
             with _npz(self.path) as file:
-                return _Rows(_as_float32(file[self._chosen(file.files, array)]))
+                return Rows(_as_float32(file[self._chosen(file.files, array)]))
         if self.format == "safetensors":
             with safe_open(self.path, framework="pt") as file:
-                return _Rows(_as_array(file.get_tensor(self._chosen(list(file.keys()), array))))
+                return Rows(_as_array(file.get_tensor(self._chosen(list(file.keys()), array))))
         if self.format == "torch":
             tensors = _torch_tensors(self.path)
-            return _Rows(_as_float32(_as_array(tensors[self._chosen(list(tensors), array)])))
+            return Rows(_as_float32(_as_array(tensors[self._chosen(list(tensors), array)])))
         if self.format == "word2vec-binary":
-            return _read_word2vec_binary(self.path)
-        return _read_text(self.path, self.format)
+            return read_word2vec_binary(self.path)
+        return read_text(self.path, self.format)
 
     def _chosen(self, names: Sequence[str], array: str | None) -> str:
         """The one of the arrays that is asked for; the only one where none is."""
-        known = ", ".join(names) or "none"
+        known = named(names) or "none"
         if array is None and len(names) != 1:
             raise InputError(f"{self.path} holds {len(names)} arrays ({known}); choose one with array=NAME")
         if array is not None and array not in names:
-            raise InputError(f"{self.path} holds no array {array!r}; it holds {known}")
+            raise InputError(f"{self.path} holds no array {shown(array)}; it holds {known}")
         return names[0] if array is None else array
 
     def _check_shape(self, vectors: NDArray[Any]) -> None:
@@ -202,7 +199,8 @@ class EmbeddingLoader:
 
     def _read_keys(self, path: Path, rows: int) -> list[str]:
         try:
-            content = path.read_bytes()
+            check_regular_file(path)
+            content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
         except OSError as error:
             raise InputError(
                 f"keys {path} cannot be read: {error.strerror}. Give a text file, a key per line"
@@ -212,7 +210,7 @@ class EmbeddingLoader:
             raise InputError(
                 f"keys {path} has {len(lines)} lines, but {self.path} has {rows} rows; give a line per row"
             )
-        return [_decoded(path, line.rstrip(b"\r"), f"line {i}") for i, line in enumerate(lines, 1)]
+        return [decoded(path, line.rstrip(b"\r"), f"line {i}") for i, line in enumerate(lines, 1)]
 
 
 @dataclass(frozen=True)
@@ -224,7 +222,7 @@ class _Place:
 
     def __call__(self, row: int) -> str:
         line = "" if self.first_line is None else f"line {self.first_line + row}"
-        key = "" if self.keys is None else f"key {self.keys[row]!r}"
+        key = "" if self.keys is None else f"key {shown(self.keys[row])}"
         more = ", ".join(part for part in (line, key) if part)
         return f"row {row} ({more})" if more else f"row {row}"
 
@@ -271,8 +269,22 @@ def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
     return array
 
 
+def _check_unpacked_size(path: Path) -> None:
+    """Raise InputError for a file that is compressed as no embeddings are: it was made to take all memory."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > max(_MOST_FROM_LITTLE, _MOST_RATIO * path.stat().st_size):
+        raise InputError(
+            f"{path} unpacks to {unpacked:,} bytes, over {_MOST_RATIO} times its own size, as no embeddings do. If it "
+            "is what you want, write it uncompressed"
+        )
+
+
 @contextmanager
 def _npz(path: Path) -> Iterator[Any]:
+    _check_unpacked_size(path)
     # The file is opened here, because numpy leaves one open that it finds damaged.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
         yield file
@@ -280,6 +292,7 @@ def _npz(path: Path) -> Iterator[Any]:
 
 def _torch_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file by name; one without a name is called "tensor"."""
+    _check_unpacked_size(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -292,117 +305,3 @@ def _torch_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(content, dict) or not content or not all(isinstance(v, torch.Tensor) for v in content.values()):
         raise InputError(f"{path} must hold a tensor or a dict of tensors; got {type(content).__name__}")
     return {str(name): tensor for name, tensor in content.items()}
-
-
-def _decoded(path: Path, key: bytes, place: str) -> str:
-    try:
-        return key.decode("utf-8")
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: {place}: the key {key[:60]!r} is not UTF-8; convert the file to UTF-8") from None
-
-
-def _is_header(line: bytes) -> bool:
-    parts = line.split()
-    return len(parts) == 2 and all(part.isdigit() for part in parts)
-
-
-def _header(path: Path, line: bytes) -> tuple[int, int]:
-    """(rows, dim) of a word2vec file's first line."""
-    rows, dim = (int(part) for part in line.split()) if _is_header(line) else (0, 0)
-    if not (rows and dim):
-        raise InputError(f"{path}: the first line must be 'ROWS DIM', as in '400000 300'; got {line[:60]!r}")
-    return rows, dim
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1) and content of each line. Only a newline ends one: keys may hold other separators."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            # fastText ends each line with a space.
-            yield number, line.rstrip(b"\r\n").rstrip(b" ")
-
-
-def _is_number(text: bytes) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _numbers_at_end(line: bytes) -> int:
-    """How many of a line's last parts are numbers; the first part is the key's."""
-    parts = line.split(b" ")
-    count = 0
-    while count < len(parts) - 1 and _is_number(parts[-1 - count]):
-        count += 1
-    return count
-
-
-def _split(line: bytes, dim: int) -> tuple[bytes, NDArray[np.float32]] | None:
-    """A line's key and its ``dim`` numbers; None where it has not as many."""
-    key, *numbers = line.rsplit(b" ", dim)
-    # A key with a space and a number behind it is taken as a row with a number too many.
-    if len(numbers) != dim or (b" " in key and _is_number(key.rsplit(b" ", 1)[1])):
-        return None
-    try:
-        with np.errstate(over="ignore"):  # becomes infinite, which the check of the values tells
-            return key, np.array(numbers, dtype=np.float32)
-    except ValueError:
-        return None
-
-
-def _read_text(path: Path, format: str) -> _Rows:
-    """word2vec or GloVe. A key may hold spaces, as some of GloVe's do: the numbers are counted from the end."""
-    lines = _lines(path)
-    first = next(lines)
-    header = format == "word2vec" or (format == "text" and _is_header(first[1]))
-    expected, dim = _header(path, first[1]) if header else (None, 0)
-    if not header:
-        lines = chain([first], lines)
-    keys: list[str] = []
-    vectors: list[NDArray[np.float32]] = []
-    for number, line in lines:
-        dim = dim or _numbers_at_end(line)
-        row = _split(line, dim) if dim else None
-        if row is None:
-            wanted = f"the header says {dim}" if header else f"the first row has {dim}" if dim else "a row has some"
-            raise InputError(
-                f"{path}: line {number} (row {len(keys)}) ends in {_numbers_at_end(line)} numbers after its key, but "
-                f"{wanted}"
-            )
-        keys.append(_decoded(path, row[0], f"line {number}"))
-        vectors.append(row[1])
-    if expected is not None and expected != len(keys):
-        raise InputError(f"{path}: the header says {expected} rows, but there are {len(keys)}; it may be truncated")
-    return _Rows(np.stack(vectors), keys, 2 if header else 1)
-
-
-def _read_word2vec_binary(path: Path) -> _Rows:
-    """Per row the key, a space, float32 in little endian, and with some writers a newline."""
-    with path.open("rb") as file:
-        first = file.readline(100)
-        count, dim = _header(path, first)
-        size = path.stat().st_size
-        width = 4 * dim
-        # A row has a key of a byte at least: a header that says too much is found before memory is taken for it.
-        if size < len(first) + count * (width + 2):
-            raise InputError(
-                f"{path}: the header says {count} rows of {dim} numbers, but {size} bytes cannot hold them; it may be "
-                "truncated"
-            )
-        vectors = np.empty((count, dim), np.float32)
-        keys: list[str] = []
-        at = len(first)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            for row in range(count):
-                space = content.find(b" ", at)
-                begin = space + 1
-                if space < 0 or begin + width > size:
-                    raise InputError(f"{path}: the header says {count} rows, but the file ends in row {row}")
-                keys.append(_decoded(path, content[at:space].lstrip(b"\n"), f"row {row}"))
-                at = begin + width
-                vectors[row] = np.frombuffer(content[begin:at], dtype="<f4")
-            if content[at:].strip(b"\n"):
-                raise InputError(f"{path}: the header says {count} rows, but {size - at} bytes follow them")
-    return _Rows(vectors, keys)

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError
+from .arrays import real_tensor, whole_numbers
 from .config import NoiseConfig
 from .encoders import Embeddings
 from .noise import add_noise
@@ -39,13 +40,14 @@ class EmbeddingPairs:
     @classmethod
     def of(
         cls,
-        inputs: Tensor | NDArray[np.floating],
-        targets: Tensor | NDArray[np.floating],
-        target_ids: Tensor | NDArray[np.integer] | None = None,
+        inputs: Tensor | ArrayLike,
+        targets: Tensor | ArrayLike,
+        target_ids: Tensor | ArrayLike | None = None,
     ) -> EmbeddingPairs:
-        """Pairs from arrays or tensors; without ids, equal targets count as one answer.
+        """Pairs from arrays or tensors of any real dtype; without ids, equal targets count as one answer.
 
-        Raises InputError for wrong shapes, rows that are zero, NaN or Inf, or no rows at all.
+        Raises InputError for wrong shapes, numbers that are complex or masked, ids that are no whole numbers, rows that
+        are zero, NaN or Inf, or no rows at all.
         """
         inputs, targets = _checked("inputs", inputs), _checked("targets", targets)
         if inputs.shape != targets.shape:
@@ -53,7 +55,7 @@ class EmbeddingPairs:
         if target_ids is None:
             ids = torch.unique(targets, dim=0, return_inverse=True)[1]
         else:
-            ids = torch.as_tensor(target_ids).to(torch.int64)
+            ids = whole_numbers("target_ids", target_ids)
             if ids.shape != (len(targets),):
                 raise InputError(f"target_ids must be [{len(targets)}]; got {list(ids.shape)}")
         return cls(inputs, targets, ids)
@@ -284,8 +286,8 @@ class PairDataset(Dataset[Batch]):
         return PairDataset(**{**same, **changed})
 
 
-def _checked(name: str, values: Tensor | NDArray[np.floating]) -> Tensor:
-    tensor = torch.as_tensor(values).detach().to("cpu", torch.float32)
+def _checked(name: str, values: Tensor | ArrayLike) -> Tensor:
+    tensor = real_tensor(name, values)
     if tensor.dim() != 2 or 0 in tensor.shape:
         raise InputError(f"{name} must be [n, D] with n and D of at least 1; got {list(tensor.shape)}")
     lengths = tensor.norm(dim=1)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..lattice.checks import check_choice, check_count
+from .arrays import real_array, real_tensor
 
 PLACEMENTS = ("principal", "order")
 """principal: rotated to the training set's principal axes first, largest variance first. order: as it comes."""
@@ -45,6 +46,12 @@ def lattice_shape(dim: int) -> tuple[int, int, int]:
 
 def _divisors(number: int) -> list[int]:
     return [d for d in range(1, number + 1) if number % d == 0]
+
+
+def _native(array: NDArray[np.floating]) -> NDArray[np.floating]:
+    """An array that torch can share: of this machine's byte order, and not reversed."""
+    found = np.ascontiguousarray(real_array("embeddings", array), array.dtype.newbyteorder("="))
+    return found if found.flags.writeable else found.copy()
 
 
 class EmbeddingReshaper(nn.Module):
@@ -100,7 +107,7 @@ class EmbeddingReshaper(nn.Module):
         count, total = 0, torch.zeros(self.dim, dtype=torch.float64)
         products = torch.zeros(self.dim, self.dim, dtype=torch.float64)
         for part in (embeddings,) if whole else embeddings:
-            values = torch.as_tensor(part).detach().to("cpu", torch.float64)
+            values = real_tensor("embeddings", part, np.float64)
             if values.dim() != 2 or values.shape[1] != self.dim:
                 raise ValueError(f"embeddings must be [n, {self.dim}], n >= 1; got {list(values.shape)}")
             if not values.isfinite().all():
@@ -121,7 +128,7 @@ class EmbeddingReshaper(nn.Module):
     def to_lattice(self, embedding: Array) -> Array:
         """[..., D] -> [..., X, Y, Z]; a tensor or a numpy array, whichever came in."""
         if isinstance(embedding, np.ndarray):
-            return self.to_lattice(torch.from_numpy(embedding)).numpy()
+            return self.to_lattice(torch.from_numpy(_native(embedding))).numpy()
         if embedding.shape[-1:] != (self.dim,):
             raise ValueError(f"embedding must be [..., {self.dim}]; got {list(embedding.shape)}")
         if self.rotation is not None:
@@ -132,7 +139,7 @@ class EmbeddingReshaper(nn.Module):
     def to_embedding(self, lattice: Array) -> Array:
         """[..., X, Y, Z] -> [..., D]: the inverse of :meth:`to_lattice`."""
         if isinstance(lattice, np.ndarray):
-            return self.to_embedding(torch.from_numpy(lattice)).numpy()
+            return self.to_embedding(torch.from_numpy(_native(lattice))).numpy()
         if tuple(lattice.shape[-3:]) != self.shape:
             raise ValueError(f"lattice must be [..., {self.shape}]; got {list(lattice.shape)}")
         flat = lattice.reshape(*lattice.shape[:-3], self.cells)[..., : self.dim]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,11 +16,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from .encoders import Embeddings, unit_rows
+from ..untrusted import shown
+from .encoders import Embeddings, batches_by_length, is_folder, unit_rows
 
 # Files of a model folder that do not change its vectors: documentation, and the weights of other frameworks.
 _UNUSED_SUFFIXES = {".md", ".onnx", ".h5", ".ot", ".msgpack", ".png"}
 _UNUSED_FOLDERS = {"onnx", "openvino"}
+_PADDED_CHARS = 131_072  # of texts that are encoded together: some 32,000 tokens, of English or German
+_CHARS_PER_TOKEN = 8  # of long texts hardly any have more, so that what is cut is not counted
 _MARKS = ("modules.json", "config.json")  # a model's folder has one of them
 
 
@@ -99,18 +104,33 @@ class SentenceTransformerEncoder:
         """
         if not texts:
             return np.zeros((0, self.dim), dtype=np.float32)
-        found = self._model.encode(
-            list(texts), batch_size=self.batch_size, prompt=self.prompt, show_progress_bar=self.progress
-        )
-        vectors = np.asarray(found, dtype=np.float32)
+        lengths = self._counted_chars
+        if max(map(len, texts)) * self.batch_size <= _PADDED_CHARS or lengths * self.batch_size <= _PADDED_CHARS:
+            vectors = self._encode_batches(texts, self.batch_size)
+        else:
+            vectors = np.empty((len(texts), self.dim), np.float32)
+            for rows in batches_by_length(texts, self.batch_size, _PADDED_CHARS, lengths):
+                vectors[rows] = self._encode_batches([texts[row] for row in rows], len(rows))
         unit = unit_rows(vectors, texts)
         return unit if self.normalize else vectors
+
+    def _encode_batches(self, texts: list[str], batch_size: int) -> Embeddings:
+        found = self._model.encode(
+            list(texts), batch_size=batch_size, prompt=self.prompt, show_progress_bar=self.progress
+        )
+        return np.asarray(found, dtype=np.float32)
+
+    @property
+    def _counted_chars(self) -> int:
+        """Characters of a text that may count, before it is cut."""
+        tokens = getattr(self._model, "max_seq_length", None)
+        return _CHARS_PER_TOKEN * int(tokens) if tokens is not None and math.isfinite(tokens) else sys.maxsize
 
     @cached_property
     def _folder(self) -> Path | None:
         """Where the model is on the disk; None where the library has to find or fetch it."""
         folder = Path(self.name).expanduser()
-        if folder.is_dir():
+        if is_folder(folder):
             if not any((folder / file).is_file() for file in _MARKS):
                 raise InputError(
                     f"{folder} is not a sentence-transformers model: it has neither {' nor '.join(_MARKS)}. Give a "
@@ -197,7 +217,7 @@ def _cached_snapshot(name: str) -> Path | None:
             try:
                 found = try_to_load_from_cache(repository, file, cache_dir=os.getenv("SENTENCE_TRANSFORMERS_HOME"))
             except ValueError as error:  # of the hub, for what cannot be a name
-                raise InputError(f"{name!r} is neither a folder nor a hub name: {error}") from None
+                raise InputError(f"{shown(name)} is neither a folder nor a hub name: {error}") from None
             if isinstance(found, str):
                 return Path(found).parent
     return None

@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+from .arrays import real_array
 from .encoders import Embeddings
 
 CHUNK = 4096  # rows read at once where all are gone through
@@ -31,9 +33,18 @@ class Vectors(Protocol):
 
 @dataclass(frozen=True)
 class ArrayVectors:
-    """The rows of an array [n, dim], also a memory-mapped one (np.load(..., mmap_mode="r"))."""
+    """The rows of an array [n, dim], also a memory-mapped one (np.load(..., mmap_mode="r")).
+
+    Raises InputError for another shape, and for what :func:`~cubefast.data.arrays.real_array` refuses.
+    """
 
     array: NDArray[np.floating]
+
+    def __post_init__(self) -> None:
+        array = real_array("embeddings", self.array)
+        if array.ndim != 2:
+            raise InputError(f"embeddings must be [n, dim]; got {list(array.shape)}")
+        object.__setattr__(self, "array", array)
 
     @property
     def dim(self) -> int:

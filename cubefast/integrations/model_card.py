@@ -172,6 +172,11 @@ def _example(trained: Trained) -> str:
     def prepared(vectors: str) -> str:
         return f"prepare({vectors})" if trained.centred else vectors
 
+    def encoded(texts: str, prompt: str) -> str:
+        behind = f"[{json.dumps(prompt, ensure_ascii=False)} + text for text in {texts}]" if prompt else texts
+        return prepared(f"encoder.encode({behind})")
+
+    prompts = config.data.prompts
     lines = [
         'folder = "."  # this one; of the hub: huggingface_hub.snapshot_download("OWNER/NAME")',
         "core = CubicCore.from_pretrained(folder)",
@@ -188,7 +193,7 @@ def _example(trained: Trained) -> str:
         lines += [
             f"encoder = create_encoder({json.dumps(config.encoder, ensure_ascii=False)})",
             'texts = ["How do I boil an egg?"]',
-            f"embeddings = {prepared('encoder.encode(texts)')}  # yours, with noise",
+            f"embeddings = {encoded('texts', prompts.answer)}  # yours, with noise",
             "",
             f"clean = core.transform(embeddings)  # float32 [1, {dim}]",
         ]
@@ -198,8 +203,8 @@ def _example(trained: Trained) -> str:
             'questions = ["How do I boil an egg?"]',
             'answers = ["Ten minutes in boiling water make it hard.", "The air scatters blue light most."]',
             "",
-            f"turned = core.transform({prepared('encoder.encode(questions)')})  # float32 [1, {dim}]",
-            f"scores = turned @ {prepared('encoder.encode(answers)')}.T / np.linalg.norm(turned, axis=1)[:, None]",
+            f"turned = core.transform({encoded('questions', prompts.question)})  # float32 [1, {dim}]",
+            f"scores = turned @ {encoded('answers', prompts.answer)}.T / np.linalg.norm(turned, axis=1)[:, None]",
             "print(answers[scores[0].argmax()])",
         ]
     body = "\n".join(lines)

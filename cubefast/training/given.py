@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..config import TrainingConfig
+from ..data.arrays import real_tensor
 from ..data.config import NoiseConfig
 from ..data.pairs import EmbeddingPairs, PairDataset
 from ..errors import InputError
@@ -56,7 +57,7 @@ def validation_of(config: TrainingConfig, train: PairDataset, data: Any, bank: A
         if train.dim != part.dim:
             raise InputError(f"train has {train.dim} numbers per row, validation {part.dim}")
     if bank is not None:
-        return Validation.of(pairs, torch.as_tensor(bank))
+        return Validation.of(pairs, real_tensor("bank", bank))
     # An id names the same answer within a set alone, so between them the vectors themselves must tell.
     targets = [part.targets for part in pairs.values()]
     if config.mode != "autoencoder":

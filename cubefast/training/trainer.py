@@ -24,6 +24,7 @@ from ..data.pairs import PairDataset
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline
 from ..evaluation.report import Score, score
+from ..threads import float32_default
 from .batches import in_order
 from .calibration import choose_repulsion, fit_trust, known_answers, validate
 from .crossfit import CrossFit, cross_fit
@@ -98,6 +99,7 @@ class CubeTrainer:
             require_tensorboard()
         self.core: CubicCore | None = None
 
+    @float32_default()
     def build_core(self, dim: int) -> CubicCore:
         """A fresh core of the config's sizes; the same for the same seed. Raises InputError if they do not fit."""
         with torch.random.fork_rng(devices=[]):
@@ -107,6 +109,7 @@ class CubeTrainer:
             except ValueError as error:
                 raise InputError(f"core does not fit embeddings of {dim} numbers: {error}") from None
 
+    @float32_default()
     def fit(
         self, train: Any, validation: Any, *, bank: Bank = None, resume: bool = False, begun: Begun = lambda: None
     ) -> TrainingResult:
@@ -179,6 +182,7 @@ class CubeTrainer:
         value = float(state.records[state.best_epoch - 1][f"val_{options.metric}"])
         return TrainingResult(self.core, state.best_epoch, value, state.records, stopped, task.epochs)
 
+    @float32_default()
     def refit(self, pairs: Any, result: TrainingResult) -> CubicCore:
         """Train once more, on all pairs, as far as validation chose: what is served.
 
@@ -202,6 +206,7 @@ class CubeTrainer:
                 core.remember(known_answers(task.train, self.config.core.memory, self.config.seed), chosen.strength)
         return core
 
+    @float32_default()
     def rivals(
         self, train: Any, validation: Any, *, bank: Bank = None, told: Callable[[Baseline, float], None] | None = None
     ) -> list[Baseline]:
@@ -387,6 +392,7 @@ class CubeTrainer:
             # The folder may have the one of an epoch that is about to be done again.
             self._writes_to.save_best(state.best_core())
 
+    @float32_default()
     def evaluate(self, data: Any, name: str = "test") -> Score:
         """Cosine and retrieval of the trained core on held-out pairs.
 

@@ -78,8 +78,8 @@ class StudyFolder:
         for name in (_CONFIG, _SPACE):
             if not (path / name).is_file():
                 raise ArtifactError(f"{path} is no study to go on with: {name} is missing. Give --study a new folder")
-        own = TrainingConfig.load(path / _CONFIG)
-        config = TrainingConfig.load(source or path / _CONFIG, overrides)
+        own = TrainingConfig.load(path / _CONFIG).with_absolute_paths()
+        config = TrainingConfig.load(source or path / _CONFIG, overrides).with_absolute_paths()
         keys = [key for key, _, _ in keys_of(TrainingConfig) if key not in FREE_SETTINGS]
         tried, wanted = SearchSpace.load(path / _SPACE, own), SearchSpace.load(space or path / _SPACE, own)
         changes = _changes({key: value_at(own, key) for key in keys}, {key: value_at(config, key) for key in keys})

@@ -65,8 +65,8 @@ def test_the_built_in_set_has_a_row_for_every_record():
         ),
         (b"[1, 2]", ", line 1: expected a JSON object, got list"),
         (
-            b'{"q": 1, "a": 2}',
-            ', line 1: the field "question" is missing; there are q, a. Set columns.question to what it is called',
+            b'{"frage": 1, "a": 2}',
+            ', line 1: the field "question" is missing; there are frage, a. Set columns.question to what it is called',
         ),
         (
             b"{}",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cubefast import HashingEncoder, StaticEncoder, TextEncoder
-from cubefast.data.encoders import ConcatEncoder, create_encoder
+from cubefast.data.encoders import ConcatEncoder, absolute_encoder, batches_by_length, create_encoder
 from cubefast.errors import InputError
 
 TEXTS = ["How do vaccines work?", "What do vaccines do in the body?", "The capital of Peru is Lima."]
@@ -71,7 +71,58 @@ def test_encoders_by_name():
         ("static+", r"got 'static\+'"),
         ("", "got ''"),
         ("static:100", "StaticEncoder has dim 64, 128 or 256; got 100"),
-        ("hashing:2", "at least 8; got 2"),
+        ("hashing:2", "8 to 16,384; got 2"),
+        ("hashing:1000000000000", "8 to 16,384; got 1000000000000"),
+        ("hashing:" + "9" * 5000, "encoder must be static or hashing.*got 'hashing:999+…$"),
+        ("static:" + "x" * 5000, "got 'static:x+…$"),
+        ("st:x?batch_size=" + "9" * 5000, "batch_size must be a whole number below 1,000,000; got '9+…$"),
+        ("st:x?max_length=1000000", "max_length must be a whole number below 1,000,000; got '1000000'"),
     ]:
         with pytest.raises(InputError, match=message):
             create_encoder(name)
+
+
+class Counting(list):
+    """In place of WordLlama: what is asked of it at once."""
+
+    def embed(self, texts):
+        self.append(texts)
+        return np.ones((len(texts), 64), np.float32)
+
+
+def test_a_long_text_makes_no_others_as_long(monkeypatch):
+    """Encoded together they are all filled up to the longest: 300 short texts and one of 165 kB took 4.2 GB."""
+    encoder = StaticEncoder(64)
+    encoder._model = Counting()
+    texts = [f"short {i}" for i in range(300)] + ["word " * 33_000, "word " * 10_000, "word " * 2_000]
+    assert encoder.encode(texts).shape == (303, 64)
+    assert sorted(text for batch in encoder._model for text in batch) == sorted(texts)
+    for batch in encoder._model:
+        assert len(batch) == 1 or len(batch) * max(map(len, batch)) <= 65_536
+
+
+def test_batches_by_length_hold_every_text_once():
+    draw = np.random.default_rng(0)
+    texts = ["x" * int(length) for length in draw.integers(0, 1000, 500)]
+    batches = list(batches_by_length(texts, 16, 4000))
+    assert sorted(row for batch in batches for row in batch) == list(range(500))
+    assert all(len(batch) == 1 or len(batch) * max(len(texts[row]) for row in batch) <= 4000 for batch in batches)
+    assert max(map(len, batches)) <= 16
+    assert list(batches_by_length([], 16, 4000)) == []
+    assert len(list(batches_by_length(["x" * 10**6] * 32, 32, 4000, longest=100))) == 1, "cut, they are short"
+
+
+def test_the_order_and_company_of_a_text_change_its_vector_by_no_more_than_rounding():
+    texts = [*TEXTS, "water " * 20_000]
+    encoder = StaticEncoder()
+    together = encoder.encode(texts)
+    alone = np.concatenate([encoder.encode([text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    np.testing.assert_allclose(encoder.encode(texts[::-1])[::-1], alone, atol=1e-6)
+
+
+def test_the_folder_of_a_model_is_named_from_the_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    assert absolute_encoder("static:64+st:model?prompt=a: ") == f"static:64+st:{tmp_path}/model?prompt=a: "
+    assert absolute_encoder("st:all-MiniLM-L6-v2+static") == "st:all-MiniLM-L6-v2+static"

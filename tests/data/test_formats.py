@@ -87,7 +87,7 @@ def test_a_given_format_goes_before_the_suffix(tmp_path):
         ),
         (
             "a.tsv",
-            'question\tanswer\n"so" he said\ta\n',
+            'question\tanswer\n"so" he said\ta\nq\t"a\nb"\n',
             "a.tsv, line 2: not TSV ('\t' expected after '\"'). "
             'Put a text with a quote in quotes, and its quotes twice: "so ""quoted"" text"',
         ),
@@ -99,7 +99,7 @@ def test_a_given_format_goes_before_the_suffix(tmp_path):
         (
             "a.csv",
             "question,answer,answer\nq,a,b\n",
-            "a.csv, line 1: the columns need different names that are not blank; got ['question', 'answer', 'answer']",
+            "a.csv, line 1: the columns need different names; got ['question', 'answer', 'answer']",
         ),
         (
             "a.csv",
@@ -108,7 +108,12 @@ def test_a_given_format_goes_before_the_suffix(tmp_path):
         ),
         ("a.json", " \n", "a.json has no question/answer pairs"),
         ("a.json", "[]", "a.json has no question/answer pairs"),
-        ("a.json", '{"data": []}', "a.json: expected a list of JSON objects, got dict"),
+        (
+            "a.json",
+            '{"data": []}',
+            "a.json: expected a list of JSON objects, got dict of data. "
+            "Give the list of records alone (with pandas: to_json(path, orient='records'))",
+        ),
         ("a.json", '[{"question": "q", "answer": "a"}, 3]', "a.json, record 2: expected a JSON object, got int"),
         (
             "a.json",
@@ -224,7 +229,7 @@ def test_bad_parquet_is_refused(tmp_path):
         'b.parquet, record 2: "answer" must be a text that is not blank; got None'
     )
     assert refusal(parquet(tmp_path / "c.parquet", question=["q"], answer=[[1.5]])) == (
-        'c.parquet, record 1: "answer" must be a text that is not blank; got [1.5]'
+        'c.parquet, record 1: "answer" must be a text that is not blank; got 1.5'
     )
     assert refusal(parquet(tmp_path / "d.parquet", question=[], answer=[])) == "d.parquet has no question/answer pairs"
     assert refusal(save(tmp_path / "e.parquet", CSV)).startswith(
@@ -344,12 +349,14 @@ def test_a_chat_without_a_name_is_grouped_by_what_was_said(tmp_path):
         ({"messages": "hi"}, "line 1: \"messages\" must be a list; got 'hi'"),
         ({"messages": ["hi"]}, "line 1, message 1: expected an object with role and content; got 'hi'"),
         (
-            chat(("user", "q"), ("bot", "a")),
-            "line 1, message 2: \"role\" must be one of user, assistant, system; got 'bot'",
+            chat(("user", "q"), ("narrator", "a")),
+            'line 1, message 2: "role" must be one of user, assistant or system, or human, prompter, gpt, chatgpt, '
+            "model, bot, developer, tool, function, observation; got 'narrator'",
         ),
         (
             {"messages": [{"content": "q"}]},
-            'line 1, message 1: "role" must be one of user, assistant, system; got None',
+            'line 1, message 1: "role" must be one of user, assistant or system, or human, prompter, gpt, chatgpt, '
+            "model, bot, developer, tool, function, observation; got None",
         ),
         (
             {"messages": [{"role": "user"}]},
@@ -433,7 +440,7 @@ def test_a_folder_of_corpora_is_read_in_order(tmp_path):
     [
         ("a: [1", "a.yml, line 2: not YAML (did not find expected ',' or ']')"),
         ("a: \x01", "a.yml: not YAML (unacceptable character #x0001: control characters are not allowed)"),
-        ("[" * 200_000, "a.yml: lists inside lists, more than 100 deep; a corpus needs 3"),
+        ("[" * 200_000, "a.yml: lists or mappings inside each other, more than 100 deep"),
         ("", "a.yml: a ChatterBot corpus has the keys categories and conversations; got None"),
         ("x: 1\ny: 2", "a.yml: a ChatterBot corpus has the keys categories and conversations; got x, y"),
         ("conversations: hi", "a.yml: conversations must be a list of lists of turns; got 'hi'"),

@@ -1,5 +1,6 @@
 import contextlib
 import io
+import os
 import struct
 from pathlib import Path
 
@@ -413,3 +414,38 @@ def test_a_damaged_npz_is_told(tmp_path):
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.npz cannot be read as npz: .*Expected: numpy\.savez"):
         EmbeddingLoader(tmp_path / "a.npz").load()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path):
+    for name, content in {"a.glove": "a 1 2\nb 3 4\n", "a.vec": "2 2\na 1 2\nb 3 4\n"}.items():
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + content.encode())
+        assert EmbeddingLoader(tmp_path / name).load().keys == ["a", "b"]
+    np.save(tmp_path / "a.npy", np.ones((2, 2), np.float32))
+    (tmp_path / "keys.txt").write_bytes(b"\xef\xbb\xbfa\nb\n")
+    assert EmbeddingLoader(tmp_path / "a.npy", keys=tmp_path / "keys.txt").load().keys == ["a", "b"]
+
+
+def test_what_was_made_to_take_all_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("cubefast.data.loader._MOST_FROM_LITTLE", 10**6)
+    np.savez_compressed(tmp_path / "bomb.npz", x=np.ones((10_000, 100), np.float32))
+    with pytest.raises(InputError, match=r"bomb.npz unpacks to 4,000,\d+ bytes, over 100 times its own size"):
+        EmbeddingLoader(tmp_path / "bomb.npz").load()
+    np.savez_compressed(tmp_path / "ok.npz", x=np.random.default_rng(0).standard_normal((10_000, 100)))
+    assert len(EmbeddingLoader(tmp_path / "ok.npz").load().vectors) == 10_000
+    (tmp_path / "a.glove").write_bytes(b"x" * 20_000_001)
+    with pytest.raises(InputError, match="line 1 is longer than 20,000,000 bytes"):
+        EmbeddingLoader(tmp_path / "a.glove").load()
+
+
+def test_keys_without_an_end_are_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((2, 2), np.float32))
+    os.mkfifo(tmp_path / "keys")
+    with pytest.raises(InputError, match="keys is a pipe, a socket or a device, which may have no end"):
+        EmbeddingLoader(tmp_path / "a.npy", keys=tmp_path / "keys").load()
+
+
+def test_of_very_many_arrays_the_first_are_named(tmp_path):
+    np.savez(tmp_path / "a.npz", **{f"x{i}": np.ones(1) for i in range(500)})
+    with pytest.raises(InputError, match="holds 500 arrays .x0, x1, .* and 480 more") as caught:
+        EmbeddingLoader(tmp_path / "a.npz").load()
+    assert len(str(caught.value)) < 500

@@ -241,7 +241,7 @@ def test_wrong_options_are_told():
     for name, message in [
         ("st:m?max_len=3", f"the options after the question mark are {allowed}, each as KEY=VALUE.*got 'max_len=3'"),
         ("st:m?normalize=no", "st:m.normalize=no: normalize must be true or false; got 'no'"),
-        ("st:m?max_length=x", "max_length must be a whole number; got 'x'"),
+        ("st:m?max_length=x", "max_length must be a whole number below 1,000,000; got 'x'"),
         ("st:m?batch_size=0", "batch_size must be at least 1; got 0"),
         ("st:", "st:NAME_OR_FOLDER.*got 'st:'"),
         ("st:?offline=true", "needs a model"),
@@ -261,3 +261,24 @@ def test_minilm_and_wordllama_side_by_side(encoder):
     np.testing.assert_allclose(vectors[:, 384:] * 2**0.5, StaticEncoder().encode(TEXTS), atol=1e-6)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.3
     assert create_encoder(f"static+st:{MODEL}").fingerprint != both.fingerprint
+
+
+def test_long_texts_of_a_model_that_reads_them_whole_are_encoded_few_at_a_time(encoder, monkeypatch):
+    sizes = []
+    own = type(encoder._model).encode
+
+    def counted(self, texts, **options):
+        sizes.append((len(texts), max(map(len, texts))))
+        return own(self, texts, **options)
+
+    texts = [*TEXTS, *("water boils " * 2000 for _ in range(6))]
+    whole = encoder.encode(texts)
+    assert whole.shape[1] == encoder.dim  # which is found by encoding a letter
+    monkeypatch.setattr(type(encoder._model), "encode", counted)
+    encoder.encode(texts)
+    assert sizes == [(11, 24000)], "what is cut is not long"
+    sizes.clear()
+    monkeypatch.setattr(type(encoder), "_counted_chars", 10**9)
+    np.testing.assert_allclose(encoder.encode(texts), whole, atol=1e-5)
+    assert sum(count for count, _ in sizes) == 11
+    assert all(count == 1 or count * longest <= 131_072 for count, longest in sizes)

@@ -1,0 +1,56 @@
+"""The largest sizes that a config or a saved core may state: far beyond what anybody has trained.
+
+Without them a number with a few zeros too many, or a file that means ill, ends in a process that never comes back, or
+takes all memory of the machine, in place of a message.
+"""
+
+from __future__ import annotations
+
+SIDE = 1_024
+"""Cells along one side of the lattice."""
+CELLS = 2**20
+"""Cells of the lattice, and so also numbers of an embedding."""
+STATE_SIZE = 1_024
+HIDDEN_SIZE = 4_096
+STEPS = 10_000
+CODE_SIZE = 4_096
+SUMMARY_SIZE = 65_536
+PROTOTYPES = 100_000
+MEMORY = 1_000_000
+"""Answers that a core remembers, and targets that contrast does."""
+PHASES = 1_000
+"""Also how many dilations may be given."""
+
+CORE = {
+    "dim": CELLS,
+    "state_size": STATE_SIZE,
+    "hidden_size": HIDDEN_SIZE,
+    "steps": STEPS,
+    "code_size": CODE_SIZE,
+    "summary_size": SUMMARY_SIZE,
+    "linear_rank": SUMMARY_SIZE,
+    "prototypes": PROTOTYPES,
+    "memory": MEMORY,
+    "phases": PHASES,
+    "checkpoint_every": STEPS,
+}
+"""By the name of the argument of a core."""
+
+NUMBERS = 2**31
+"""Numbers of all states of one batch: 8 GiB."""
+THREADS = 1_024
+WORKERS = 256
+EPOCHS = 1_000_000
+BATCH_SIZE = 65_536
+HARD_NEGATIVES = 1_000
+TEACHERS = 16
+NAME = 200
+"""Bytes of a run's name."""
+SEED = 2**32 - 1
+"""The largest that numpy's generators of old take."""
+MANY = 10**9
+"""Of what is only compared or counted."""
+FACTOR = 1e6
+"""Of weights, scales and rates."""
+RATE = 1e32
+"""The largest learning rate: training says by itself when one diverges, and beyond this float32 has hardly a number."""

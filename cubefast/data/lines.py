@@ -1,0 +1,108 @@
+"""The lines of text files that anybody may have written, within the limits of a data set."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+from ..errors import InputError
+from ..untrusted import check_regular_file
+from .config import LimitsConfig
+
+MB = 1_000_000
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def is_gzipped(path: Path) -> bool:
+    """Whether the name says so."""
+    return path.suffix.lower() == ".gz"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turns what the operating system or gzip says about a file into an InputError."""
+    try:
+        yield
+    except MemoryError:
+        raise InputError(
+            f"the data file {path} cannot be read: it takes more memory than there is. Cut it, or lower data.limits"
+        ) from None
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"the data file {path} cannot be read: {reason}") from None
+
+
+def read_lines(path: Path, limits: LimitsConfig | None = None) -> Iterator[str]:
+    r"""The lines of a UTF-8 text file, also gzipped, each with its end; byte order marks are passed over.
+
+    \n, \r\n and \r end a line, as editors have it; U+2028 does not, for JSON may have it inside a text.
+
+    Args:
+        path: the file.
+        limits: how large the file, a line and the number of lines may be; None: the defaults.
+
+    Raises InputError naming a line that is too long, beyond the limits or not UTF-8; for what is no regular file.
+    """
+    limits = limits or LimitsConfig()
+    most_line = limits.line_mb * MB
+    with reading(path):
+        check_regular_file(path)
+        # Every byte is one of Latin-1's characters: lines are found, and UTF-8 is read line by line, to name the line.
+        with _open(path) as file, io.TextIOWrapper(file, encoding="latin-1", newline="") as text:
+            number, size = 0, 0
+            while found := text.readline(most_line + 1):
+                number += 1
+                size += len(found)
+                if len(found) > most_line:
+                    raise InputError(
+                        f"{path}, line {number}: longer than {limits.line_mb} MB; raise data.limits.line_mb"
+                    )
+                if size > limits.file_mb * MB:
+                    raise _too_large(path, "file_mb", limits)
+                if number > limits.records:
+                    raise InputError(
+                        f"{path} has more than {limits.records:,} lines; raise data.limits.records, or cut it"
+                    )
+                yield _decoded(found.encode("latin-1"), path, number)
+
+
+def read_whole(path: Path, limits: LimitsConfig | None = None) -> str:
+    """The same as one text, for formats that are held as a whole: at most ``whole_file_mb``."""
+    limits = limits or LimitsConfig()
+    with reading(path):
+        check_regular_file(path)
+        with _open(path) as file:
+            content = file.read(limits.whole_file_mb * MB + 1)
+    if len(content) > limits.whole_file_mb * MB:
+        raise _too_large(path, "whole_file_mb", limits)
+    return _decoded(content, path, 1)
+
+
+def _too_large(path: Path, key: str, limits: LimitsConfig) -> InputError:
+    return InputError(f"{path} holds more than {getattr(limits, key):,} MB; raise data.limits.{key}, or cut it")
+
+
+def _decoded(raw: bytes, path: Path, number: int) -> str:
+    """The text of one or more lines, the first of which has this number."""
+    if number == 1 and raw.startswith(_UTF16):
+        raise InputError(f"{path} is UTF-16. Convert the file to UTF-8, such as with iconv -f UTF-16 -t UTF-8")
+    while raw.startswith(codecs.BOM_UTF8):  # also at the line where two files were joined
+        raw = raw[len(codecs.BOM_UTF8) :]
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        raise InputError(
+            f"{path}, line {number + before.count(10)}: not UTF-8 ({error.reason} at byte "
+            f"{error.start - before.rfind(10) - 1}). Convert the file to UTF-8"
+        ) from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if is_gzipped(path) else path.open("rb")

@@ -1,0 +1,100 @@
+"""Parquet files, column by column and within the limits of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..untrusted import shown
+from .config import LimitsConfig
+from .lines import MB, is_gzipped, reading
+from .records import Record
+
+_BATCH = 1024  # rows that are read at once
+_SLICE, _SMALL = 64, 4_000_000  # of a batch of so many bytes at most, rows that are made into Python objects at once
+
+
+def parquet_records(path: Path, chosen: Callable[[Sequence[str]], list[str]], limits: LimitsConfig) -> Iterator[Record]:
+    """The rows; of the columns that are not ``chosen``, the names with None.
+
+    Texts are kept as the file has them, each different one once: written out, a text of a megabyte that a file of a
+    few kilobytes has in a million rows would take a terabyte.
+
+    Raises InputError for a file that is damaged, beyond the limits, or says a name twice.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError(f"{path}: Parquet files need pyarrow: pip install 'cubefast[parquet]'") from None
+    if is_gzipped(path):
+        raise InputError(f"{path}: a gzipped Parquet file is not read; gunzip it (Parquet is compressed inside)")
+    with reading(path):
+        rows = _rows(pyarrow.parquet, path, chosen, limits)
+        number, size = 0, 0
+        while True:
+            try:
+                fields = next(rows)
+            except StopIteration:
+                return
+            except (OSError, InputError):
+                raise
+            except Exception as error:  # a damaged file raises whatever one of many decoders raises
+                raise InputError(f"{path}: not a Parquet file that can be read ({shown(str(error))[1:-1]})") from None
+            number += 1
+            size += _chars(fields)
+            if size > limits.file_mb * MB:
+                raise InputError(
+                    f"{path} holds more than {limits.file_mb:,} MB of texts; raise data.limits.file_mb, or cut it"
+                )
+            yield Record(f"{path}, record {number}", fields)
+
+
+def _rows(
+    parquet: Any, path: Path, chosen: Callable[[Sequence[str]], list[str]], limits: LimitsConfig
+) -> Iterator[dict[str, Any]]:
+    with parquet.ParquetFile(path) as file:
+        leaves = [file.schema.column(number) for number in range(len(file.schema))]
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    with parquet.ParquetFile(path, read_dictionary=texts) as file:
+        names = file.schema_arrow.names
+        wanted = chosen(names)
+        if len(set(names)) < len(names):
+            raise InputError(f"{path}: the columns need different names; got {shown(names)}")
+        _check_sizes(file.metadata, wanted, path, limits)
+        for batch in file.iter_batches(_BATCH, columns=wanted):
+            step = _SLICE if batch.nbytes <= _SMALL else 1
+            for begin in range(0, batch.num_rows, step):
+                for fields in batch.slice(begin, step).to_pylist():
+                    # The names of all columns, so that a message about a missing one can list them.
+                    yield dict.fromkeys(names) | fields
+
+
+def _chars(value: object) -> int:
+    """Characters of all texts in a value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_chars, value.values()))
+    return sum(map(_chars, value)) if isinstance(value, list) else 0
+
+
+def _check_sizes(metadata: Any, wanted: list[str], path: Path, limits: LimitsConfig) -> None:
+    if metadata.num_rows > limits.records:
+        raise InputError(
+            f"{path} has {metadata.num_rows:,} records, more than {limits.records:,}; raise data.limits.records, or "
+            "cut it"
+        )
+    size = 0
+    for group in range(metadata.num_row_groups):
+        columns = metadata.row_group(group)
+        for number in range(metadata.num_columns):
+            column = columns.column(number)
+            if column.path_in_schema.split(".")[0] in wanted:
+                size += column.total_uncompressed_size
+    if size > limits.file_mb * MB:
+        raise InputError(
+            f"{path} has {size // MB:,} MB in its columns, more than {limits.file_mb:,}; raise data.limits.file_mb, or "
+            "cut it"
+        )
