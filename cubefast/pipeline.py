@@ -161,7 +161,9 @@ class Pipeline:
         # What denoises single embeddings never heard a turn before.
         context = None if config.mode == "autoencoder" and config.data.context.mode == "mean" else config.data.context
         texts, vectors, trained = bank.texts, bank.vectors, bank.trained
-        if further := [_checked(text, "a further answer") for text in dict.fromkeys(further_answers)]:
+        known = set(texts)
+        new = dict.fromkeys(_checked(text, "a further answer") for text in further_answers)
+        if further := [text for text in new if text not in known]:
             texts = [*texts, *further]
             vectors = np.concatenate(
                 [vectors, bank.prepare(encoder.encode([config.data.prompts.answer + text for text in further]))]

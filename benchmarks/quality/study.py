@@ -24,19 +24,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from cubefast.config import TrainingConfig
 from cubefast.core import CubicCore
 from cubefast.data.datasets import DialogueDataset, Parts
 from cubefast.evaluation.baselines import Baseline, identity, nearest_question
-from cubefast.evaluation.metrics import retrieval_ranks
+from cubefast.evaluation.metrics import TIE, retrieval_ranks
 from cubefast.evaluation.verdict import FEWEST_GROUPS, paired_bootstrap
 from cubefast.files import write_json
+from cubefast.training.calibration import choose_handicap
 from cubefast.training.reading import open_data, split_data
 from cubefast.training.trainer import CubeTrainer, as_baseline
 from cubefast.training.validation import Validation, on_validation
 
 CUBE, CHOSEN = "cube", "strongest rival on validation"
+KNOWING = "cube, in a search that knows which answers were trained"
 ABLATIONS = {
     "without the lattice": ["core.output_scale=0"],
     "without memory": ["core.memory=0"],
@@ -95,6 +98,10 @@ def measure(settings: list[str], seeds: list[int], ablations: bool) -> dict[str,
                 models[name] = as_baseline(trained(CubeTrainer(changed), parts))
             models[NO_NEIGHBORS] = as_baseline(trained(LonelyTrainer(config), parts))
         take(columns, models, parts)
+        trained_rows = torch.from_numpy(parts.trained)
+        take_knowing(
+            columns, core, parts, choose_handicap(core, Validation.of_parts(parts), trained_rows) * trained_rows
+        )
     groups = {name: groups_of(dataset, parts.rows[name]) for name in parts.tests}
     kept: dict[str, Any] = {"settings": settings, "seeds": seeds, "chosen": chosen, "training_seconds": seconds}
     kept["pairs"], kept["answers"] = len(parts.train), len(parts.answers)
@@ -124,6 +131,17 @@ def take(columns: dict[str, Column], models: Mapping[str, Baseline], parts: Part
             with torch.no_grad():
                 ranks = retrieval_ranks(model.predict(pairs.inputs), bank, pairs.target_ids)
             column.ranks.setdefault(test, []).append(ranks)
+
+
+def take_knowing(columns: dict[str, Column], core: CubicCore, parts: Parts, handicap: Tensor) -> None:
+    """Rank with the cube where so much is taken off the cosine to each answer, float32 [answers]."""
+    column, bank = columns.setdefault(KNOWING, Column()), normalize(torch.from_numpy(parts.answer_vectors), dim=1)
+    column.parameters.append(core.parameter_count())
+    for test, part in parts.tests.items():
+        pairs = part.pairs()
+        scores = normalize(as_baseline(core).predict(pairs.inputs), dim=1) @ bank.T - handicap
+        least = scores.gather(1, pairs.target_ids[:, None]) - TIE
+        column.ranks.setdefault(test, []).append((scores >= least).sum(dim=1))
 
 
 def groups_of(dataset: DialogueDataset, rows: list[int]) -> Tensor:

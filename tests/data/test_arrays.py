@@ -118,7 +118,7 @@ def test_what_is_no_array_of_real_numbers_is_refused_in_words(given, message):
         torch.arange(6, dtype=torch.int32),
         (i for i in range(6)),
     ],
-    ids=str,
+    ids=lambda ids: type(ids).__name__,
 )
 def test_ids_of_every_kind_are_taken(ids):
     assert whole_numbers("target_ids", ids).tolist() == list(range(6))
