@@ -1,6 +1,8 @@
 """Threads, forks and callers at once: the same bits, and nobody waits for ever."""
 
 import multiprocessing
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -58,6 +60,44 @@ def test_a_forked_child_does_not_hang(compiled):
     finally:
         child.join(10)
         child.kill()
+
+
+FORKS = """
+import os, threading, time, warnings, torch
+from cubefast import Lattice3D
+
+warnings.simplefilter("ignore")  # Python's own word of warning about forks and threads
+torch.set_num_threads(2)
+lattice = Lattice3D((6, 6, 6), 8, 16, 6)
+state, going_on = torch.randn(6, 216, 8), True
+
+def train():
+    while going_on:
+        lattice(state).sum().backward()
+
+thread = threading.Thread(target=train)
+thread.start()
+for _ in range(40):
+    child = os.fork()
+    if child == 0:
+        with torch.no_grad():
+            lattice(state)
+        os._exit(0)
+    end = time.monotonic() + 30
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() > end:
+            os.kill(child, 9)
+            os._exit(3)
+        time.sleep(0.001)
+going_on = False
+thread.join()
+"""
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+def test_a_fork_while_another_thread_is_in_the_kernel_does_not_hang():
+    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
