@@ -71,7 +71,7 @@ def test_forward_mode_derivatives_are_computed_in_every_mode_of_autograd(grad_mo
 
 @pytest.mark.parametrize("grad_mode", [torch.no_grad, torch.enable_grad])
 def test_forward_mode_derivatives_of_a_kernel_asked_for_by_name_are_refused(compiled, grad_mode):
-    problem = Problem(Topology((2, 1, 2)))
+    problem = Problem(Topology((2, 2, 2)))
     tensors = [t.detach() for t in problem.tensors()]
     tables = problem.topology.for_kernels()
     for place in range(5):

@@ -69,6 +69,7 @@ def test_a_long_forward_is_left_within_a_second(backend, shape, batch, threads, 
     assert heard_after(lambda: problem.run(tensors, backend)) < 1.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("checkpoint_every", [None, 50])
 def test_a_long_backward_is_left_within_a_second(backend, checkpoint_every, threads, signal_after):
@@ -93,6 +94,7 @@ def test_a_long_automaton_is_left_within_a_second(options, threads, signal_after
     assert heard_after(lambda: torch.autograd.grad(final.sum(), tensors)) < 1.02
 
 
+@pytest.mark.slow
 def test_what_follows_is_right_and_no_memory_is_lost(signal_after):
     problem = long((8, 8, 12), 2**20, 8)
     tensors = [t.detach() for t in problem.tensors()]
