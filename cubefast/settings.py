@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from .errors import ConfigError, InputError
 from .untrusted import MOST_SHOWN, is_utf8, load_yaml, read_text, shown
 
+_LONGEST_NAME = 300  # characters of a path in a message
+
 # Of a file of settings, far beyond what any has: what takes long to read or to tell of is no such file.
 MOST_BYTES, MOST_VALUES, MOST_DEPTH, MOST_CHARS = 1_000_000, 10_000, 50, 10_000
 
@@ -73,7 +75,8 @@ def read_mapping(source: str | Path, others: str = "") -> dict[str, Any]:
         text = read_text(Path(source), MOST_BYTES)
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, a NUL in the name, too large
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise ConfigError(f"config {shown(str(source))[1:-1]}: {reason}. Give a YAML file{others}") from None
+        name = repr(str(source)[-_LONGEST_NAME:])[1:-1]  # the end of a long path tells more than its beginning
+        raise ConfigError(f"config {name}: {reason}. Give a YAML file{others}") from None
     return parse_mapping(text, source)
 
 

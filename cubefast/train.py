@@ -74,7 +74,7 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
         threshold = save_threshold(run, result.core, parts) if _can_be_asked(config, dataset) else None
         cube, metric = as_baseline(result.core), config.training.metric
         validation = Validation.of_parts(parts)
-        if parts.bank is not None:
+        if parts.bank is not None and config.purpose == "retrieve":
             handicap = choose_handicap(result.core, validation, torch.from_numpy(parts.trained))
             save_answers(run, dataset.fingerprint, parts, handicap, refitted=_is_refitted(config, result))
         validated = on_validation([cube, *comparison.baselines], validation)

@@ -63,9 +63,10 @@ class Parts:
 
     @property
     def trained(self) -> NDArray[np.bool_]:
-        """bool [answers]: which of the answers stand in a pair of training."""
+        """bool [answers]: which of the answers stand in a pair of training; none where no answers are found."""
         found = np.zeros(len(self.answers), bool)
-        found[self.train.target_ids] = True
+        if self.finds_answers:
+            found[self.train.target_ids] = True
         return found
 
     def __str__(self) -> str:

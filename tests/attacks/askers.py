@@ -30,7 +30,7 @@ def main() -> None:
     cores = [CubicCore.from_pretrained(run / "best"), CubicCore(16, steps=3)]
     half = len(bank.texts) // 2
     bank = replace(bank, vectors=np.array(bank.vectors))
-    shorter = replace(bank, texts=bank.texts[:half], vectors=bank.vectors[:half] / 2)
+    shorter = replace(bank, texts=bank.texts[:half], vectors=bank.vectors[:half] / 2, trained=bank.trained[:half])
     banks = [bank, shorter]
     allowed = set(bank.texts)
 

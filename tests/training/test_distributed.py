@@ -121,7 +121,7 @@ def test_ctrl_c_ends_all_and_says_how_to_go_on(tmp_path):
 def test_bad_input_is_told_by_one_of_them_and_ends_all(tmp_path):
     done = run(2, "data=missing.jsonl", cwd=tmp_path)
     assert done.returncode != 0
-    assert "no data file missing.jsonl" in done.stderr
+    assert f"no data file {tmp_path / 'missing.jsonl'}" in done.stderr
     assert not (tmp_path / "runs").exists()
 
 

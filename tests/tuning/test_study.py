@@ -1,6 +1,7 @@
 """A study tries, prunes, records what fails, and goes on where it was; here in one process, the command elsewhere."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -252,7 +253,8 @@ def test_another_config_or_space_is_refused_in_words(begin):
     with begin() as study:
         path = study.folder.path
     assert StudyFolder.open(path, None, ["training.lr=0.01"]).config.training.epochs == 2
-    assert StudyFolder.open(path, None, ["cache=elsewhere", "training.keep=5"]).config.cache == "elsewhere"
+    moved = StudyFolder.open(path, None, ["cache=elsewhere", "training.keep=5"]).config
+    assert moved.cache == str(Path("elsewhere").absolute())
     with pytest.raises(InputError) as told:
         StudyFolder.open(path, None, ["training.lr=0.5", "data=x.jsonl"])
     first, *changes = str(told.value).splitlines()
