@@ -259,7 +259,10 @@ def test_another_config_or_space_is_refused_in_words(begin):
         StudyFolder.open(path, None, ["training.lr=0.5", "data=x.jsonl"])
     first, *changes = str(told.value).splitlines()
     assert "is a study of another config. Leave out what differs, or give --study a new folder:" in first
-    assert changes == ["data.path: was builtin, and now is x.jsonl", "training.lr: was 0.01, and now is 0.5"]
+    assert changes == [
+        f"data.path: was builtin, and now is {Path('x.jsonl').absolute()}",
+        "training.lr: was 0.01, and now is 0.5",
+    ]
     space = path.parent / "space.yaml"
     space.write_text("training.lr: [0.01, 0.02]\ncore.steps: [2, 3]\n")
     with pytest.raises(InputError) as told:
