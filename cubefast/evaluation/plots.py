@@ -21,7 +21,7 @@ def training_curves(
     from matplotlib.ticker import MaxNLocator
 
     epochs = [record["epoch"] for record in records]
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    figure = Figure(figsize=(15, 3.6), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1, 0.8, 1.2))
 
     left.plot(epochs, [record["loss"] for record in records], color="C0", marker=".")
@@ -35,11 +35,16 @@ def training_curves(
     middle.plot(epochs, [record["gradient_norm"] for record in records], color="C0", marker=".")
     middle.set(title="Norm of the gradient", xlabel="epoch")
 
-    right.plot(epochs, [record[f"val_{metric}"] for record in records], color="C0", marker=".", label="cube")
+    values = [record[f"val_{metric}"] for record in records]
+    right.plot(epochs, values, color="C0", marker=".", label="cube")
     for i, (name, value) in enumerate(lines.items()):
         right.axhline(value, color=f"C{i + 1}", ls="--", lw=1.2, label=f"{name} ({value:.3f})")
     right.set(title=f"Validation {metric_name}", xlabel="epoch")
-    right.legend(fontsize="small")
+    # A baseline far below is in the legend alone: what matters is small beside its distance.
+    shown = [value for value in (*values, *lines.values()) if value > min(values) - 0.1]
+    margin = max(0.01, 0.1 * (max(shown) - min(shown)))
+    right.set_ylim(min(shown) - margin, max(shown) + margin)
+    right.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.01, 0.5))
     for axes in (left, middle, right):
         axes.grid(alpha=0.25)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
