@@ -25,14 +25,18 @@ class Heard(Exception):
 
 @pytest.fixture
 def signal_after():
-    """``signal_after(seconds)`` makes a signal arrive whose handler raises :class:`Heard`."""
+    """``signal_after(seconds)`` makes a signal arrive whose handler raises :class:`Heard`. Python does not collect
+    garbage meanwhile: an exception that comes in the callback that Hypothesis has for that would be swallowed.
+    """
 
     def handler(number, frame):
         raise Heard
 
     before = signal.signal(signal.SIGALRM, handler)
+    gc.disable()
     yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds)
     signal.setitimer(signal.ITIMER_REAL, 0)
+    gc.enable()
     signal.signal(signal.SIGALRM, before)
 
 
