@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 # Settings of a training of seconds.
@@ -25,3 +26,12 @@ def command(program: str, *arguments: str, cwd: Path, **keywords) -> subprocess.
         timeout=300,
         **keywords,
     )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Until ``path`` is there, which the process makes while it runs."""
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -9,6 +9,22 @@ import cubefast
 
 PACKAGE = Path(__file__).resolve().parent.parent / "cubefast"
 
+_LOOKING_AT_A_RUN = {
+    *(
+        "config",
+        "core",
+        "data",
+        "decoding",
+        "errors",
+        "evaluation",
+        "files",
+        "lattice",
+        "output",
+        "pipeline",
+        "training",
+    )
+}
+
 # What each room may import of the others. A module directly in cubefast/ is a room of its own.
 ALLOWED = {
     "_version": set(),
@@ -33,36 +49,8 @@ ALLOWED = {
     },
     "pipeline": {"config", "core", "data", "decoding", "files", "training", "errors"},
     "speed": {"config", "core", "data", "lattice", "threads", "training"},
-    "integrations": {
-        *(
-            "config",
-            "core",
-            "data",
-            "decoding",
-            "errors",
-            "evaluation",
-            "files",
-            "lattice",
-            "output",
-            "pipeline",
-            "training",
-        )
-    },
-    "reporting": {
-        *(
-            "config",
-            "core",
-            "data",
-            "decoding",
-            "errors",
-            "evaluation",
-            "files",
-            "lattice",
-            "output",
-            "pipeline",
-            "training",
-        )
-    },
+    "integrations": _LOOKING_AT_A_RUN,
+    "reporting": _LOOKING_AT_A_RUN,
     "tuning": {"config", "data", "errors", "evaluation", "settings", "training"},
     "cli": {"errors", "output"},
     "__init__": {"_version", "config", "core", "data", "decoding", "evaluation", "lattice", "pipeline", "training"},

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from ..programs import wait_for
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
 
@@ -24,14 +25,6 @@ def command(processes, *arguments):
 
 def run(processes, *arguments, cwd):
     return subprocess.run(command(processes, *arguments), cwd=cwd, capture_output=True, text=True, timeout=300)
-
-
-def wait_for(path, process):
-    until = time.monotonic() + 120
-    while not path.exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def epochs(folder):

@@ -17,6 +17,8 @@ from cubefast.training.progress import Silent
 from cubefast.training.run_folder import RunFolder
 from cubefast.training.state import newest_checkpoint
 
+from ..programs import wait_for
+
 SMALL = {"state_size": 4, "hidden_size": 8, "steps": 3, "code_size": 2}
 VARIANTS = {
     "plateau, noise": {"plateau": 1, "early_stopping": None, "state_noise": 0.1, "cell_dropout": 0.1, "metric": "mrr"},
@@ -262,11 +264,7 @@ def test_a_run_has_one_writer_at_a_time(tmp_path):
     arguments, options = command("name=r", *TINY, "training.epochs=1000", "training.workers=2", cwd=tmp_path)
     first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
     run = tmp_path / "runs" / "r"
-    until = time.monotonic() + 120
-    while not (run / "checkpoints" / "epoch-0001").exists():
-        assert first.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for(run / "checkpoints" / "epoch-0001", first)
     for program in (["train", "--resume", "runs/r"], ["evaluate", "runs/r"]):
         second = subprocess.run(
             [sys.executable, "-W", "error", "-m", f"cubefast.{program[0]}", *program[1:]],
@@ -285,11 +283,7 @@ def test_a_run_that_is_taken_away_ends_the_training_with_a_word_and_is_not_made_
     arguments, options = command("name=r", *TINY, "training.epochs=1000", cwd=tmp_path)
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
     run = tmp_path / "runs" / "r"
-    until = time.monotonic() + 120
-    while not (run / "checkpoints" / "epoch-0001").exists():
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_for(run / "checkpoints" / "epoch-0001", process)
     run.rename(tmp_path / "elsewhere")
     printed, errors = process.communicate(timeout=60)
     assert process.returncode == 1
