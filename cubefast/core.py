@@ -231,7 +231,7 @@ class CubicCore(nn.Module):
         if self.normalize:
             output = nn.functional.normalize(output, dim=1)
         if self.trust is not None and self.config["memory"]:
-            output = nn.functional.normalize(output - self.trust.repulsion(inputs, output), dim=1)
+            output = self.trust.kept_away(inputs, output)
         return output.reshape(embedding.shape)
 
     def change(self, inputs: Tensor, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Tensor:
@@ -253,18 +253,18 @@ class CubicCore(nn.Module):
             change = change + inputs @ self.w_down.T @ self.w_up.T
         return change
 
-    def remember(self, answers: Tensor, repulsion: Tensor) -> None:
+    def remember(self, answers: Tensor, strength: Tensor) -> None:
         """Keep outputs away from answers of training, see :class:`~cubefast.trust.Trust`.
 
         Args:
             answers: [m, D].
-            repulsion: float32 [4], the curve of its strength.
+            strength: float32 [4], the curve of the repulsion's strength.
 
         Raises ValueError for a core without trust or whose outputs have no unit length.
         """
         if self.trust is None or not self.normalize:
             raise ValueError("memory needs prototypes and normalize=True")
-        self.trust.remember(answers, repulsion)
+        self.trust.remember(answers, strength)
         self.config["memory"] = len(answers)
 
     @torch.no_grad()

@@ -66,10 +66,9 @@ class Trust(nn.Module):
         """[n, D] -> [n, 1], as the class docstring has it."""
         return weight_of(self.familiarity(inputs), self.curve)[:, None]
 
-    def repulsion(self, inputs: Tensor, outputs: Tensor) -> Tensor:
-        """[n, D], what is taken off ``outputs`` [n, D] of unit length, as the class docstring has it."""
-        strength = weight_of(self.familiarity(inputs), self.strength)[:, None]
-        return strength * attention(outputs, self.answers)
+    def kept_away(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+        """[n, D]: ``outputs`` [n, D] less the repulsion, as the class docstring has it; both of unit length."""
+        return kept_away(outputs, self.answers, weight_of(self.familiarity(inputs), self.strength))
 
     def remember(self, answers: Tensor, strength: Tensor) -> None:
         """Keep ``answers`` [m, D], of any length, and the curve of the repulsion, float32 [4]."""
@@ -106,9 +105,10 @@ class Trust(nn.Module):
         return f"{kept}, {centre=:.3f}, {width=:.3f}, {low=:g}, {high=:g}"
 
 
-def attention(outputs: Tensor, answers: Tensor) -> Tensor:
-    """[n, D]: of each output of unit length, the mean of the answers [m, D], weighted by how near they are to it."""
-    return torch.softmax(_SHARPNESS * outputs @ answers.T, dim=1) @ answers
+def kept_away(outputs: Tensor, answers: Tensor, strength: Tensor) -> Tensor:
+    """[n, D]: ``outputs`` [n, D] moved off the nearest ``answers`` [m, D] by ``strength`` [n]; all of unit length."""
+    nearest = torch.softmax(_SHARPNESS * outputs @ answers.T, dim=1) @ answers
+    return normalize(outputs - strength[:, None] * nearest, dim=1)
 
 
 def weight_of(familiarity: Tensor, curve: Tensor) -> Tensor:

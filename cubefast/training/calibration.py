@@ -11,9 +11,9 @@ from torch.nn.functional import normalize
 
 from ..core import CubicCore, predict
 from ..data.pairs import PairDataset
-from ..evaluation.metrics import TIE
+from ..evaluation.metrics import TIE, retrieval_ranks
 from ..threads import torch_threads
-from ..trust import Trust, attention, weight_of
+from ..trust import Trust, kept_away, weight_of
 from .distributed import Processes
 from .validation import FEWEST_QUERIES, Validation
 
@@ -98,17 +98,13 @@ def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -
     inputs, familiarity = validation.inputs, core.trust.familiarity(validation.inputs)
     change = _changes(core, inputs)
     regimes = _ranks(validation, change, familiarity)
-    parts = _parts(validation)
-    right = torch.cat([pairs.target_ids for pairs in validation.regimes.values()])
-    units, bank = normalize(answers, dim=1), normalize(validation.bank, dim=1)
+    parts, right, units = _parts(validation), validation.right, normalize(answers, dim=1)
 
     def worth(curve: Tensor, strength: Tensor) -> float:
-        output = normalize(inputs + weight_of(familiarity, curve)[:, None] * change, dim=1)
-        reciprocal = []
-        for rows in torch.arange(len(inputs)).split(_QUERIES):
-            away = weight_of(familiarity[rows], strength)[:, None] * attention(output[rows], units)
-            reciprocal.append(_reciprocal_ranks(normalize(output[rows] - away, dim=1) @ bank.T, right[rows]))
-        values = torch.cat(reciprocal).split(parts)
+        outputs = normalize(inputs + weight_of(familiarity, curve)[:, None] * change, dim=1).split(_QUERIES)
+        strengths = weight_of(familiarity, strength).split(_QUERIES)
+        kept = torch.cat([kept_away(output, units, by) for output, by in zip(outputs, strengths, strict=True)])
+        values = (1 / retrieval_ranks(kept, validation.bank, right).double()).split(parts)
         return sum(map(_worth, values, (each.reciprocal[0] for each in regimes))) / len(regimes)
 
     def without(curve: Tensor) -> float:
@@ -154,7 +150,7 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
         trained: bool [answers], of the bank.
     """
     parts, bank = _parts(validation), normalize(validation.bank, dim=1)
-    right = torch.cat([pairs.target_ids for pairs in validation.regimes.values()]).split(_QUERIES)
+    right = validation.right.split(_QUERIES)
     inputs = validation.inputs.split(_QUERIES)
 
     def ranks(outputs: Sequence[Tensor], handicap: float) -> tuple[Tensor, ...]:
@@ -198,9 +194,8 @@ def _parts(validation: Validation) -> list[int]:
 
 def _ranks(validation: Validation, change: Tensor, familiarity: Tensor) -> list[RegimeRanks]:
     """Of each regime, the ranks at each level of trust."""
-    right = torch.cat([pairs.target_ids for pairs in validation.regimes.values()])
     parts = _parts(validation)
-    split = (part.split(parts) for part in (validation.inputs, change, familiarity, right))
+    split = (part.split(parts) for part in (validation.inputs, change, familiarity, validation.right))
     return [RegimeRanks.of(own, add, known, validation.bank, ids) for own, add, known, ids in zip(*split, strict=True)]
 
 

@@ -245,8 +245,8 @@ class CubeTrainer:
         if chosen is not None:
             core.trust.curve.copy_(chosen.curve)
             core.remember(answers, chosen.strength)
-        if self._writes_to is not None:
-            self._writes_to.save_best(core)
+            if self._writes_to is not None:
+                self._writes_to.save_best(core)
         return core
 
     def _begin(

@@ -100,6 +100,11 @@ class Validation:
         """[n, D]: those of one regime after the other."""
         return torch.cat([pairs.inputs for pairs in self.regimes.values()])
 
+    @property
+    def right(self) -> Tensor:
+        """int64 [n]: the row of the bank that answers each of :attr:`inputs`."""
+        return torch.cat([pairs.target_ids for pairs in self.regimes.values()])
+
     def metrics(self, predicted: Tensor) -> dict[str, float]:
         """The metrics that ``training.metric`` can name, over all regimes, and those of each.
 
