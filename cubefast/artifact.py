@@ -29,9 +29,9 @@ from .errors import ArtifactError, InputError
 from .files import open_regular, why, write_atomically, write_json, writing
 from .untrusted import shown
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 """1 had no sum, 2 tables of a gain and a bias per cell, 3 no phases, 4 no summary and no trust, 5 no memory and two
-files.
+files, 6 no map of answers.
 """
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -168,10 +168,11 @@ def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], path: 
             stated[f"lattice.phases.{phase}.w_update"] = [config["state_size"], config["hidden_size"]]
         if config["summary_size"]:
             stated["w_summarize"] = [config["summary_size"], config["dim"]]
-        if config["linear_rank"] >= config["dim"]:
-            stated["w_linear"] = [config["dim"]] * 2
-        elif config["linear_rank"]:
-            stated["w_down"] = [config["linear_rank"], config["dim"]]
+        for linear in ("linear", "answer_map") if config["sides"] == "both" else ("linear",):
+            if config["linear_rank"] >= config["dim"]:
+                stated[f"{linear}.w_full"] = [config["dim"]] * 2
+            elif config["linear_rank"]:
+                stated[f"{linear}.w_down"] = [config["linear_rank"], config["dim"]]
         if config["prototypes"]:
             stated["trust.prototypes"] = [config["prototypes"], config["dim"]]
             stated["trust.answers"] = [config["memory"], config["dim"]]

@@ -24,6 +24,8 @@ Factor = Annotated[float, Field(ge=0, le=bounds.FACTOR)]
 """Of what is multiplied with a loss, a rate or noise."""
 
 LOSSES = ("cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation", "distill", "crossfit")
+MARGINS = ("contrast", "triplet")
+"""Those that compare the own target with others."""
 
 
 class CoreConfig(Section):
@@ -235,6 +237,11 @@ class TrainingConfig(Section):
         description="retrieve: the right answer comes first in an index | decode: the vector is near the answer's, for "
         "what reads it; sets other defaults, those of --config decode; always so with mode=autoencoder or mixed",
     )
+    sides: Literal["query", "both"] = Field(
+        "query",
+        description="query: the index stays as it is | both: its vectors are put through a small map once, and more is "
+        "found; nothing is encoded again",
+    )
     mix: float = Field(0.3, gt=0, lt=1, description="share of noisy embeddings among the pairs (mixed)")
     init_from: str | None = Field(None, description="a run whose best core is begun from; null: a fresh core")
     encoder: str = Field("static", description="the frozen teacher: static[:64|128|256], hashing[:DIM]")
@@ -278,6 +285,22 @@ class TrainingConfig(Section):
             raise ValueError(
                 "mode=autoencoder with data.noise.levels=[0] is void: returning the input scores 1.0. Set a "
                 "noise, or core.residual=false so that the lattice must carry the embedding"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _both_sides_are_for_an_index(self) -> TrainingConfig:
+        if self.sides == "query":
+            return self
+        if self.purpose != "retrieve" or self.mode != "dialogue":
+            raise ValueError("sides=both maps the vectors of an index: it needs mode=dialogue and purpose=retrieve")
+        if self.core.linear_rank == 0 or not self.core.normalize:
+            raise ValueError("sides=both needs core.linear_rank of at least 1, and core.normalize")
+        # Others pull predictions to targets that move: both would collapse into one point.
+        if others := [name for name in LOSSES if getattr(self.training.losses, name) and name not in MARGINS]:
+            raise ValueError(
+                f"sides=both is trained by {' and '.join(MARGINS)} alone, which tell answers apart: set "
+                + " ".join(f"training.losses.{name}=0" for name in others)
             )
         return self
 

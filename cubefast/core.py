@@ -13,18 +13,23 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from .artifact import read_artifact, write_artifact
-from .data.arrays import real_array
+from .data.arrays import turned_array
 from .data.reshaper import EmbeddingReshaper
-from .errors import ArtifactError, InputError
+from .errors import ArtifactError
 from .lattice import PhasedLattice
 from .lattice.checks import check_choice, check_count
+from .linear_map import LinearMap
 from .trust import Trust
 
 IOS = ("volume", "faces")
 """volume: every cell hears and answers one number. faces: in at the front (z = 0), out at the back (z = Z-1)."""
 
+SIDES = ("query", "both")
+"""query: the stored answers stay as they are. both: they are put through a map of their own, once."""
+
 _NUMBERS_PER_RANK = 8  # the core then has half the parameters of a matrix [D, D], for D of 384
-_SENTENCE = "sentence_embedding"  # where the modules of sentence-transformers keep the embedding of a text
+SENTENCE = "sentence_embedding"
+"""Where the modules of sentence-transformers keep the embedding of a text."""
 
 
 class CubicCore(nn.Module):
@@ -40,7 +45,7 @@ class CubicCore(nn.Module):
     with ``linear_rank``, what a linear map makes of the input are added to it as far as the core is to be trusted there
     (:class:`~cubefast.trust.Trust`); with ``memory``, the result is kept away from the answers of training::
 
-        change = output_scale * [state_c . readout_c for every cell c] + w_up w_down input
+        change = output_scale * [state_c . readout_c for every cell c] + linear(input)
         output = normalized(input + trust(input) * change) - repulsion
 
     The readout and the linear map start at zero, so a fresh core is exactly the identity (of unit length, with
@@ -59,8 +64,10 @@ class CubicCore(nn.Module):
             (with ``io="faces"``: all through the volume); it is then not the identity at the start.
         code_size: learnt numbers per cell.
         summary_size: numbers of the summary that every cell is given; 0: none.
-        linear_rank: of the linear map beside the lattice; 0: no map; D: one matrix ``w_linear`` [D, D], the form in
-            which it is trained (:mod:`cubefast.training.low_rank`); None: an eighth of D.
+        linear_rank: of the linear map beside the lattice (:class:`~cubefast.linear_map.LinearMap`); 0: no map; D: one
+            matrix, the form in which it is trained (:mod:`cubefast.training.low_rank`); None: an eighth of D.
+        sides: ``"query"``: outputs are looked for among the answers' embeddings as they are. ``"both"``: among what
+            :meth:`map_answers` makes of these, by a linear map of the same rank. It needs a ``linear_rank``.
         output_scale: what is read is multiplied by it. With 1 the lattice learns a small data set by heart before the
             linear map has learnt what generalises.
         prototypes: of the trust, see :class:`~cubefast.trust.Trust`; 0: the core is trusted everywhere.
@@ -77,6 +84,8 @@ class CubicCore(nn.Module):
     Raises ValueError for sizes or names that do not fit together.
     """
 
+    answer_weight: Tensor  # with sides="both"
+
     def __init__(
         self,
         dim: int = 768,
@@ -91,6 +100,7 @@ class CubicCore(nn.Module):
         code_size: int = 32,
         summary_size: int = 0,
         linear_rank: int | None = 0,
+        sides: str = "query",
         output_scale: float = 1.0,
         prototypes: int = 0,
         memory: int = 0,
@@ -105,6 +115,7 @@ class CubicCore(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("io", io, IOS)
+        check_choice("sides", sides, SIDES)
         if linear_rank is None:
             linear_rank = max(1, dim // _NUMBERS_PER_RANK)
         sizes = {"code_size": code_size, "summary_size": summary_size, "linear_rank": linear_rank}
@@ -125,6 +136,7 @@ class CubicCore(nn.Module):
             "code_size": code_size,
             "summary_size": summary_size,
             "linear_rank": linear_rank,
+            "sides": sides,
             "output_scale": output_scale,
             "prototypes": prototypes,
             "memory": memory,
@@ -145,6 +157,8 @@ class CubicCore(nn.Module):
         self.output_scale = float(output_scale)
         if io == "faces" and (summary_size or linear_rank):
             raise ValueError('io="faces" takes no summary and no linear map, which lead past the volume')
+        if sides == "both" and not linear_rank:
+            raise ValueError('sides="both" needs a linear_rank of at least 1, which is that of the answers\' map too')
         if prototypes and not residual:
             raise ValueError("prototypes need residual=True: where the core is not trusted, the input is what is left")
         if memory and not (prototypes and normalize):
@@ -191,12 +205,10 @@ class CubicCore(nn.Module):
             self.w_summary = nn.Parameter(torch.empty(hidden_size, summary_size))
             nn.init.normal_(self.w_summarize, std=1 / math.sqrt(dim))
             nn.init.normal_(self.w_summary, std=0.5 / math.sqrt(summary_size))
-        if linear_rank >= dim:
-            self.w_linear = nn.Parameter(torch.zeros(dim, dim))
-        elif linear_rank:
-            self.w_down = nn.Parameter(torch.empty(linear_rank, dim))
-            self.w_up = nn.Parameter(torch.zeros(dim, linear_rank))
-            nn.init.normal_(self.w_down, std=1 / math.sqrt(dim))
+        self.linear = LinearMap(dim, linear_rank) if linear_rank else None
+        self.answer_map = LinearMap(dim, linear_rank) if sides == "both" else None
+        if sides == "both":
+            self.register_buffer("answer_weight", torch.tensor(1.0))
         self.trust = Trust(dim, prototypes, memory) if prototypes else None
 
     @overload
@@ -217,8 +229,8 @@ class CubicCore(nn.Module):
         neither a tensor nor features.
         """
         if not isinstance(embedding, Tensor):
-            turned = self.forward(_sentence_of(embedding), state_noise=state_noise, cell_dropout=cell_dropout)
-            embedding[_SENTENCE] = turned
+            turned = self.forward(sentence_of(embedding), state_noise=state_noise, cell_dropout=cell_dropout)
+            embedding[SENTENCE] = turned
             return embedding
         if embedding.shape[-1:] != (self.dim,):
             raise ValueError(f"embedding must be [..., {self.dim}]; got {list(embedding.shape)}")
@@ -247,17 +259,27 @@ class CubicCore(nn.Module):
         if cell_dropout:
             drive = nn.functional.dropout1d(drive, cell_dropout)
         change: Tensor = self.output_scale * self.reshaper.to_embedding(self._read(self.lattice(state, drive)))
-        if self.config["linear_rank"] >= self.dim:
-            change = change + inputs @ self.w_linear.T
-        elif self.config["linear_rank"]:
-            change = change + inputs @ self.w_down.T @ self.w_up.T
+        if self.linear is not None:
+            change = change + self.linear(inputs)
         return change
+
+    def map_answers(self, answers: Tensor) -> Tensor:
+        """[n, D] -> [n, D]: what outputs are to be looked for among, of the embeddings of stored answers::
+
+            answer + answer_weight * answer_map(answer)
+
+        and of unit length with ``normalize``. With ``sides="query"`` it is the answers as they are.
+        """
+        if self.answer_map is None:
+            return answers
+        mapped = answers + self.answer_weight * self.answer_map(answers)
+        return nn.functional.normalize(mapped, dim=-1) if self.normalize else mapped
 
     def remember(self, answers: Tensor, strength: Tensor) -> None:
         """Keep outputs away from answers of training, see :class:`~cubefast.trust.Trust`.
 
         Args:
-            answers: [m, D].
+            answers: [m, D], as an index has them: what :meth:`map_answers` makes of them.
             strength: float32 [4], the curve of the repulsion's strength.
 
         Raises ValueError for a core without trust or whose outputs have no unit length.
@@ -267,7 +289,6 @@ class CubicCore(nn.Module):
         self.trust.remember(answers, strength)
         self.config["memory"] = len(answers)
 
-    @torch.no_grad()
     def transform(self, embeddings: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
         """The same for arrays, to serve with: [n, D] -> float32 [n, D], or [D] -> [D]; no gradients are kept.
 
@@ -277,21 +298,15 @@ class CubicCore(nn.Module):
 
         Raises InputError for another shape, something other than numbers, or a row with NaN or Inf.
         """
-        rows = real_array("embeddings", embeddings)
-        if rows.ndim not in (1, 2) or rows.shape[-1] != self.dim:
-            raise InputError(f"embeddings must be [n, {self.dim}] or [{self.dim}]; got {list(rows.shape)}")
-        check_count("batch_size", batch_size, 1)
-        if rows.ndim == 1:
-            found: NDArray[np.float32] = self.transform(rows[None], 1)[0]
-            return found
-        result = np.empty(rows.shape, np.float32)
-        for begin in range(0, len(rows), batch_size):
-            with np.errstate(over="ignore"):  # what is too large becomes Inf
-                batch = np.array(rows[begin : begin + batch_size], np.float32)
-            if not (good := np.isfinite(batch).all(axis=1)).all():
-                raise InputError(f"row {begin + int(good.argmin())} holds NaN, Inf or a number too large for float32")
-            result[begin : begin + batch_size] = self(torch.from_numpy(batch).to(self.codes)).float().cpu().numpy()
-        return result
+        return turned_array(self, embeddings, self.dim, batch_size, self.codes)
+
+    def transform_answers(self, embeddings: ArrayLike, batch_size: int = 4096) -> NDArray[np.float32]:
+        """:meth:`map_answers` for arrays: what an index is to hold, of the embeddings of its answers. Arguments and
+        errors as of :meth:`transform`. With ``sides="query"`` they come back as they are, and are not looked at.
+        """
+        if self.answer_map is None:
+            return np.asarray(embeddings, np.float32)
+        return turned_array(self.map_answers, embeddings, self.dim, batch_size, self.codes)
 
     def _drive(self, placed: Tensor) -> Tensor:
         """[B, X, Y, Z] -> [B, N, H]: the drive of each cell, as the class docstring has it, without the summary."""
@@ -376,14 +391,14 @@ def _reaches_the_back(lattice: PhasedLattice, depth: int) -> bool:
     return depth - 1 in reached
 
 
-def _sentence_of(features: Any) -> Tensor:
+def sentence_of(features: Any) -> Tensor:
     """The embedding among the features that the modules of sentence-transformers hand on."""
     if not isinstance(features, MutableMapping):
         raise TypeError(f"embedding must be a tensor; got {type(features).__name__}. For arrays there is transform()")
-    if _SENTENCE not in features:
+    if SENTENCE not in features:
         raise ValueError(
-            f"the features have no {_SENTENCE}, but {', '.join(map(str, features))}. Put the core after the module "
+            f"the features have no {SENTENCE}, but {', '.join(map(str, features))}. Put the core after the module "
             "that makes one, such as Pooling"
         )
-    sentence: Tensor = features[_SENTENCE]
+    sentence: Tensor = features[SENTENCE]
     return sentence

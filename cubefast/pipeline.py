@@ -65,7 +65,7 @@ def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: flo
 
     Raises InputError for parts without answers.
     """
-    decoder = RetrievalDecoder(parts.answers, parts.answer_vectors)
+    decoder = RetrievalDecoder(parts.answers, core.transform_answers(parts.answer_vectors))
     pairs = parts.validation.pairs()
     rows, scores = decoder.nearest(predict(core, pairs.inputs), 1)
     found = calibrate_threshold(scores[:, 0], rows[:, 0] == pairs.target_ids.numpy(), precision)
@@ -170,6 +170,7 @@ class Pipeline:
             )
             trained = np.append(trained, np.zeros(len(further), bool))
         handicap = np.where(trained, np.float32(bank.handicap), np.float32(0)) if bank.handicap else None
+        vectors = core.transform_answers(vectors)
         decoder = RetrievalDecoder(
             texts, vectors, index=index, mmr=mmr, threshold=threshold, handicap=None if trained.all() else handicap
         )

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cubefast"
 
 _LOOKING_AT_A_RUN = {
     *(
+        "answer_side",
         "config",
         "core",
         "data",
@@ -40,12 +41,15 @@ ALLOWED = {
     "settings": {"errors", "untrusted"},
     "data": {"bounds", "lattice", "errors", "files", "settings", "untrusted", "cli"},  # cli: its command, __main__.py
     "artifact": {"bounds", "errors", "files", "untrusted", "_version"},
-    "core": {"artifact", "lattice", "data", "errors", "trust"},
+    "linear_map": set(),
+    "answer_side": {"core"},
+    "core": {"artifact", "lattice", "data", "errors", "linear_map", "trust"},
     "decoding": {"data", "errors", "files"},
     "evaluation": {"data", "core", "decoding", "errors", "threads"},
     "config": {"bounds", "data", "settings"},
     "training": {
-        *("artifact", "config", "core", "data", "evaluation", "errors", "files", "locks", "output", "threads", "trust")
+        *("artifact", "config", "core", "data", "evaluation", "errors", "files", "linear_map", "locks", "output"),
+        *("threads", "trust"),
     },
     "pipeline": {"config", "core", "data", "decoding", "files", "training", "errors"},
     "speed": {"config", "core", "data", "lattice", "threads", "training"},

@@ -126,16 +126,18 @@ def take(columns: dict[str, Column], models: Mapping[str, Baseline], parts: Part
     for name, model in models.items():
         column = columns.setdefault(name, Column())
         column.parameters.append(model.parameters)
+        stored = model.stored(bank)
         for test, part in parts.tests.items():
             pairs = part.pairs()
             with torch.no_grad():
-                ranks = retrieval_ranks(model.predict(pairs.inputs), bank, pairs.target_ids)
+                ranks = retrieval_ranks(model.predict(pairs.inputs), stored, pairs.target_ids)
             column.ranks.setdefault(test, []).append(ranks)
 
 
 def take_knowing(columns: dict[str, Column], core: CubicCore, parts: Parts, handicap: Tensor) -> None:
     """Rank with the cube where so much is taken off the cosine to each answer, float32 [answers]."""
-    column, bank = columns.setdefault(KNOWING, Column()), normalize(torch.from_numpy(parts.answer_vectors), dim=1)
+    stored = as_baseline(core).stored(torch.from_numpy(parts.answer_vectors))
+    column, bank = columns.setdefault(KNOWING, Column()), normalize(stored, dim=1)
     column.parameters.append(core.parameter_count())
     for test, part in parts.tests.items():
         pairs = part.pairs()

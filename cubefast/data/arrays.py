@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..errors import InputError
+from ..lattice.checks import check_count
 from ..untrusted import shown
 
 _REAL = "fiub"  # kinds of dtype
@@ -100,3 +102,36 @@ def _of_objects(name: str, array: NDArray[Any]) -> NDArray[Any]:
         raise InputError(
             f"{name} must be numbers, in rows of one length; got {shown(items[0]) if items else 'none'} ({error})"
         ) from None
+
+
+@torch.no_grad()
+def turned_array(
+    function: Callable[[Tensor], Tensor], embeddings: ArrayLike, dim: int, batch_size: int, like: Tensor
+) -> NDArray[np.float32]:
+    """What a function of tensors [n, D] -> [n, D] makes of an array, a batch at a time.
+
+    Args:
+        function: takes tensors of the dtype and device of ``like``.
+        embeddings: [n, D] or [D], real numbers of any dtype; also a memory-mapped array.
+        dim: D.
+        batch_size: rows at once.
+        like: any tensor.
+
+    Raises InputError for another shape, something other than numbers, or a row with NaN or Inf.
+    """
+    rows = real_array("embeddings", embeddings)
+    if rows.ndim not in (1, 2) or rows.shape[-1] != dim:
+        raise InputError(f"embeddings must be [n, {dim}] or [{dim}]; got {list(rows.shape)}")
+    check_count("batch_size", batch_size, 1)
+    if rows.ndim == 1:
+        found: NDArray[np.float32] = turned_array(function, rows[None], dim, 1, like)[0]
+        return found
+    result = np.empty(rows.shape, np.float32)
+    for begin in range(0, len(rows), batch_size):
+        with np.errstate(over="ignore"):  # what is too large becomes Inf
+            batch = np.array(rows[begin : begin + batch_size], np.float32)
+        if not (good := np.isfinite(batch).all(axis=1)).all():
+            raise InputError(f"row {begin + int(good.argmin())} holds NaN, Inf or a number too large for float32")
+        turned = function(torch.from_numpy(batch).to(like))
+        result[begin : begin + batch_size] = turned.float().cpu().numpy()
+    return result

@@ -42,12 +42,22 @@ class Baseline:
         parameters: how many numbers it has fitted and must keep.
         predict: the map.
         tried: how many settings were compared on validation.
+        map_answers: embeddings of stored answers [n, D] -> [n, D], among which the right one is looked for; None: they
+            stay as they are.
     """
 
     name: str
     parameters: int
     predict: Callable[[Tensor], Tensor]
     tried: int = 1
+    map_answers: Callable[[Tensor], Tensor] | None = None
+
+    def stored(self, answers: Tensor) -> Tensor:
+        """[n, D]: what the model looks among, of the embeddings of answers [n, D]."""
+        if self.map_answers is None:
+            return answers
+        with torch.no_grad():
+            return torch.cat([self.map_answers(part) for part in answers.split(4096)])
 
 
 @dataclass(frozen=True)

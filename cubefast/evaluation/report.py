@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..data.pairs import EmbeddingPairs
 from .baselines import Baseline
 from .embedding_metrics import EmbeddingMetrics
-from .metrics import cosine, different, mean_reciprocal_rank, recall_at, retrieval_ranks
+from .metrics import cosine, different, mean_reciprocal_rank, nearest, recall_at, retrieval_ranks
 from .turns import Origin
 
 
@@ -36,7 +36,8 @@ class Score:
 
 
 def score(test: str, model: Baseline, pairs: EmbeddingPairs, bank: Tensor | None = None) -> Score:
-    """Mean cosine to the target, and retrieval; no more, so it is quick.
+    """Mean cosine to the target, and retrieval; no more, so it is quick. Both are among what the model makes of the
+    stored answers.
 
     Args:
         test: its name.
@@ -48,6 +49,7 @@ def score(test: str, model: Baseline, pairs: EmbeddingPairs, bank: Tensor | None
     with torch.no_grad():
         predicted = model.predict(pairs.inputs)
     pool, right = different(pairs.targets, pairs.target_ids) if bank is None else (bank, pairs.target_ids)
+    pool = model.stored(pool)
     ranks = retrieval_ranks(predicted, pool, right)
     return Score(
         test=test,
@@ -55,7 +57,7 @@ def score(test: str, model: Baseline, pairs: EmbeddingPairs, bank: Tensor | None
         parameters=model.parameters,
         queries=len(pairs),
         pool=len(pool),
-        cosine=float(cosine(predicted, pairs.targets).mean()),
+        cosine=float(cosine(predicted, pool[right]).mean()),
         recall_at_1=recall_at(ranks, 1),
         recall_at_10=recall_at(ranks, 10),
         mrr=mean_reciprocal_rank(ranks),
@@ -120,21 +122,32 @@ def measure(
         centre: [D], the mean of the training targets, for the centred cosine.
         origin: where the pairs come from; None: each answer is a group, and nothing is said of conversations.
 
+    A model that maps the stored answers is measured among what it makes of them; the centre is then their mean. The
+    relevance of what is found is the encoder's all the same.
+
     Raises InputError for predictions that are NaN, Inf or zero.
     """
     origin = origin or Origin()
     with torch.no_grad():
         predicted = model.predict(pairs.inputs)
+    pool, targets = bank, pairs.targets
+    if model.map_answers is not None:
+        pool, targets = None if bank is None else model.stored(bank), model.stored(targets)
+        centre = (targets if pool is None else pool).mean(dim=0)
     metrics = EmbeddingMetrics.of(
         predicted,
-        pairs.targets,
+        targets,
         pairs.target_ids,
-        pool=bank,
+        pool=pool,
         centre=centre,
         groups=origin.groups,
         conversations=origin.conversations,
         context=origin.context,
     )
+    if model.map_answers is not None:  # what an answer means, the encoder says
+        answers = bank if bank is not None else different(pairs.targets, pairs.target_ids)[0]
+        given = nearest(predicted, model.stored(answers))[1]
+        metrics = replace(metrics, relevances=cosine(answers[given], pairs.targets))
     return Measured(test, model.name, model.parameters, model.tried, metrics)
 
 

@@ -176,7 +176,7 @@ def _example(trained: Trained) -> str:
         behind = f"[{json.dumps(prompt, ensure_ascii=False)} + text for text in {texts}]" if prompt else texts
         return prepared(f"encoder.encode({behind})")
 
-    prompts = config.data.prompts
+    both, prompts = trained.core.answer_map is not None, config.data.prompts
     lines = [
         'folder = "."  # this one; of the hub: huggingface_hub.snapshot_download("OWNER/NAME")',
         "core = CubicCore.from_pretrained(folder)",
@@ -188,6 +188,7 @@ def _example(trained: Trained) -> str:
             f"embeddings = np.random.default_rng(0).standard_normal((2, {dim}))  # yours here",
             "",
             f"turned = core.transform({prepared('embeddings')})  # float32 [2, {dim}]",
+            *([f"stored = core.transform_answers({prepared('embeddings')})  # of answers, once"] if both else []),
         ]
     elif config.mode == "autoencoder":
         lines += [
@@ -198,13 +199,16 @@ def _example(trained: Trained) -> str:
             f"clean = core.transform(embeddings)  # float32 [1, {dim}]",
         ]
     else:
+        stored = encoded("answers", prompts.answer)
+        stored = f"core.transform_answers({stored})  # once" if both else stored
         lines += [
             f"encoder = create_encoder({json.dumps(config.encoder, ensure_ascii=False)})",
             'questions = ["How do I boil an egg?"]',
             'answers = ["Ten minutes in boiling water make it hard.", "The air scatters blue light most."]',
             "",
             f"turned = core.transform({encoded('questions', prompts.question)})  # float32 [1, {dim}]",
-            f"scores = turned @ {encoded('answers', prompts.answer)}.T / np.linalg.norm(turned, axis=1)[:, None]",
+            f"stored = {stored}",
+            "scores = turned @ stored.T / np.linalg.norm(turned, axis=1)[:, None]",
             "print(answers[scores[0].argmax()])",
         ]
     body = "\n".join(lines)
@@ -213,9 +217,14 @@ def _example(trained: Trained) -> str:
 
 def _notes(trained: Trained) -> list[str]:
     config, base = trained.config, base_models(trained.config)
+    both = trained.core.answer_map is not None
     found = []
     if config.mode != "autoencoder":
-        found.append("Questions go through the core, answers do not.")
+        found.append(
+            "Questions go through the core, stored answers once through its `transform_answers`."
+            if both
+            else "Questions go through the core, answers do not."
+        )
         if config.data.context.mode != "none":
             found.append(
                 "In training a question heard the turns of the conversation before it, as `data.context` in "
@@ -228,9 +237,10 @@ def _notes(trained: Trained) -> list[str]:
             + "."
         )
     if trained.exported:
+        answers = ", and `answers.pt2` does the same for answers" if both else ""
         found.append(
             '`core.pt2` is the core as a program: `torch.export.load("core.pt2").module()` takes and gives [n, '
-            f"{trained.core.dim}]. If torch does not know an operator in it, `import cubefast` first."
+            f"{trained.core.dim}]{answers}. If torch does not know an operator in it, `import cubefast` first."
         )
     return [" ".join(found)] if found else []
 

@@ -10,6 +10,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, field_validator
 
+from ..answer_side import AnswerSide
 from ..config import TrainingConfig
 from ..core import CubicCore
 from ..data.statistics import DatasetStatistics
@@ -41,7 +42,8 @@ def write_model_folder(
     Args:
         run: the run's folder.
         folder: a new or empty one. It appears whole or not at all.
-        operators: of ``core.pt2``, see :func:`~cubefast.integrations.torch_export.export_core`; None: no such file.
+        operators: of ``core.pt2`` and, for a core on both sides, ``answers.pt2``, see
+            :func:`~cubefast.integrations.torch_export.export_core`; None: no such files.
         license: for the card, by its identifier on the hub, such as apache-2.0.
 
     Raises:
@@ -87,6 +89,8 @@ def write_model_folder(
             write_atomically(place / "mean.npy", array.getvalue())
         if operators is not None:
             save_exported(core, place / "core.pt2", operators)
+            if core.answer_map is not None:
+                save_exported(AnswerSide(core), place / "answers.pt2", operators)
         return sorted(file.name for file in place.iterdir())
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch.export import Dim, ExportedProgram
 
+from ..answer_side import AnswerSide
 from ..core import CubicCore
 from ..errors import InputError
 from ..files import write_atomically
@@ -20,28 +21,30 @@ Operators = Literal["kernel", "plain"]
 ``import cubefast`` first, and a kernel of the same backend. plain: torch's own operators only, slower."""
 
 
-def export_core(core: CubicCore, operators: Operators = "kernel") -> ExportedProgram:
-    """The core as a program: float [B, D] -> [B, D] for any B, of the core's dtype, without gradients.
+def export_core(module: CubicCore | AnswerSide, operators: Operators = "kernel") -> ExportedProgram:
+    """A core, or what it does to answers, as a program: float [B, D] -> [B, D] for any B, of the core's dtype, without
+    gradients.
 
     With ``kernel`` it gives the core's bits on the backend that is active now; with ``plain`` those of the reference,
     which differ in the last ones.
 
     Raises InputError for a core whose placement is not fitted.
     """
+    core = module.core if isinstance(module, AnswerSide) else module
     if not core.reshaper.fitted:
         raise InputError("the core's placement is not fitted, so it cannot run; call core.reshaper.fit first")
     example = torch.zeros(2, core.dim, dtype=core.codes.dtype, device=core.codes.device)
     with use_backend("torch") if operators == "plain" else contextlib.nullcontext(), torch.no_grad():
-        program = torch.export.export(core, (example,), dynamic_shapes={"embedding": {0: Dim("batch")}})
+        program = torch.export.export(module, (example,), dynamic_shapes={"embedding": {0: Dim("batch")}})
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # names folders of this machine
     return program
 
 
-def save_exported(core: CubicCore, path: Path, operators: Operators = "kernel") -> None:
+def save_exported(module: CubicCore | AnswerSide, path: Path, operators: Operators = "kernel") -> None:
     """:func:`export_core` written to ``path``, which torch wants to end in .pt2. The format is torch's own, and so are
     the rules of what loading it may do.
     """
     program = io.BytesIO()
-    torch.export.save(export_core(core, operators), program)
+    torch.export.save(export_core(module, operators), program)
     write_atomically(path, program.getvalue())

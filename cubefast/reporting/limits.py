@@ -52,7 +52,7 @@ def threshold_of(material: Material, result: SectionResult) -> Threshold | None:
     parts = result.section.parts
     if material.source is not None or result.section.mode != "dialogue" or not parts.answers:
         return None
-    decoder = RetrievalDecoder(parts.answers, parts.answer_vectors)
+    decoder = RetrievalDecoder(parts.answers, material.core.transform_answers(parts.answer_vectors))
 
     def scored(core: CubicCore, inputs: torch.Tensor, ids: NDArray[np.int64]) -> tuple[Any, NDArray[np.bool_]]:
         rows, scores = decoder.nearest(predict(core, inputs), 1)

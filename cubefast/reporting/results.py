@@ -216,7 +216,9 @@ def measure_section(
         else:
             pool, right, in_pool = test.bank, ids, list(range(len(test.bank)))
         texts = None if section.texts is None else [section.texts[row] for row in in_pool]
-        found = {each.name: Found(*reversed(nearest(each.predict(inputs), pool))) for each in (cube, ridge)}
+        found = {
+            each.name: Found(*reversed(nearest(each.predict(inputs), each.stored(pool)))) for each in (cube, ridge)
+        }
         measured, items = comparison.measure(cube, test), section.tests[test.name]
         tests.append(TestResult(test.title, items, measured, inputs, targets, right, texts, found, strongest))
     return SectionResult(section, comparison, tests, validation)

@@ -22,6 +22,9 @@ SAMPLE = 20_000  # training questions among which prototypes are looked for
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Weights at which ranks are computed; between them 1 / rank is taken to be a straight line."""
 
+ANSWER_WEIGHTS = (1.0, 0.5, 0.0)
+"""How far the map of the stored answers may be trusted. With 0, a core that is not trusted is the identity."""
+
 _QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _WIDTHS = (0.1, 0.5)  # in standard deviations of the familiarity
 _ENDS = ((0.0, 1.0), (0.0, 0.75), (0.0, 0.5), (0.25, 1.0), (0.5, 1.0))
@@ -43,12 +46,13 @@ class Validated:
         metrics: as of :meth:`Validation.metrics`, with the trust that was chosen.
         worth: by which the best epoch is chosen: the metric that chooses; of MRR, with trust, less what it costs to be
             below the identity (:meth:`RegimeRanks.worth`).
-        curve: float32 [4], that of :class:`~cubefast.trust.Trust`; None for a core without.
+        chosen: the core's buffers that were chosen, by name: the curve of its :class:`~cubefast.trust.Trust`, float32
+            [4], and of a core with a map of answers how far that is trusted.
     """
 
     metrics: dict[str, float]
     worth: float
-    curve: Tensor | None
+    chosen: dict[str, Tensor]
 
 
 @torch.no_grad()
@@ -66,13 +70,32 @@ def validate(core: CubicCore, validation: Validation, metric: str, processes: Pr
     trust = core.trust
     if trust is None:
         predicted = processes.whole(predict(core, mine), len(inputs))
-        metrics = validation.metrics(predicted)
-        return Validated(metrics, metrics[metric], None)
+        metrics = validation.metrics(predicted, core.map_answers(validation.bank))
+        return Validated(metrics, metrics[metric], {})
     change = processes.whole(_changes(core, mine), len(inputs))
     familiarity = trust.familiarity(inputs)
-    curve, worth = choose_curve(_ranks(validation, change, familiarity))
-    metrics = validation.metrics(inputs + weight_of(familiarity, curve)[:, None] * change)
-    return Validated(metrics, worth if metric == "mrr" else metrics[metric], curve)
+    found = []
+    for weight in ANSWER_WEIGHTS if core.answer_map is not None else ANSWER_WEIGHTS[:1]:
+        bank = _mapped(core, validation.bank, weight)
+        curve, worth = choose_curve(_ranks(validation, change, familiarity, bank))
+        found.append((worth, curve, weight, bank))
+    worth, curve, weight, bank = max(found, key=lambda each: each[0])
+    metrics = validation.metrics(inputs + weight_of(familiarity, curve)[:, None] * change, bank)
+    chosen = {"trust.curve": curve}
+    if core.answer_map is not None:
+        chosen["answer_weight"] = torch.tensor(weight)
+    return Validated(metrics, worth if metric == "mrr" else metrics[metric], chosen)
+
+
+def _mapped(core: CubicCore, bank: Tensor, weight: float) -> Tensor:
+    """The bank as the core has it, its map of answers trusted so far."""
+    if core.answer_map is None or weight == 0:
+        return bank
+    before = core.answer_weight.clone()
+    core.answer_weight.fill_(weight)
+    mapped = core.map_answers(bank)
+    core.answer_weight.copy_(before)
+    return mapped
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +111,9 @@ class Repulsion:
 @torch_threads(1)
 @torch.no_grad()
 def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -> Repulsion | None:
-    """What a core that remembers ``answers`` [m, D] is best set to, by the mean worth over the regimes; None where it
-    does not gain enough on the core without. The trust is chosen again with it, among a few curves.
+    """What a core that remembers ``answers`` [m, D], as its map has them, is best set to, by the mean worth over the
+    regimes; None where it does not gain enough on the core without. The trust is chosen again with it, among a few
+    curves.
 
     Where validation has no new wordings of known answers, nothing shows what these lose, and only the least strength is
     allowed.
@@ -97,15 +121,16 @@ def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -
     assert core.trust is not None
     inputs, familiarity = validation.inputs, core.trust.familiarity(validation.inputs)
     change = _changes(core, inputs)
-    regimes = _ranks(validation, change, familiarity)
+    bank = core.map_answers(validation.bank)
+    regimes = _ranks(validation, change, familiarity, bank)
     parts, right, units = _parts(validation), validation.right, normalize(answers, dim=1)
 
     def worth(curve: Tensor, strength: Tensor) -> float:
         outputs = normalize(inputs + weight_of(familiarity, curve)[:, None] * change, dim=1).split(_QUERIES)
         strengths = weight_of(familiarity, strength).split(_QUERIES)
         kept = torch.cat([kept_away(output, units, by) for output, by in zip(outputs, strengths, strict=True)])
-        values = (1 / retrieval_ranks(kept, validation.bank, right).double()).split(parts)
-        return sum(map(_worth, values, (each.reciprocal[0] for each in regimes))) / len(regimes)
+        values = (1 / retrieval_ranks(kept, bank, right).double()).split(parts)
+        return sum(map(_worth, values, (each.identity for each in regimes))) / len(regimes)
 
     def without(curve: Tensor) -> float:
         return _mean_worth(regimes, curve)
@@ -149,19 +174,19 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
         validation: the pairs and the bank.
         trained: bool [answers], of the bank.
     """
-    parts, bank = _parts(validation), normalize(validation.bank, dim=1)
-    right = validation.right.split(_QUERIES)
+    parts, right = _parts(validation), validation.right.split(_QUERIES)
     inputs = validation.inputs.split(_QUERIES)
 
-    def ranks(outputs: Sequence[Tensor], handicap: float) -> tuple[Tensor, ...]:
+    def ranks(outputs: Sequence[Tensor], bank: Tensor, handicap: float) -> tuple[Tensor, ...]:
         scores = (normalize(part, dim=1) @ bank.T - handicap * trained for part in outputs)
         found = torch.cat([_reciprocal_ranks(*each) for each in zip(scores, right, strict=True)])
         return torch.split(found, parts)
 
-    identity, outputs = ranks(inputs, 0.0), [core(part) for part in inputs]
+    identity = ranks(inputs, normalize(validation.bank, dim=1), 0.0)
+    outputs, bank = [core(part) for part in inputs], normalize(core.map_answers(validation.bank), dim=1)
 
     def worth(handicap: float) -> float:
-        return sum(map(_worth, ranks(outputs, handicap), identity)) / len(parts)
+        return sum(map(_worth, ranks(outputs, bank, handicap), identity)) / len(parts)
 
     best, value = 0.0, worth(0.0) + _MEMORY_MARGIN
     for handicap in _HANDICAPS if len(parts) > 1 else _HANDICAPS[:1]:
@@ -192,11 +217,12 @@ def _parts(validation: Validation) -> list[int]:
     return [sum(sizes)] if min(sizes) < FEWEST_QUERIES else sizes
 
 
-def _ranks(validation: Validation, change: Tensor, familiarity: Tensor) -> list[RegimeRanks]:
-    """Of each regime, the ranks at each level of trust."""
+def _ranks(validation: Validation, change: Tensor, familiarity: Tensor, bank: Tensor) -> list[RegimeRanks]:
+    """Of each regime, the ranks at each level of trust in ``bank`` [answers, D], validation's as the core has it."""
     parts = _parts(validation)
     split = (part.split(parts) for part in (validation.inputs, change, familiarity, validation.right))
-    return [RegimeRanks.of(own, add, known, validation.bank, ids) for own, add, known, ids in zip(*split, strict=True)]
+    plain = None if bank is validation.bank else validation.bank
+    return [RegimeRanks.of(own, add, known, bank, ids, plain) for own, add, known, ids in zip(*split, strict=True)]
 
 
 @torch_threads(1)
@@ -213,13 +239,23 @@ class RegimeRanks:
     Attributes:
         reciprocal: float64 [levels, n], 1 / rank of the right answer in the whole bank at each of LEVELS.
         familiarity: float32 [n].
+        identity: float64 [n], 1 / rank without the core.
     """
 
     reciprocal: Tensor
     familiarity: Tensor
+    identity: Tensor
 
     @classmethod
-    def of(cls, inputs: Tensor, change: Tensor, familiarity: Tensor, bank: Tensor, right: Tensor) -> RegimeRanks:
+    def of(
+        cls,
+        inputs: Tensor,
+        change: Tensor,
+        familiarity: Tensor,
+        bank: Tensor,
+        right: Tensor,
+        plain: Tensor | None = None,
+    ) -> RegimeRanks:
         """Ranks of what comes out at each level, inputs + level * change.
 
         Args:
@@ -227,6 +263,7 @@ class RegimeRanks:
             familiarity: [n].
             bank: [answers, D], all answers.
             right: int64 [n], the row of each question's answer.
+            plain: [answers, D], the same without the core; None: ``bank``.
         """
         units = normalize(bank, dim=1)
         parts = []
@@ -237,7 +274,11 @@ class RegimeRanks:
                 length = (inputs[rows] + level * change[rows]).norm(dim=1, keepdim=True).clamp(min=1e-12)
                 here.append(_reciprocal_ranks(torch.add(own, added, alpha=level), right[rows], TIE * length))
             parts.append(torch.stack(here))
-        return cls(torch.cat(parts, dim=1), familiarity)
+        reciprocal = torch.cat(parts, dim=1)
+        identity = reciprocal[0]
+        if plain is not None:
+            identity = 1 / retrieval_ranks(inputs, plain, right).double()
+        return cls(reciprocal, familiarity, identity)
 
     def values(self, curve: Tensor) -> Tensor:
         """1 / rank of every question with this curve, float64 [n], by interpolation between the levels."""
@@ -251,16 +292,11 @@ class RegimeRanks:
         """The mean of :meth:`values`."""
         return float(self.values(curve).mean())
 
-    @property
-    def identity(self) -> float:
-        """The MRR without the core."""
-        return float(self.reciprocal[0].mean())
-
     def worth(self, curve: Tensor) -> float:
         """The MRR with this curve, less three times what it may be below the identity's: a standard error of the
         difference is taken off first, for with few questions a core that seems to harm nothing may well do so.
         """
-        return _worth(self.values(curve), self.reciprocal[0])
+        return _worth(self.values(curve), self.identity)
 
 
 def _worth(values: Tensor, identity: Tensor) -> float:

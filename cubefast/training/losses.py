@@ -6,7 +6,7 @@ past batches or neighboring pairs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -119,6 +119,7 @@ def total_loss(
     taught: Sequence[Tensor] = (),
     expected: Tensor | None = None,
     near: tuple[Tensor, Tensor] | None = None,
+    map_answers: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum of the losses whose weight is not 0, and each of them by its name, unweighted.
 
@@ -131,10 +132,14 @@ def total_loss(
         taught: the targets as further teachers see them, each [n, E], for ``distill``.
         expected: [n, D], what other pairs let expect, for ``crossfit``; None leaves that out.
         near: targets [m, D] and ids [m] of neighboring pairs, more negatives for ``contrast`` and ``triplet``.
+        map_answers: [n, D] -> [n, D], what a model on both sides makes of targets and negatives; None: nothing.
     """
     further = memory.vectors, memory.ids
     if near is not None:
         further = torch.cat([memory.vectors, near[0]]), torch.cat([memory.ids, near[1]])
+    if map_answers is not None:
+        mapped = map_answers(torch.cat([target, further[0]]))
+        target, further = mapped[: len(target)], (mapped[len(target) :], further[1])
     parts = {}
     if weights.cosine:
         parts["cosine"] = cosine_loss(predicted, target)

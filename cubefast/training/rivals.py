@@ -11,6 +11,9 @@ residual MLP           x + (W2 gelu(W1 (s x) + b1) + b2) / s  (2 D + 1) hidden +
 =====================  =====================================  =======================================
 
 s = sqrt(D) makes the numbers of a unit embedding about 1. Each starts as the identity: W, B, W2 and b2 are zero.
+
+Beside a core that maps the stored answers too (``sides="both"``), each has a second map of its kind for these, and one
+linear adapter is shared by both sides.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from ..threads import torch_threads
 from .batches import TaughtBatch, in_order
 from .losses import Memory, total_loss
 from .optimizer import scheduler_of
+from .validation import Validation
 
 RATES = (3e-4, 1e-3, 3e-3)
 
@@ -42,19 +46,19 @@ _WEIGHT_DECAY, _WARMUP = 0.01, 0.05
 @torch_threads(1)
 def rivals(
     train: PairDataset,
-    validate: Callable[[Tensor], dict[str, float]],
-    validation_inputs: Tensor,
+    validation: Validation,
     options: OptimizationConfig,
     *,
     parameters: int,
     steps: int,
+    sides: str = "query",
     validations: int = 12,
     expected: Tensor | None = None,
     neighbors: Tensor | None = None,
     seed: int = 0,
     told: Callable[[Baseline, float], None] | None = None,
 ) -> list[Baseline]:
-    """Train the four adapters, each at three learning rates, and keep of each what validates best.
+    """Train the adapters, each at three learning rates, and keep of each what validates best.
 
     They see the batches of a core's training with this seed, one a step, with its losses and hard negatives. AdamW with
     weight decay 0.01 on matrices, the gradient clipped to ``options.clip``; the rate rises over 5% of the steps and
@@ -69,15 +73,15 @@ def rivals(
     what all three rates to the end would have found.
 
     On one thread, so that every run finds the same bits; the process's own random numbers are left alone. 1,200 steps
-    with 8 hard negatives a pair on 384 numbers take about half a minute, and 84 calls of ``validate`` what they take.
+    with 8 hard negatives a pair on 384 numbers take about half a minute, and 84 validations what they take.
 
     Args:
         train: n pairs, also more than fit in memory. Noise is drawn anew in every epoch.
-        validate: gives the metrics of what a model makes of ``validation_inputs``; more is better.
-        validation_inputs: float32 [v, D].
+        validation: the pairs and the bank.
         options: the core's. Of these, losses (without their memory), batch_size, clip and metric are used.
         parameters: what the low-rank adapter and the residual MLP may have at most: the core's.
         steps: of the optimizer.
+        sides: ``"both"``: each also maps the answers.
         validations: how often each is scored on the way.
         expected: [n, D], the targets of ``losses.crossfit``, from :func:`~cubefast.training.crossfit.cross_fit`.
         neighbors: int64 [n, k], the hard negatives, from :func:`~cubefast.training.neighbors.nearest_others`.
@@ -89,18 +93,20 @@ def rivals(
         left out. A name tells what was chosen: "linear adapter, lr 0.001". A model whose training never validated
         better than the identity is "linear adapter, untrained", of 0 parameters.
     """
+    inputs = validation.inputs
 
-    def metric_of(model: nn.Module) -> float:
+    def metric_of(model: _Model) -> float:
         with torch.no_grad():
-            return float(validate(model(validation_inputs))[options.metric])
+            bank = None if model.answers is None else model.answers(validation.bank)
+            return float(validation.metrics(model.query(inputs), bank)[options.metric])
 
-    kinds = _kinds(train.dim, parameters)
-    untrained = metric_of(nn.Identity())
+    kinds = _kinds_on_both_sides(train.dim, parameters) if sides == "both" else _kinds(train.dim, parameters)
+    untrained = metric_of(_Model(nn.Identity()))
     fits = [_Fit(kind, rate, untrained, options, steps, seed) for kind in kinds for rate in RATES]
     running, done = fits, 0
     batches = _batches(train, options, expected, neighbors, seed)
     for step, batch in enumerate(itertools.islice(batches, steps), start=1):
-        batch.loss([fit.model(batch.inputs) for fit in running]).backward()
+        batch.loss([fit.model for fit in running]).backward()
         for fit in running:
             fit.step()
         if step % max(1, steps // validations) == 0 or step == steps:
@@ -130,21 +136,48 @@ class _Kind:
     """A model of a certain size: what it is called, and how an untrained one is made."""
 
     name: str
-    make: Callable[[], nn.Module]
+    make: Callable[[], _Model]
+
+
+class _Model(nn.Module):
+    """What is made of questions and, by another map or the same one, of answers.
+
+    Attributes:
+        query: [n, D] -> [n, D].
+        answers: the same for stored answers; None: they stay as they are.
+    """
+
+    def __init__(self, query: nn.Module, answers: nn.Module | None = None) -> None:
+        super().__init__()
+        self.query, self.answers = query, answers
 
 
 def _kinds(dim: int, parameters: int) -> list[_Kind]:
     wide, narrow, rank = hidden_within(dim * dim, dim), hidden_within(parameters, dim), parameters // (2 * dim)
-    found = [_Kind("linear adapter", lambda: _Linear(dim))]
+    found = [_Kind("linear adapter", lambda: _Model(_Linear(dim)))]
     if wide:
-        found.append(_Kind(f"two-layer adapter, hidden {wide}", lambda: _TwoLayer(dim, wide, relu)))
+        found.append(_Kind(f"two-layer adapter, hidden {wide}", lambda: _Model(_TwoLayer(dim, wide, relu))))
     if rank:
         rank = min(rank, dim)
-        found.append(_Kind(f"low-rank adapter, rank {rank}", lambda: _LowRank(dim, rank)))
+        found.append(_Kind(f"low-rank adapter, rank {rank}", lambda: _Model(_LowRank(dim, rank))))
     if narrow:
         scale = math.sqrt(dim)
-        found.append(_Kind(f"residual MLP, hidden {narrow}", lambda: _TwoLayer(dim, narrow, gelu, scale)))
+        found.append(_Kind(f"residual MLP, hidden {narrow}", lambda: _Model(_TwoLayer(dim, narrow, gelu, scale))))
     return found
+
+
+def _kinds_on_both_sides(dim: int, parameters: int) -> list[_Kind]:
+    """The same with a second map of its kind for the answers, within the same numbers together; and a shared one."""
+
+    def shared() -> _Model:
+        linear = _Linear(dim)
+        return _Model(linear, linear)
+
+    def twice(kind: _Kind) -> _Kind:
+        name, comma, size = kind.name.partition(",")
+        return _Kind(f"{name} on both sides{comma}{size}", lambda: _Model(kind.make().query, kind.make().query))
+
+    return [_Kind("shared linear adapter on both sides", shared), *map(twice, _kinds(dim, parameters // 2))]
 
 
 class _Linear(nn.Module):
@@ -197,14 +230,16 @@ class _Batch:
         self.inputs, self._targets, self._ids, self._taught, self._near = batch
         self._losses, self._expected = losses, expected
 
-    def loss(self, predicted: Sequence[Tensor]) -> Tensor:
-        """The sum of :func:`total_loss` over the models' predictions, each [n, D]."""
-        if [name for name in LOSSES if getattr(self._losses, name)] == ["contrast"]:
+    def loss(self, models: Sequence[_Model]) -> Tensor:
+        """The sum of :func:`total_loss` over the models."""
+        predicted = [model.query(self.inputs) for model in models]
+        only_contrast = [name for name in LOSSES if getattr(self._losses, name)] == ["contrast"]
+        if only_contrast and all(model.answers is None for model in models):
             return self._losses.contrast * self._contrast(predicted)
-        nothing = Memory(0, self.inputs.shape[1])
-        further = nothing, self._taught, self._expected, self._near
+        further = Memory(0, self.inputs.shape[1]), self._taught, self._expected, self._near
         losses = [
-            total_loss(self._losses, one, self.inputs, self._targets, self._ids, *further)[0] for one in predicted
+            total_loss(self._losses, one, self.inputs, self._targets, self._ids, *further, model.answers)[0]
+            for one, model in zip(predicted, models, strict=True)
         ]
         return torch.stack(losses).sum()
 
@@ -268,7 +303,7 @@ class _Fit:
         self.optimizer.zero_grad()
         self.scheduler.step()
 
-    def validate(self, metric_of: Callable[[nn.Module], float]) -> None:
+    def validate(self, metric_of: Callable[[_Model], float]) -> None:
         """Score the model, and keep its weights if it was never better."""
         score = metric_of(self.model)
         self.score = score if math.isfinite(score) else float("-inf")
@@ -279,15 +314,15 @@ class _Fit:
         """The model with its best weights."""
         if self.best_weights is None:
             return Baseline(f"{self.kind.name}, untrained", 0, lambda inputs: inputs, tried=len(RATES))
-        model = self.model
-        model.load_state_dict(self.best_weights)
+        self.model.load_state_dict(self.best_weights)
+        query, answers = self.model.query, self.model.answers
 
         def predict(inputs: Tensor) -> Tensor:
             with torch.no_grad():
-                return torch.cat([model(part) for part in inputs.split(4096)])
+                return torch.cat([query(part) for part in inputs.split(4096)])
 
-        count = sum(parameter.numel() for parameter in model.parameters())
-        return Baseline(f"{self.kind.name}, lr {self.rate:g}", count, predict, tried=len(RATES))
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        return Baseline(f"{self.kind.name}, lr {self.rate:g}", count, predict, tried=len(RATES), map_answers=answers)
 
 
 def _without_worst(fits: list[_Fit]) -> list[_Fit]:

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,11 @@ from .losses import Memory
 from .low_rank import of_rank, with_linear_rank
 from .optimizer import PROGRESS_MARGIN, optimizer_of, scheduler_of
 
-CHECKPOINT_VERSION = 3
+CHECKPOINT_VERSION = 4
 FREE_SETTINGS = frozenset(  # dotted keys that change no weight
     ["name", "runs", "cache", "cache_limit_mb", "tensorboard"]
     + [f"training.{name}" for name in ("keep", "log_every", "workers", "threads", "refit")]
 )
-TRUST_CURVE = "trust.curve"  # training goes on with full trust; only what is kept is calibrated
 _STATE, _TENSORS = "state.json", "state.safetensors"
 
 
@@ -107,14 +107,17 @@ class TrainingState:
         assert isinstance(core, CubicCore)
         return with_linear_rank(core, self.linear_rank)
 
-    def take(self, record: dict[str, Any], candidate: CubicCore, worth: float, curve: Tensor | None = None) -> bool:
+    def take(
+        self, record: dict[str, Any], candidate: CubicCore, worth: float, chosen: Mapping[str, Tensor] | None = None
+    ) -> bool:
         """End an epoch; whether it is the best so far.
 
         Args:
             record: the epoch's.
             candidate: what was validated, from :meth:`candidate`.
             worth: what it comes to on validation, more is better.
-            curve: of the core's trust, that was chosen there.
+            chosen: buffers of the core that were chosen there, such as its trust's curve. Training itself goes on with
+                full trust; only what is kept is calibrated.
         """
         self.epoch = record["epoch"]
         self.records.append(record)
@@ -125,9 +128,7 @@ class TrainingState:
             return False
         self.without_progress = 0
         self.best_epoch, self.best_worth = self.epoch, worth
-        self.best = candidate.state_dict()
-        if curve is not None:
-            self.best[TRUST_CURVE] = curve.clone()
+        self.best = candidate.state_dict() | {name: tensor.clone() for name, tensor in (chosen or {}).items()}
         return True
 
     def best_core(self) -> CubicCore:

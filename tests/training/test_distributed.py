@@ -35,7 +35,7 @@ def epochs(folder):
 @pytest.mark.parametrize(
     "options",
     [
-        ["training.epochs=3"],
+        ["training.epochs=3", "sides=both"],
         # An odd batch, a short last one, and a memory of earlier batches that all must share.
         [
             "training.epochs=2",
@@ -45,7 +45,7 @@ def epochs(folder):
             "mode=mixed",
         ],
     ],
-    ids=["default", "accumulated"],
+    ids=["on both sides", "accumulated"],
 )
 def test_two_processes_train_as_one_does(tmp_path, options):
     """Sums are added up in another order, so not the same bits: losses within 1e-5, weights within 1e-4."""

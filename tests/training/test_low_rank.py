@@ -14,11 +14,15 @@ def core_of_rank(rank, **keywords):
     return shaken(CubicCore(12, state_size=4, hidden_size=8, steps=4, linear_rank=rank, **keywords))
 
 
-def test_a_higher_rank_is_the_same_function():
-    core, x = core_of_rank(3), torch.randn(5, 12)
-    for rank in (7, 12):
-        assert torch.allclose(with_linear_rank(core, rank)(x), core(x), atol=1e-5)
-    assert torch.allclose(with_linear_rank(with_linear_rank(core, 12), 3)(x), core(x), atol=1e-5)
+@pytest.mark.parametrize("sides", ["query", "both"])
+def test_a_higher_rank_is_the_same_function(sides):
+    core, x = core_of_rank(3, sides=sides), torch.randn(5, 12)
+    for changed in (
+        *(with_linear_rank(core, rank) for rank in (7, 12)),
+        with_linear_rank(with_linear_rank(core, 12), 3),
+    ):
+        assert torch.allclose(changed(x), core(x), atol=1e-5)
+        assert torch.allclose(changed.map_answers(x), core.map_answers(x), atol=1e-5)
 
 
 def test_a_lower_rank_is_the_best_approximation():
@@ -26,8 +30,8 @@ def test_a_lower_rank_is_the_best_approximation():
     low = with_linear_rank(core, 4)
     assert low.config["linear_rank"] == 4
     assert low.parameter_count() == core.parameter_count() - 12 * 12 + 2 * 4 * 12
-    sizes = torch.linalg.svdvals(core.w_linear.detach())
-    error = torch.linalg.matrix_norm((low.w_up @ low.w_down - core.w_linear).detach(), 2)
+    sizes = torch.linalg.svdvals(core.linear.w_full.detach())
+    error = torch.linalg.matrix_norm((low.linear.matrix - core.linear.w_full).detach(), 2)
     assert float(error) == pytest.approx(float(sizes[4]), rel=1e-4)
 
 
@@ -56,4 +60,4 @@ def test_what_is_trained_as_a_matrix_is_kept_with_the_rank_that_was_asked_for():
     result = trainer.fit((inputs[:60].numpy(), turned[:60].numpy()), (inputs[60:].numpy(), turned[60:].numpy()))
     assert result.core.config["linear_rank"] == 3
     assert result.core.parameter_count() == trainer.build_core(12).parameter_count()
-    assert result.core.w_up.abs().max() > 0
+    assert result.core.linear.w_up.abs().max() > 0

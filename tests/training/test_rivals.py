@@ -1,5 +1,7 @@
 """The rivals of a core: their sizes, what they are trained on, and how they are chosen."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -27,10 +29,10 @@ def rotated_pairs(count, seed, dim=DIM):
 
 
 def validated(pairs):
-    """What the trainer gives as ``validate``, on these pairs."""
+    """The metrics of a validation on these pairs."""
 
-    def validate(predicted):
-        ranks = retrieval_ranks(predicted, pairs.targets, torch.arange(len(pairs)))
+    def validate(predicted, bank=pairs.targets):
+        ranks = retrieval_ranks(predicted, bank, torch.arange(len(pairs)))
         found = float(cosine(predicted, pairs.targets).mean())
         return {"mrr": mean_reciprocal_rank(ranks), "recall_at_1": recall_at(ranks, 1), "cosine": found}
 
@@ -44,7 +46,12 @@ SOURCE = PairDataset.from_pairs(TRAIN)
 def trained(source=SOURCE, validate=None, options=None, parameters=SIZE, steps=24, **further):
     options = OptimizationConfig(batch_size=32, **(options or {}))
     validate = validate or validated(VALIDATION)
-    return rivals(source, validate, VALIDATION.inputs, options, parameters=parameters, steps=steps, **further)
+    chosen_by = SimpleNamespace(
+        inputs=VALIDATION.inputs,
+        bank=VALIDATION.targets,
+        metrics=lambda predicted, bank: validate(predicted) if bank is None else validate(predicted, bank),
+    )
+    return rivals(source, chosen_by, options, parameters=parameters, steps=steps, **further)
 
 
 def predictions(found):
@@ -58,7 +65,34 @@ def kind_of(rival):
 def test_each_starts_as_the_identity():
     kinds = module._kinds(DIM, SIZE)
     assert len(kinds) == 4
-    assert all(torch.equal(kind.make()(TEST.inputs), TEST.inputs) for kind in kinds)
+    assert all(torch.equal(kind.make().query(TEST.inputs), TEST.inputs) for kind in kinds)
+    kinds = module._kinds_on_both_sides(DIM, SIZE)
+    assert len(kinds) == 5
+    for model in (kind.make() for kind in kinds):
+        assert torch.equal(model.query(TEST.inputs), TEST.inputs)
+        assert torch.equal(model.answers(TEST.targets), TEST.targets)
+
+
+def test_on_both_sides_each_maps_the_answers_by_a_map_of_its_kind():
+    found = trained(steps=120, sides="both")
+    assert [kind_of(rival) for rival in found] == [
+        "shared linear adapter on both sides",
+        "linear adapter on both sides",
+        "two-layer adapter on both sides, hidden 7",
+        "low-rank adapter on both sides, rank 6",
+        "residual MLP on both sides, hidden 5",
+    ]
+    score = validated(TEST)
+    before = score(TEST.inputs)["mrr"]
+    for rival in found:
+        stored = rival.stored(TEST.targets)
+        assert not torch.equal(stored, TEST.targets)
+        assert score(rival.predict(TEST.inputs), stored)["mrr"] > before + 0.03
+    shared, apart = found[:2]
+    assert torch.equal(shared.predict(TEST.targets), shared.stored(TEST.targets))
+    assert not torch.equal(apart.predict(TEST.targets), apart.stored(TEST.targets))
+    assert [shared.parameters, apart.parameters] == [DIM * DIM, 2 * DIM * DIM]
+    assert all(rival.parameters <= SIZE for rival in found[3:])
 
 
 def test_they_find_more_right_answers_than_the_identity_on_pairs_held_out():
@@ -199,12 +233,16 @@ def batch_and_prediction(losses, teachers=False):
 def test_the_loss_is_that_of_a_core(losses):
     batch, predicted, wanted = batch_and_prediction(LossConfig(**losses), teachers=True)
     other = predicted.detach().roll(1, dims=0).requires_grad_()
-    ours = batch.loss([predicted, other])
+
+    def loss_of(*outputs):
+        return batch.loss([SimpleNamespace(query=lambda _, output=output: output, answers=None) for output in outputs])
+
+    ours = loss_of(predicted, other)
     ours.backward()
-    assert ours.item() - batch.loss([other]).item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert ours.item() - loss_of(other).item() == pytest.approx(wanted.item(), rel=1e-5)
     (theirs,) = torch.autograd.grad(wanted, predicted)
     torch.testing.assert_close(predicted.grad, theirs, rtol=1e-4, atol=1e-7)
-    (alone,) = torch.autograd.grad(batch.loss([other]), other)
+    (alone,) = torch.autograd.grad(loss_of(other), other)
     torch.testing.assert_close(other.grad, alone, rtol=1e-4, atol=1e-7)
 
 

@@ -1,0 +1,47 @@
+"""What a core on both sides does to stored answers, as a module of its own."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Any, overload
+
+from torch import Tensor, nn
+
+from .core import SENTENCE, CubicCore, sentence_of
+
+
+class AnswerSide(nn.Module):
+    """Embeddings of answers [..., D] -> [..., D], by :meth:`CubicCore.map_answers`: the module that stands where a core
+    stands, on the way of what is stored. In sentence-transformers it belongs to the documents' route.
+
+    Args:
+        core: of ``sides="both"``; with another, answers stay as they are.
+    """
+
+    def __init__(self, core: CubicCore) -> None:
+        super().__init__()
+        self.core = core
+
+    @overload
+    def forward(self, embedding: Tensor) -> Tensor: ...
+    @overload
+    def forward(self, embedding: MutableMapping[str, Any]) -> MutableMapping[str, Any]: ...
+    def forward(self, embedding: Any) -> Any:
+        """[..., D] -> [..., D], or the features of a sentence-transformers model, whose ``sentence_embedding`` is
+        mapped. Raises ValueError and TypeError as :meth:`CubicCore.forward` does.
+        """
+        if not isinstance(embedding, Tensor):
+            embedding[SENTENCE] = self.forward(sentence_of(embedding))
+            return embedding
+        if embedding.shape[-1:] != (self.core.dim,):
+            raise ValueError(f"embedding must be [..., {self.core.dim}]; got {list(embedding.shape)}")
+        return self.core.map_answers(embedding)
+
+    def save(self, folder: str, safe_serialization: bool = True) -> None:
+        """What sentence-transformers calls to save a module: the whole core."""
+        self.core.save_pretrained(folder)
+
+    @classmethod
+    def load(cls, folder: str) -> AnswerSide:
+        """What sentence-transformers calls to load a module."""
+        return cls(CubicCore.from_pretrained(folder))
