@@ -60,7 +60,8 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
         dataset, parts = _read(config, processes)
         print(f"data        {len(dataset)} pairs, {len(parts.answers)} answers\nsplit       {parts}")
         print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
-        result = trainer.fit(parts.train, parts.validations, bank=parts.bank, resume=resume, begun=begun)
+        validation = Validation.of_parts(parts)
+        result = trainer.fit(parts.train, validation, resume=resume, begun=begun)
         if result.stopped == "interrupted" and processes.count > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
         if _is_refitted(config, result):
@@ -69,11 +70,10 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
         rivals = []
         if config.purpose == "retrieve" and result.stopped != "interrupted":
             print("rivals      four adapters, trained on the same pairs with the same losses", flush=True)
-            rivals = trainer.rivals(parts.train, parts.validations, bank=parts.bank)
+            rivals = trainer.rivals(parts.train, validation)
         comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
         threshold = save_threshold(run, result.core, parts) if _can_be_asked(config, dataset) else None
         cube, metric = as_baseline(result.core), config.training.metric
-        validation = Validation.of_parts(parts)
         if parts.bank is not None and config.purpose == "retrieve":
             handicap = choose_handicap(result.core, validation, torch.from_numpy(parts.trained))
             save_answers(run, dataset.fingerprint, parts, handicap, refitted=_is_refitted(config, result))
@@ -139,7 +139,7 @@ def help_to_train(
     processes.everybody()
     trainer = CubeTrainer(config, run, None, processes)
     dataset, parts = _read(config, processes)
-    result = trainer.fit(parts.train, parts.validations, bank=parts.bank, resume=resume)
+    result = trainer.fit(parts.train, Validation.of_parts(parts), resume=resume)
     if _is_refitted(config, result):
         trainer.refit(_everything(dataset, parts), result)
     return result

@@ -15,8 +15,8 @@ from torch.nn.functional import normalize
 TIE = 1e-6
 """Cosines this close count as the same: float32 cannot tell which of them is larger."""
 
-# A block of scores has this many queries and candidates at most: 64 MB of float32.
-_QUERIES, _CANDIDATES = 1024, 16_384
+# A block of scores has this many queries and candidates at most: 16 MB of float32.
+_QUERIES, _CANDIDATES = 256, 16_384
 
 
 def cosine(predicted: Tensor, target: Tensor) -> Tensor:

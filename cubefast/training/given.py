@@ -45,12 +45,16 @@ def validation_of(config: TrainingConfig, train: PairDataset, data: Any, bank: A
     Args:
         config: the run's.
         train: what is trained on.
-        data: as of :func:`training_pairs`, or a mapping of the regimes' names to such.
+        data: as of :func:`training_pairs`, a mapping of the regimes' names to such, or the :class:`Validation` itself.
         bank: [answers, D], whose rows the target ids of ``data`` are; None: the different targets of training and
             validation, or of validation alone in autoencoder mode.
 
     Raises InputError for pairs of another dimension than those of ``train``.
     """
+    if isinstance(data, Validation):
+        if train.dim != data.bank.shape[1]:
+            raise InputError(f"train has {train.dim} numbers per row, validation {data.bank.shape[1]}")
+        return data
     regimes = data if isinstance(data, Mapping) else {"validation": data}
     pairs = {name: _dataset(config, part).pairs(noisy=True, seed=VALIDATION_SEED) for name, part in regimes.items()}
     for part in pairs.values():

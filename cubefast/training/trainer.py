@@ -119,7 +119,7 @@ class CubeTrainer:
             train: a :class:`PairDataset` (also one larger than memory), :class:`EmbeddingPairs`, or (inputs, targets)
                 as arrays [n, D]. In autoencoder mode the latter two get the noise of ``data.noise``.
             validation: the same, or a mapping of the regimes' names to such pairs, which then count the same; held in
-                memory, with one draw of its noise.
+                memory, with one draw of its noise. Or that as a :class:`~cubefast.training.validation.Validation`.
             bank: [answers, D], all answers that a question's is ranked among, whose rows the target ids of
                 ``validation`` then are; None: the different targets of training and validation (of an autoencoder, of
                 validation alone).
