@@ -137,7 +137,8 @@ class LossConfig(Section):
         8,
         ge=0,
         le=bounds.HARD_NEGATIVES,
-        description="of each pair, answers to the questions most like its own, as further negatives; autoencoder: none",
+        description="of each pair, answers to the questions most like its own, as further negatives, beside the wrong "
+        "answers that the data has; autoencoder: none",
     )
 
     @model_validator(mode="after")
@@ -145,6 +146,11 @@ class LossConfig(Section):
         if not any(getattr(self, name) for name in LOSSES):
             raise ValueError(f"one of {', '.join(LOSSES)} must be more than 0")
         return self
+
+    @property
+    def takes_negatives(self) -> bool:
+        """Whether one of the losses compares with other answers than the batch's own."""
+        return self.contrast > 0 or self.triplet > 0
 
 
 class CurriculumConfig(Section):

@@ -58,7 +58,8 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
             run.keep_metrics(0)
         _announce(config, run, environment)
         dataset, parts = _read(config, processes)
-        print(f"data        {len(dataset)} pairs, {len(parts.answers)} answers\nsplit       {parts}")
+        print(f"data        {len(dataset)} pairs, {len(parts.answers)} answers{_negatives(config, dataset)}")
+        print(f"split       {parts}")
         print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
         validation = Validation.of_parts(parts)
         result = trainer.fit(parts.train, validation, resume=resume, begun=begun)
@@ -161,6 +162,16 @@ def _read(config: TrainingConfig, processes: Processes) -> tuple[DialogueDataset
     with processes.first_of_each_machine():
         dataset = open_data(config, cli.counting)
     return dataset, split_data(config, dataset)
+
+
+def _negatives(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> str:
+    """How many wrong answers the data set has, and whether anything is made of them."""
+    count = sum(len(each.negatives) for each in dataset.dialogues) if isinstance(dataset, DialogueDataset) else 0
+    if count == 0:
+        return ""
+    losses = config.training.losses
+    unused = "" if losses.takes_negatives else ", not used: training.losses.contrast and triplet are 0"
+    return f", {count} wrong answers{unused}"
 
 
 def _can_be_asked(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> bool:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from collections.abc import Collection, Sequence
 
+import numpy as np
+
 from ..errors import InputError
-from ..untrusted import named, shown
+from ..untrusted import named
 from .config import ColumnsConfig
 from .conversations import MESSAGES
 from .records import Record
 
 TEXT = "text"  # what a column of texts is called if nobody says
 
-# In place of a default; one of them must be there alone.
+# In place of a default; one of them must be there alone. All wrong answers count, also in columns that are numbered.
 _OTHER_NAMES = {
     "question": ("questions", "query", "queries", "prompt", "q", "anchor"),
     "answer": ("answers", "response", "reply", "completion", "a", "positive", "positives", "pos"),
     "negative": ("negatives", "neg", "hard_negative", "hard_negatives"),
 }
+
+
+_NUMBER = re.compile(r"_?\d+$")
 
 
 def _form(name: str) -> str:
@@ -36,7 +44,7 @@ class Columns:
 
     def __init__(self, config: ColumnsConfig) -> None:
         self.config = config
-        self._known: dict[tuple[str, tuple[str, ...]], str | None] = {}
+        self._known: dict[tuple[str, tuple[str, ...]], list[str]] = {}
 
     def chosen(self, names: Sequence[str]) -> list[str]:
         """Those of a file's columns that may be looked at."""
@@ -46,13 +54,34 @@ class Columns:
         for role, others in _OTHER_NAMES.items():
             if getattr(self.config, role) == fields[role].default:
                 forms.update(others)
-        return [name for name in names if _form(name) in forms]
+        numbered = set(self._negatives(names))
+        return [name for name in names if _form(name) in forms or name in numbered]
 
     def find(self, role: str, record: Record) -> str | None:
         """The name of the field for a role, a key of the settings; None where the record has none.
 
         Raises InputError where it has several.
         """
+        found = self._found(role, record)
+        if len(found) > 1:
+            raise InputError(
+                f"{record.where}: the {role} may be any of the fields {named(found)}. Set columns.{role} to one"
+            )
+        return found[0] if found else None
+
+    def negatives(self, record: Record) -> list[object]:
+        """The wrong answers of a record, from all its fields of that role: texts, where they are what they must be."""
+        found: list[object] = []
+        for name in self._found("negative", record):
+            value = record.fields[name]
+            if value is None or (isinstance(value, float) and math.isnan(value)):
+                continue
+            values = _several(value, name)
+            found += [value] if values is None else values
+        return [value for value in found if value != ""]
+
+    def _found(self, role: str, record: Record) -> list[str]:
+        """The names of the fields that may be meant by a role."""
         key = role, tuple(record.fields)
         if key not in self._known:
             if len(self._known) > 1000:  # records of ever other fields
@@ -60,22 +89,31 @@ class Columns:
             self._known[key] = self._find(role, record)
         return self._known[key]
 
-    def _find(self, role: str, record: Record) -> str | None:
+    def _find(self, role: str, record: Record) -> list[str]:
+        if role == "negative":
+            return self._negatives(record.fields)
         wanted = getattr(self.config, role) or (TEXT if role == "text" else None)
         if wanted is None:
-            return None
+            return []
         is_default = wanted == ColumnsConfig.model_fields[role].default
         if not is_default and wanted in record.fields:
-            return str(wanted)
-        for forms in ([_form(wanted)], _OTHER_NAMES.get(role, ()) if is_default else ()):
-            found = [name for name in record.fields if _form(name) in forms]
-            if len(found) > 1:
-                raise InputError(
-                    f"{record.where}: the {role} may be any of the fields {named(found)}. Set columns.{role} to one"
-                )
-            if found:
-                return found[0]
-        return None
+            return [str(wanted)]
+        others = _OTHER_NAMES.get(role, ()) if is_default else ()
+        for names in ([_form(wanted)], others):
+            if found := [name for name in record.fields if _form(name) in names]:
+                return found
+        return []
+
+    def _negatives(self, names: Collection[str]) -> list[str]:
+        """Those of the names that hold wrong answers, also under a number: "negative_2" is a "negative" too."""
+        wanted = self.config.negative
+        if wanted is None:
+            return []
+        is_default = wanted == ColumnsConfig.model_fields["negative"].default
+        if not is_default and wanted in names:
+            return [wanted]
+        forms = {_form(wanted), *(_OTHER_NAMES["negative"] if is_default else ())}
+        return [name for name in names if not forms.isdisjoint({_form(name), _NUMBER.sub("", _form(name))})]
 
     def required(self, role: str, record: Record) -> str:
         """The same, which must be there."""
@@ -100,22 +138,28 @@ def answers_of(value: object, where: str, field: str) -> list[object]:
     """
     if isinstance(value, dict) and "text" in value:
         value = value["text"]
-    if not isinstance(value, (list, tuple)):
+    values = _several(value, field)
+    if values is None:
         return [value]
-    if not value:
+    if not values:
         raise InputError(
             f'{where}: "{field}" has no text: a question without an answer, as in SQuAD 2. Leave the record out'
         )
+    return values
+
+
+def _several(value: object, field: str) -> list[object] | None:
+    """The different values of a list, also of one that a table holds as JSON under a name that says so ("negatives");
+    None for anything else.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("[") and _form(field).endswith("s"):
+        try:
+            read = json.loads(value)
+        except (ValueError, RecursionError):
+            return None  # a text that begins with a bracket
+        value = read if isinstance(read, list) and all(isinstance(each, str) for each in read) else None
+    if isinstance(value, np.ndarray):  # as pandas has a list that was read from Parquet
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return None
     return list(dict.fromkeys(value)) if all(isinstance(each, str) for each in value) else list(value)
-
-
-def check_negatives(columns: Columns, record: Record) -> None:
-    """Raise InputError for a record with wrong answers, which would be lost without a word."""
-    name = columns.find("negative", record)
-    value = record.fields.get(name) if name is not None else None
-    if value is not None and value != "" and value != []:
-        raise InputError(
-            f'{record.where}: the field "{name}" has wrong answers ({shown(value)}), which are not read: training '
-            "finds hard negatives among the answers (training.losses.hard_negatives). Set columns.negative=null to go "
-            "on without them"
-        )

@@ -19,6 +19,8 @@ HUB = "hub:"
 
 MOST_TURNS = 100
 """Turns before a question that are kept: of a conversation of n turns, n times as many are."""
+MOST_NEGATIVES = 100
+"""Wrong answers of a pair that are kept."""
 
 Format = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "chat", "chatterbot", "text"]
 NoiseKind = Literal["gaussian", "uniform", "dropout"]
@@ -36,7 +38,9 @@ class ColumnsConfig(Section):
         "answer", min_length=1, description="the column of answers, a text or several; also response, positive, ..."
     )
     negative: Annotated[str, Field(min_length=1)] | None = Field(
-        "negative", description="the column of wrong answers, which are not read; null: pass it over in silence"
+        "negative",
+        description="the columns of wrong answers, which contrast and triplet take as hard negatives; also negatives, "
+        "negative_1 and so on; null: pass them over",
     )
     domain: str = Field("domain", min_length=1, description="the column of domains, if there is one")
     group: str = Field("group", min_length=1, description="the column of what must stay on one side of a split")

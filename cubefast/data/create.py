@@ -13,9 +13,9 @@ from ..errors import InputError
 from ..untrusted import named, shown
 from .cache import CacheStatistics, EmbeddingCache
 from .columns import Columns
-from .config import BUILTIN, MOST_TURNS, ContextConfig, DatasetConfig
+from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, ContextConfig, DatasetConfig
 from .datasets import AutoencoderDataset, DialogueDataset
-from .dialogues import Dialogue, dialogues_of, load_dialogues, load_texts, normalize
+from .dialogues import Dialogue, dialogues_of, load_dialogues, load_texts, normalize, with_all_negatives
 from .encoders import TextEncoder, create_encoder
 from .formats import suffix_of
 from .loader import EmbeddingLoader, is_embedding_file
@@ -104,7 +104,7 @@ def create_file_dataset(
 
 
 def create_dialogue_dataset(
-    source: str | Path | Iterable[tuple[str, str]] | Iterable[Dialogue] | Iterable[Mapping[str, Any]] | None = None,
+    source: str | Path | Iterable[tuple[str, ...]] | Iterable[Dialogue] | Iterable[Mapping[str, Any]] | None = None,
     config: ConfigSource = None,
     *,
     encoder: str | TextEncoder = "static",
@@ -116,8 +116,8 @@ def create_dialogue_dataset(
 
     Args:
         source: a file (see the README for the formats), or anything that can be gone through: (question, answer) pairs,
-            dialogues, or mappings of the fields that a file's records have, also chats (a data set of the hub, the rows
-            of a data frame); None: ``config.path``.
+            which may go on with wrong answers, dialogues, or mappings of the fields that a file's records have, also
+            chats (a data set of the hub, the rows of a data frame); None: ``config.path``.
 
     The other arguments are those of :func:`create_text_dataset`. Raises InputError for a source that cannot be read or
     of which the quality filter leaves nothing.
@@ -194,6 +194,9 @@ def open_dataset(
             return create_file_dataset(
                 config.path, config, encoder=encoder, teachers=teachers, cache=cache, seed=seed, progress=progress
             )
+        # Nothing is wrong for an embedding that is to become itself.
+        columns = config.columns.model_copy(update={"negative": None})
+        config = config.model_copy(update={"columns": columns})
     return create_dialogue_dataset(None, config, encoder=encoder, teachers=teachers, cache=cache, progress=progress)
 
 
@@ -238,18 +241,20 @@ def _dialogue(item: Any, row: int, settings: DatasetConfig) -> Dialogue:
         for field, text in (
             *zip(_PAIR, (item.question, item.answer), strict=True),
             *(("turn", t) for t in item.context),
+            *(("negative", t) for t in item.negatives),
         ):
             _checked(text, where, field, settings)
         return item
     if isinstance(item, np.ndarray):
         item = item.tolist()
-    if not isinstance(item, (tuple, list)) or len(item) != 2:
-        advice = ""
-        if isinstance(item, (tuple, list)) and len(item) == 3:
-            advice = ". Wrong answers are not read: training finds hard negatives itself"
-        raise InputError(f"{where} must be (question, answer); got {shown(item)}{advice}")
-    question, answer = (text_field(text, where, name, settings.limits) for name, text in zip(_PAIR, item, strict=True))
-    return Dialogue(question, answer, "", normalize(answer), (), row)
+    if not isinstance(item, (tuple, list)) or len(item) < 2:
+        raise InputError(f"{where} must be (question, answer), which wrong answers may follow; got {shown(item)}")
+    question, answer = (
+        text_field(text, where, name, settings.limits) for name, text in zip(_PAIR, item[:2], strict=True)
+    )
+    wrong = [] if settings.columns.negative is None else item[2 : 2 + MOST_NEGATIVES]
+    negatives = tuple(text_field(text, where, "negative", settings.limits) for text in wrong)
+    return Dialogue(question, answer, "", normalize(answer), (), row, negatives)
 
 
 def _checked(text: Any, where: str, field: str, settings: DatasetConfig) -> str:
@@ -268,10 +273,15 @@ def _dialogue_dataset(
 ) -> DialogueDataset:
     quality = QualityFilter(config.quality)
     records = 1 + max(dialogue.row for dialogue in dialogues)
-    dialogues = _some(quality.texts(dialogues), quality)
+    dialogues = with_all_negatives(_some(quality.texts(dialogues), quality), dialogues)
     texts, by_text = _texts(dialogues, config)
     seen = None
     if config.vectors is not None:
+        if by_text.negatives is not None:
+            raise InputError(
+                f"{config.path} has wrong answers, of which data.vectors has no embeddings: encode, or set "
+                "data.columns.negative=null to go on without them"
+            )
         vectors, rows = _given_vectors("vectors", config.vectors, config, dialogues, records)
         fingerprint = f"vectors-{_file_hash(config.vectors)}"
     else:
@@ -296,6 +306,7 @@ def _dialogue_dataset(
         report=quality.report,
         cache=seen,
         teachers=[aligned(other, theirs, rows, len(vectors)) for other, theirs in others],
+        negative_rows=None if rows.negatives is None else rows.negatives[chosen],
     )
 
 
@@ -323,12 +334,21 @@ def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str],
     prompts = config.prompts
     heard = [texts_heard(each.question, each.context, config.context, prompts.question) for each in dialogues]
     answers = [prompts.answer + each.answer for each in dialogues]
-    texts = list(dict.fromkeys(text for turns, answer in zip(heard, answers, strict=True) for text in (*turns, answer)))
+    wrong = [[prompts.answer + text for text in each.negatives] for each in dialogues]
+    each_once: dict[str, None] = {}
+    for turns, answer, others in zip(heard, answers, wrong, strict=True):
+        each_once.update(dict.fromkeys((*turns, answer, *others)))
+    texts = list(each_once)
     place = {text: row for row, text in enumerate(texts)}
     questions = np.full((len(dialogues), max(len(turns) for turns in heard)), -1, np.int64)
     for row, turns in enumerate(heard):
         questions[row, : len(turns)] = [place[text] for text in turns]
-    return texts, DialogueRows(questions, np.array([place[answer] for answer in answers], np.int64))
+    negatives = None
+    if width := max(map(len, wrong)):
+        negatives = np.full((len(dialogues), width), -1, np.int64)
+        for row, others in enumerate(wrong):
+            negatives[row, : len(others)] = [place[text] for text in others]
+    return texts, DialogueRows(questions, np.array([place[answer] for answer in answers], np.int64), negatives)
 
 
 def _given_vectors(

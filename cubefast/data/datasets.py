@@ -7,7 +7,7 @@ by group (splits). Whatever is fitted is fitted on the training part alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -87,6 +87,8 @@ class DialogueDataset(PairDataset):
         question_rows: int64 [n, W], the rows of each question and, further right, of the turns before it, the latest
             first; -1 for none.
         answer_rows: int64 [n].
+        negative_rows: int64 [n, K], the rows of each dialogue's wrong answers, in their order; -1 for none. None: no
+            dialogue has any.
         config: how contexts are weighted, how embeddings are prepared, how the set is split.
         fingerprint: of what made the vectors.
         report: what the quality filter dropped.
@@ -109,6 +111,7 @@ class DialogueDataset(PairDataset):
         report: QualityReport | None = None,
         cache: CacheStatistics | None = None,
         teachers: Sequence[Vectors] = (),
+        negative_rows: NDArray[np.int64] | None = None,
     ) -> None:
         forms = [normalize(dialogue.answer) for dialogue in dialogues]
         first: dict[str, int] = {}
@@ -127,6 +130,8 @@ class DialogueDataset(PairDataset):
             prepare=Preparation(normalize=config.normalize),
             lengths=np.array([len(d.question) + len(d.answer) for d in dialogues], np.int64),
             teachers=teachers,
+            negatives=negative_rows,
+            negative_ids=None if negative_rows is None else _negative_ids(dialogues, number, negative_rows.shape[1]),
         )
         self.dialogues = list(dialogues)
         self.config = config
@@ -154,9 +159,11 @@ class DialogueDataset(PairDataset):
             return self._identities(self._text_rows(rows, with_answers), seed)
 
         validations = {PARAPHRASE: split.validation_paraphrase, GROUP: split.validation_group}
+        # The answers of topics that are held out must be as new as the topics: none is learnt to be wrong.
+        held_out = self.target_ids[[*split.validation_group, *split.unseen_group]]
         return _finish(
             self,
-            train=part(split.train, True),
+            train=part(split.train, True).without_negatives(held_out),
             validation=part(split.validation, False),
             validations={name: part(rows, False) for name, rows in validations.items()},
             tests={PARAPHRASE: part(split.unseen_paraphrase, False), GROUP: part(split.unseen_group, True)},
@@ -197,6 +204,7 @@ class DialogueDataset(PairDataset):
             context_turns=Spread.of([len(d.context) for d in self.dialogues])
             if any(d.context for d in self.dialogues)
             else None,
+            negatives=sum(len(d.negatives) for d in self.dialogues) or None,
             cosine=Spread.of(cosines(self.vectors, self.input_rows[:, 0], self.target_rows)),
             rejected={reason: each.count for reason, each in self.report.rejected.items()} if self.report else {},
             cache_hits=self.cache.hits if self.cache else None,
@@ -287,6 +295,17 @@ def _context_weights(rows: NDArray[np.int64], context: ContextConfig) -> Embeddi
     if rows.ndim == 1 or rows.shape[1] == 1:
         return None
     return np.broadcast_to(np.float32(context.decay) ** np.arange(rows.shape[1], dtype=np.float32), rows.shape)
+
+
+def _negative_ids(dialogues: Sequence[Dialogue], number: Mapping[str, int], width: int) -> NDArray[np.int64]:
+    """int64 [n, width]: of each wrong answer the number of the answer that it is, or one of its own below 0."""
+    own: dict[str, int] = {}
+    ids = np.full((len(dialogues), width), -1, np.int64)
+    for row, dialogue in enumerate(dialogues):
+        for place, text in enumerate(dialogue.negatives):
+            form = normalize(text)
+            ids[row, place] = number[form] if form in number else own.setdefault(form, -1 - len(own))
+    return ids
 
 
 def _finish(

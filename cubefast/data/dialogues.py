@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 from ..errors import InputError
-from .columns import Columns, answers_of, check_negatives
-from .config import BUILTIN, MOST_TURNS, ColumnsConfig, Format, LimitsConfig
+from .columns import Columns, answers_of
+from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, ColumnsConfig, Format, LimitsConfig
 from .conversations import Conversation, chat_conversations, chatterbot_conversations, messages_field
 from .formats import file_format, read_records
 from .lines import read_lines
@@ -27,9 +27,11 @@ class Dialogue:
         question: what is asked.
         answer: what it is answered.
         domain: what it is about, or "".
-        group: what must stay on one side of a split (the conversation, or else the answer in normal form).
+        group: what must stay on one side of a split (the conversation, or else the record's first answer in normal
+            form).
         context: the turns before the question, oldest first; of many, the last 100.
         row: which record of the source it is from, from 0; all dialogues of one conversation have the same.
+        negatives: wrong answers; of many, the first 100.
     """
 
     question: str
@@ -38,6 +40,7 @@ class Dialogue:
     group: str
     context: tuple[str, ...] = ()
     row: int = 0
+    negatives: tuple[str, ...] = ()
 
 
 def load_dialogues(
@@ -157,15 +160,16 @@ def _are_pairs(first: Record, columns: Columns) -> bool:
 
 
 def _dialogues(record: Record, row: int, columns: Columns, limits: LimitsConfig) -> Iterator[Dialogue]:
-    """The dialogues of a record: one for each of its answers."""
+    """The dialogues of a record: one for each of its answers, all of one group."""
     where = record.where
     question = _text(record, "question", columns, limits)
     field = columns.required("answer", record)
-    check_negatives(columns, record)
     domain, group = (_name(record, role, columns) for role in ("domain", "group"))
-    for value in answers_of(record.fields[field], where, field):
-        answer = text_field(value, where, field, limits)
-        yield Dialogue(question, answer, domain, group or normalize(answer), (), row)
+    answers = [text_field(value, where, field, limits) for value in answers_of(record.fields[field], where, field)]
+    wrong = columns.negatives(record)[:MOST_NEGATIVES]
+    negatives = tuple(text_field(value, where, "negative", limits) for value in wrong)
+    for answer in answers:
+        yield Dialogue(question, answer, domain, group or normalize(answers[0]), (), row, negatives)
 
 
 def _text(record: Record, role: str, columns: Columns, limits: LimitsConfig) -> str:
@@ -185,6 +189,24 @@ def _of_conversations(conversations: Iterator[Conversation]) -> list[Dialogue]:
             before = each.turns[max(0, i - 1 - MOST_TURNS) : i - 1]
             dialogues.append(Dialogue(each.turns[i - 1], each.turns[i], each.domain, each.group, before, each.row))
     return dialogues
+
+
+def with_all_negatives(kept: Sequence[Dialogue], read: Sequence[Dialogue]) -> list[Dialogue]:
+    """Those kept of what was read, with the wrong answers of their repetitions too: a table of triplets has a pair once
+    for each of its wrong answers.
+    """
+    found: dict[tuple[str, ...], dict[str, None]] = {}
+    for each in read:
+        if each.negatives:
+            found.setdefault(_form_of(each), {}).update(dict.fromkeys(each.negatives))
+    if not found:
+        return list(kept)
+    every = [tuple(found.get(_form_of(each), ()))[:MOST_NEGATIVES] for each in kept]
+    return [replace(each, negatives=negatives) for each, negatives in zip(kept, every, strict=True)]
+
+
+def _form_of(dialogue: Dialogue) -> tuple[str, ...]:
+    return tuple(map(normalize, (dialogue.question, dialogue.answer, *dialogue.context)))
 
 
 def normalize(text: str) -> str:

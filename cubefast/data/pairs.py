@@ -89,6 +89,8 @@ class PairDataset(Dataset[Batch]):
         seed: of the noise.
         lengths: characters of each pair, for a curriculum; None: not known.
         teachers: the same M embedded by others, in any dimension: what :meth:`taught` gives.
+        negatives: int64 [n, K], which embeddings are wrong targets of each pair; -1 for none. None: no pair has any.
+        negative_ids: int64 [n, K], their ids, as of targets: that of a target where one is the same answer.
 
     An item is (input [D], target [D], target id). It depends on its number, the seed and the epoch alone, not on who
     asks for it or in what order: several DataLoader workers give what one gives.
@@ -110,6 +112,8 @@ class PairDataset(Dataset[Batch]):
         seed: int = 0,
         lengths: NDArray[np.int64] | None = None,
         teachers: Sequence[Vectors] = (),
+        negatives: NDArray[np.int64] | None = None,
+        negative_ids: NDArray[np.int64] | None = None,
     ) -> None:
         for number, teacher in enumerate(teachers):
             if len(teacher) != len(vectors):
@@ -128,6 +132,7 @@ class PairDataset(Dataset[Batch]):
         self.seed = seed
         self.lengths = lengths
         self.teachers = tuple(teachers)
+        self.negative_rows, self.negative_ids = negatives, negative_ids
         self.epoch = 0
 
     @classmethod
@@ -172,6 +177,16 @@ class PairDataset(Dataset[Batch]):
         targets = self.target_rows[np.asarray(rows, dtype=np.int64)]
         unit = Preparation()
         return tuple(torch.from_numpy(unit(teacher.gather(targets))) for teacher in self.teachers)
+
+    def negatives_of(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """The wrong targets [m, D] of the items of these numbers, each once, and their ids [m]; None for none."""
+        if self.negative_rows is None or self.negative_ids is None:
+            return None
+        places = np.asarray(rows, dtype=np.int64)
+        found, first = np.unique(self.negative_rows[places], return_index=True)
+        ids = self.negative_ids[places].ravel()[first[found >= 0]]
+        vectors = self.prepare(self.vectors.gather(found[found >= 0]))
+        return torch.from_numpy(vectors), torch.from_numpy(ids)
 
     def _inputs(self, places: NDArray[np.int64]) -> Embeddings:
         chosen = self.input_rows[places]
@@ -224,7 +239,16 @@ class PairDataset(Dataset[Batch]):
             weights=None if self.weights is None else self.weights[places],
             noisy=None if self.noisy is None else self.noisy[places],
             lengths=None if self.lengths is None else self.lengths[places],
+            negatives=None if self.negative_rows is None else self.negative_rows[places],
+            negative_ids=None if self.negative_ids is None else self.negative_ids[places],
         )
+
+    def without_negatives(self, ids: NDArray[np.integer] | None = None) -> PairDataset:
+        """The same pairs without the wrong targets of these ids; None: without any."""
+        if ids is None or self.negative_rows is None or self.negative_ids is None:
+            return self._with(negatives=None, negative_ids=None)
+        kept = np.where(np.isin(self.negative_ids, ids), -1, self.negative_rows)
+        return self._with(negatives=kept if (kept >= 0).any() else None)
 
     def with_noise(self, noise: NoiseConfig, seed: int) -> PairDataset:
         """The same pairs with this noise on every input."""
@@ -247,6 +271,10 @@ class PairDataset(Dataset[Batch]):
         alone[:, 0] = chosen
         weights = None if self.weights is None else np.concatenate([self.weights, np.ones((count, width), np.float32)])
         lengths = None if self.lengths is None else np.concatenate([self.lengths, np.zeros(count, np.int64)])
+        negatives, negative_ids = (
+            None if each is None else np.concatenate([each, np.full((count, each.shape[1]), -1, np.int64)])
+            for each in (self.negative_rows, self.negative_ids)
+        )
         return self._with(
             inputs=np.concatenate([self.input_rows, alone]),
             targets=np.concatenate([self.target_rows, chosen]),
@@ -256,6 +284,8 @@ class PairDataset(Dataset[Batch]):
             noisy=np.arange(len(self) + count) >= len(self),
             seed=seed,
             lengths=lengths,
+            negatives=negatives,
+            negative_ids=negative_ids,
         )
 
     def batches(self, *, noisy: bool = True) -> Iterator[Batch]:
@@ -282,6 +312,8 @@ class PairDataset(Dataset[Batch]):
             "seed": self.seed,
             "lengths": self.lengths,
             "teachers": self.teachers,
+            "negatives": self.negative_rows,
+            "negative_ids": self.negative_ids,
         }
         return PairDataset(**{**same, **changed})
 

@@ -48,6 +48,7 @@ class DatasetStatistics:
         domains: pairs of each.
         question_chars, answer_chars: their lengths.
         context_turns: turns that a question has before it.
+        negatives: wrong answers of all pairs together.
         cosine: cos(question, answer) to the teacher, which is what identity scores.
         rejected: pairs dropped by the quality filter, by reason.
         cache_hits, cache_misses: texts that were and were not encoded before.
@@ -62,6 +63,7 @@ class DatasetStatistics:
     question_chars: Spread | None = None
     answer_chars: Spread | None = None
     context_turns: Spread | None = None
+    negatives: int | None = None
     cosine: Spread | None = None
     rejected: dict[str, int] = field(default_factory=dict)
     cache_hits: int | None = None
@@ -82,6 +84,8 @@ class DatasetStatistics:
             "cos(question, answer)": self.cosine,
         }
         lines += [(name, str(spread)) for name, spread in spreads.items() if spread is not None]
+        if self.negatives is not None:
+            lines.append(("wrong answers", str(self.negatives)))
         if self.domains:
             largest = sorted(self.domains.items(), key=lambda item: (-item[1], item[0]))
             shown = ", ".join(f"{name or '(none)'} {count}" for name, count in largest[:8])

@@ -18,13 +18,15 @@ class DialogueRows:
     Attributes:
         questions: int64 [n, W], the question and, further right, the turns before it, the latest first; -1 for none.
         answers: int64 [n].
+        negatives: int64 [n, K], wrong answers; -1 for none. None: nobody has any.
     """
 
     questions: NDArray[np.int64]
     answers: NDArray[np.int64]
+    negatives: NDArray[np.int64] | None = None
 
     def flat(self) -> NDArray[np.int64]:
-        """All of them, int64 [n * (W + 1)]."""
+        """All questions, turns and answers, int64 [n * (W + 1)]."""
         return np.concatenate([self.questions.ravel(), self.answers])
 
 

@@ -13,7 +13,7 @@ from ..data.pairs import PairDataset
 
 TaughtBatch = tuple[Tensor, Tensor, Tensor, Sequence[Tensor], tuple[Tensor, Tensor] | None]
 """Inputs [n, D], targets [n, D], target ids [n], the targets as each further teacher sees them [n, E], and the targets
-[m, D] and ids [m] of the pairs' neighbors, each once."""
+[m, D] and ids [m] of the pairs' neighbors and of the wrong answers that the data set has for them."""
 
 
 class _Batches(Dataset[TaughtBatch]):
@@ -28,14 +28,17 @@ class _Batches(Dataset[TaughtBatch]):
     def __getitem__(self, index: int) -> TaughtBatch:
         rows = self.rows[index]
         near = None if self.neighbors is None else self.pairs.targets_of(self.neighbors[rows].unique())
-        return *self.pairs.batch(rows), self.pairs.taught(rows), near
+        given = self.pairs.negatives_of(rows)
+        if near is not None and given is not None:
+            near = torch.cat([near[0], given[0]]), torch.cat([near[1], given[1]])
+        return *self.pairs.batch(rows), self.pairs.taught(rows), given if near is None else near
 
 
 def in_order(
     pairs: PairDataset, rows: Sequence[Tensor], workers: int, neighbors: Tensor | None = None
 ) -> Iterable[TaughtBatch]:
-    """The batches of these rows, with the targets of what :func:`nearest_others` found for them. A batch does not
-    depend on who prepares it, so ``workers`` changes no bit.
+    """The batches of these rows, with the targets of what :func:`nearest_others` found for them, and their own wrong
+    targets. A batch does not depend on who prepares it, so ``workers`` changes no bit.
     """
     own = torch.Generator()  # or else torch's global one would be drawn from
     return cast(

@@ -27,6 +27,8 @@ def training_pairs(config: TrainingConfig, data: Any) -> PairDataset:
     Raises InputError for anything else, or pairs that the config's settings do not fit.
     """
     pairs = _dataset(config, data)
+    if pairs.negative_rows is not None and not config.training.losses.takes_negatives:
+        pairs = pairs.without_negatives()
     if config.training.curriculum.order == "length" and pairs.lengths is None:
         raise InputError("training.curriculum.order=length needs texts; embeddings alone have no length")
     if config.training.losses.distill and not pairs.teachers:

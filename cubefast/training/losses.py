@@ -1,7 +1,7 @@
 """What training pulls on: each loss of [n, D] predictions, and their weighted sum.
 
 All but :func:`info_nce` and :func:`triplet` need nothing but the batch; those two also take further negatives, from
-past batches or neighboring pairs.
+past batches, from neighboring pairs, or wrong answers of the data.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ def total_loss(
         memory: negatives of past batches for ``contrast`` and ``triplet``.
         taught: the targets as further teachers see them, each [n, E], for ``distill``.
         expected: [n, D], what other pairs let expect, for ``crossfit``; None leaves that out.
-        near: targets [m, D] and ids [m] of neighboring pairs, more negatives for ``contrast`` and ``triplet``.
+        near: targets [m, D] and ids [m] of neighboring pairs, and wrong answers of the data: more negatives for
+            ``contrast`` and ``triplet``.
         map_answers: [n, D] -> [n, D], what a model on both sides makes of targets and negatives; None: nothing.
     """
     further = memory.vectors, memory.ids

@@ -276,7 +276,7 @@ def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
         free |= {"training.epochs"}  # a run may go on further than was planned; one cycle has an end
     data = hashlib.sha256()
     for rows in chunks(len(train)):
-        for part in (*train.batch(rows, noisy=False), *train.taught(rows)):
+        for part in (*train.batch(rows, noisy=False), *train.taught(rows), *(train.negatives_of(rows) or ())):
             data.update(part.numpy().tobytes())
     settings = {key: value for key, value in settings.items() if key not in free}
     return {**settings, "training pairs": f"{len(train)} ({data.hexdigest()[:16]})"}

@@ -300,7 +300,7 @@ class CubeTrainer:
         if self.config.mode == "autoencoder":
             return None, None
         foreseen = cross_fit(train, self.config.seed) if losses.crossfit else None
-        hard = losses.hard_negatives if losses.contrast or losses.triplet else 0
+        hard = losses.hard_negatives if losses.takes_negatives else 0
         return foreseen, nearest_others(train, hard, self.config.seed) if hard else None
 
     def _tell_of(self, found: CrossFit, seconds: float, epochs_done: int) -> None:

@@ -269,7 +269,10 @@ def test_a_config_may_be_yaml_or_json(tmp_path, cache):
         (lambda: create_text_dataset([]), "needs at least one text; got none"),
         (lambda: create_text_dataset(["a", " "]), "text 1: .text. must be a text that is not blank; got ' '"),
         (lambda: create_dialogue_dataset([]), "needs at least one question and answer; got none"),
-        (lambda: create_dialogue_dataset([("a",)]), r"item 0 must be \(question, answer\); got \('a',\)"),
+        (
+            lambda: create_dialogue_dataset([("a",)]),
+            r"item 0 must be \(question, answer\), which wrong answers may follow; got \('a',\)",
+        ),
         (
             lambda: create_dialogue_dataset([("a", None)]),
             'item 0: "answer" must be a text that is not blank; got None',

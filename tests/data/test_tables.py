@@ -195,15 +195,6 @@ def test_several_answers_are_a_pair_each(tmp_path):
     assert [d.answer for d in load_dialogues(tmp_path / "a.parquet")] == ["a", "b"]
 
 
-@pytest.mark.parametrize("name", ["negative", "negatives", "neg", "hard_negatives", "Hard Negatives"])
-def test_wrong_answers_are_refused_with_what_to_do(tmp_path, name):
-    triplet = rows({"anchor": "q", "positive": "a", name: "b"})
-    with pytest.raises(InputError, match=f"the field .{name}. has wrong answers .*Set columns.negative=null to go on"):
-        read(tmp_path / "a.jsonl", triplet)
-    assert read(tmp_path / "a.jsonl", triplet, negative=None) == [("q", "a")]
-    assert read(tmp_path / "a.jsonl", rows({"anchor": "q", "positive": "a", name: None})) == [("q", "a")]
-
-
 def test_chats_with_tools_and_without_contents_are_read(tmp_path):
     messages = [
         {"role": "developer", "content": "Be brief."},
@@ -277,8 +268,13 @@ def test_texts_and_conversations_may_come_one_by_one(tmp_path):
             "a list of items.*got a mapping of question, answer",
         ),
         (3, create_dialogue_dataset, "expected a list of items, one for each row; got 3"),
-        ([("q", "a", "b")], create_dialogue_dataset, "item 0 must be .question, answer.*Wrong answers are not read"),
-        ([("q", "a"), 3], create_dialogue_dataset, "item 1 must be .question, answer.; got 3"),
+        ([("q",)], create_dialogue_dataset, "item 0 must be .question, answer., which wrong answers may follow"),
+        ([("q", "a", "")], create_dialogue_dataset, 'item 0: "negative" must be a text that is not blank'),
+        (
+            [("q", "a"), 3],
+            create_dialogue_dataset,
+            "item 1 must be .question, answer., which wrong answers may follow; got 3",
+        ),
         (
             [{"question": "q", "answer": "a"}, ("q", "a")],
             create_dialogue_dataset,
