@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, normalize, relu
 
-from ..config import LossConfig
+from ..config_sections import LossConfig
 
 
 def cosine_loss(predicted: Tensor, target: Tensor) -> Tensor:

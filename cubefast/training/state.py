@@ -25,7 +25,8 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..config import OptimizationConfig, TrainingConfig
+from ..config import TrainingConfig
+from ..config_sections import OptimizationConfig
 from ..core import CubicCore
 from ..data.pairs import PairDataset
 from ..data.vectors import chunks

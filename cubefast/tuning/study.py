@@ -20,7 +20,8 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..config import PASSES, TrainingConfig
+from ..config import TrainingConfig
+from ..config_sections import PASSES
 from ..data.datasets import Parts
 from ..errors import ArtifactError, InputError
 from ..evaluation.comparison import Comparison

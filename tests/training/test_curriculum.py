@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cubefast import CubeTrainer, CubicCore, EmbeddingPairs, TrainingConfig
-from cubefast.config import CurriculumConfig
+from cubefast.config_sections import CurriculumConfig
 from cubefast.data.config import NoiseConfig
 from cubefast.data.pairs import PairDataset
 from cubefast.data.vectors import ArrayVectors, Preparation

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cubefast import CubeTrainer, TrainingConfig
-from cubefast.config import LossConfig
+from cubefast.config_sections import LossConfig
 from cubefast.errors import ConfigError, InputError
 from cubefast.training.losses import Memory, cosine_loss, distill, info_nce, relational, total_loss, triplet
 

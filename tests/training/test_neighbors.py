@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cubefast import CubeTrainer, EmbeddingPairs
-from cubefast.config import LossConfig
+from cubefast.config_sections import LossConfig
 from cubefast.data.pairs import PairDataset
 from cubefast.training import neighbors
 from cubefast.training.losses import Memory, info_nce, total_loss

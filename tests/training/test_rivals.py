@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cubefast.config import LOSSES, LossConfig, OptimizationConfig
+from cubefast.config_sections import LOSSES, LossConfig, OptimizationConfig
 from cubefast.data.config import NoiseConfig
 from cubefast.data.pairs import EmbeddingPairs, PairDataset
 from cubefast.data.vectors import ArrayVectors

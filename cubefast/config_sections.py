@@ -1,0 +1,223 @@
+"""The sections of a training run's config: the core, the losses, the curriculum and the optimization."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from . import bounds
+from .settings import Section
+
+PASSES = 4
+"""Over the training pairs, where these are so many that no more are needed."""
+
+Factor = Annotated[float, Field(ge=0, le=bounds.FACTOR)]
+"""Of what is multiplied with a loss, a rate or noise."""
+
+LOSSES = ("cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation", "distill", "crossfit")
+MARGINS = ("contrast", "triplet")
+"""Those that compare the own target with others."""
+
+
+class CoreConfig(Section):
+    """The lattice and what surrounds it; see CubicCore."""
+
+    shape: tuple[int, int, int] | None = Field(
+        None, description="cells along x, y, z; null: the most cubic box for the embedding"
+    )
+    state_size: int = Field(8, ge=1, le=bounds.STATE_SIZE, description="numbers of state per cell")
+    hidden_size: int = Field(32, ge=1, le=bounds.HIDDEN_SIZE, description="hidden numbers per cell")
+    steps: int = Field(4, ge=1, le=bounds.STEPS, description="steps of one rollout")
+    code_size: int = Field(32, ge=0, le=bounds.CODE_SIZE, description="learnt numbers that tell a cell which one it is")
+    summary_size: int = Field(
+        32, ge=0, le=bounds.SUMMARY_SIZE, description="numbers of a summary of the embedding that every cell is given"
+    )
+    linear_rank: Annotated[int, Field(ge=0, le=bounds.SUMMARY_SIZE)] | None = Field(
+        None, description="of the linear map beside the lattice; 0: none; null: an eighth of the embedding's numbers"
+    )
+    output_scale: float = Field(
+        0.2,
+        ge=0,
+        le=bounds.FACTOR,
+        description="what the lattice adds is multiplied by it; 0: the linear map alone, to compare with",
+    )
+    prototypes: int = Field(
+        64,
+        ge=0,
+        le=bounds.PROTOTYPES,
+        description="of the training questions, far from which the core is trusted less; 0: trusts all",
+    )
+    memory: int = Field(
+        8192,
+        ge=0,
+        le=bounds.MEMORY,
+        description="answers of training that a core may remember, to keep questions of new topics away from them, "
+        "where validation says so; 0: none",
+    )
+    normalize: bool = Field(True, description="outputs of unit length")
+    phases: int = Field(
+        2,
+        ge=1,
+        le=bounds.PHASES,
+        description="parts of the rollout with cell weights of their own; at most one for two steps",
+    )
+    dilations: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=bounds.SIDE)], ...], Field(min_length=1, max_length=bounds.PHASES)
+    ] = Field((1, 2), description="how many cells away the neighbors are, phase by phase in turn")
+    placement: Literal["principal", "order"] = Field(
+        "principal", description="lay the embedding by its principal axes, or as it comes"
+    )
+    io: Literal["volume", "faces"] = Field(
+        "volume",
+        description="each cell hears and answers a number, or in at the front, out at the back",
+    )
+    residual: bool = Field(True, description="add what the lattice answers to its input")
+    neighborhood: Literal["von_neumann", "moore"] = Field("von_neumann", description="6 or 26 neighbors")
+    boundary: Literal["walls", "periodic", "reflecting", "absorbing"] | None = Field(
+        None, description="what stands beyond the edge; null: periodic, or walls with io=faces"
+    )
+    activation: Literal["tanh", "relu", "silu", "sigmoid"] = Field("tanh", description="of the hidden layer")
+    update: Literal["tanh", "residual", "residual_tanh"] = Field(
+        "residual", description="how a state takes up its change"
+    )
+    checkpoint_every: Annotated[int, Field(ge=1, le=bounds.STEPS)] | None = Field(
+        None, description="keep only every so many states: less memory, more time"
+    )
+
+    @field_validator("shape")
+    @classmethod
+    def _sides_are_positive(cls, shape: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+        if shape is not None and min(shape) < 1:
+            raise ValueError("every side must be at least 1")
+        if shape is not None and (max(shape) > bounds.SIDE or math.prod(shape) > bounds.CELLS):
+            raise ValueError(f"every side must be at most {bounds.SIDE:,}, and all cells at most {bounds.CELLS:,}")
+        return shape
+
+
+class LossConfig(Section):
+    """The weights of the losses, which are added up; 0 leaves one out. See cubefast.training.losses."""
+
+    cosine: Factor = Field(0.0, description="1 - cosine to the target")
+    mse: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="squared distance to the target, without which any length will do"
+    )
+    l1: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="absolute distance to the target, by the root of the dimension"
+    )
+    contrast: Factor = Field(1.0, description="InfoNCE: nearer to the own target than to others")
+    triplet: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="the hardest other target at least a margin further away"
+    )
+    relational: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="similarities within a batch as among the targets"
+    )
+    preservation: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="similarities within a batch as among the inputs"
+    )
+    distill: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="similarities within a batch as further teachers see the targets'"
+    )
+    crossfit: Factor = Field(
+        0.0,
+        description="1 - cosine to what kernel ridge regression, fitted on other pairs, expects; autoencoder: nothing",
+    )
+    temperature: float = Field(0.05, gt=0, le=bounds.FACTOR, description="of contrast")
+    margin: Factor = Field(0.2, description="of triplet, in cosine")
+    memory: int = Field(0, ge=0, le=bounds.MEMORY, description="targets of past batches kept as further negatives")
+    hard_negatives: int = Field(
+        8,
+        ge=0,
+        le=bounds.HARD_NEGATIVES,
+        description="of each pair, answers to the questions most like its own, as further negatives, beside the wrong "
+        "answers that the data has; autoencoder: none",
+    )
+
+    @model_validator(mode="after")
+    def _pulls_on_something(self) -> LossConfig:
+        if not any(getattr(self, name) for name in LOSSES):
+            raise ValueError(f"one of {', '.join(LOSSES)} must be more than 0")
+        return self
+
+    @property
+    def takes_negatives(self) -> bool:
+        """Whether one of the losses compares with other answers than the batch's own."""
+        return self.contrast > 0 or self.triplet > 0
+
+
+class CurriculumConfig(Section):
+    """Easy pairs first; see cubefast.training.curriculum."""
+
+    order: Literal["none", "cosine", "length", "loss"] = Field(
+        "none", description="what is easy: alike pairs | short ones | what the core does well already"
+    )
+    pacing: Literal["linear", "root", "step"] = Field("linear", description="how the harder ones join in")
+    start: float = Field(0.3, gt=0, le=1, description="share of the pairs, the easiest, in the first epoch")
+    epochs: int = Field(10, ge=1, le=bounds.EPOCHS, description="epochs until all pairs are in")
+
+
+class OptimizationConfig(Section):
+    """How it is learnt: the key ``training``."""
+
+    epochs: Annotated[int, Field(ge=1, le=bounds.EPOCHS)] | None = Field(
+        None, description=f"passes over the training pairs at most; null: {PASSES}, or as many as make min_steps"
+    )
+    min_steps: int = Field(
+        240, ge=1, le=bounds.MANY, description="steps of the optimizer at least, where epochs is null"
+    )
+    batch_size: int = Field(64, ge=1, le=bounds.BATCH_SIZE, description="pairs per batch")
+    accumulate: int = Field(1, ge=1, le=bounds.BATCH_SIZE, description="batches per step of the optimizer")
+    optimizer: Literal["muon", "adamw"] = Field(
+        "adamw", description="Muon for the shared matrices and AdamW for the rest | AdamW for all"
+    )
+    lr: float = Field(1e-3, gt=0, le=bounds.RATE, description="the learning rate at the start")
+    weight_decay: float = Field(
+        0.01, ge=0, le=bounds.FACTOR, description="of the shared matrices, in parts of the learning rate"
+    )
+    clip: float = Field(1.0, gt=0, le=bounds.FACTOR, description="largest norm of the gradient")
+    input_noise: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="Gaussian noise on the inputs of question -> answer pairs"
+    )
+    state_noise: float = Field(
+        0.0, ge=0, le=bounds.FACTOR, description="Gaussian noise that the states start with, in training only"
+    )
+    cell_dropout: float = Field(0.0, ge=0, lt=1, description="share of the cells that hear nothing, in training only")
+    losses: LossConfig = LossConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    schedule: Literal["plateau", "cosine", "one_cycle"] = Field(
+        "cosine", description="halve the rate without progress | warm up, then half a cosine | one cycle"
+    )
+    plateau: int = Field(
+        3, ge=1, le=bounds.EPOCHS, description="epochs without progress until the rate is halved (plateau)"
+    )
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises (not plateau)")
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="decay per step of an average of the weights, which is what is kept; null: none"
+    )
+    metric: Literal["cosine", "recall_at_1", "mrr"] = Field(
+        "mrr", description="of validation, by which the best epoch is chosen and progress is judged"
+    )
+    keep: int = Field(2, ge=1, le=bounds.EPOCHS, description="checkpoints kept in the run's folder, one per epoch")
+    log_every: int = Field(
+        50, ge=1, le=bounds.MANY, description="batches per line of metrics.jsonl, beside one per epoch"
+    )
+    workers: int = Field(
+        0, ge=0, le=bounds.WORKERS, description="processes that prepare batches; 0: the training's own"
+    )
+    threads: Annotated[int, Field(ge=1, le=bounds.THREADS)] | None = Field(
+        None, description="of each process; null: torch's, or under torchrun the machine's cores divided evenly"
+    )
+    early_stopping: Annotated[int, Field(ge=1, le=bounds.EPOCHS)] | None = Field(
+        20, description="epochs without progress until training stops; null: never"
+    )
+    refit: bool = Field(
+        True, description="train once more on all pairs, for as many steps as validation chose: what is served"
+    )
+
+    def epochs_of(self, pairs: int) -> int:
+        """How many passes over so many training pairs there are at most."""
+        if self.epochs is not None:
+            return self.epochs
+        steps = math.ceil(math.ceil(pairs / self.batch_size) / self.accumulate)
+        return max(PASSES, math.ceil(self.min_steps / steps))
