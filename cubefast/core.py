@@ -243,7 +243,7 @@ class CubicCore(nn.Module):
         if self.normalize:
             output = nn.functional.normalize(output, dim=1)
         if self.trust is not None and self.config["memory"]:
-            output = self.trust.kept_away(inputs, output)
+            output = self.trust.repel(inputs, output)
         return output.reshape(embedding.shape)
 
     def change(self, inputs: Tensor, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Tensor:

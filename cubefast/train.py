@@ -18,7 +18,7 @@ from .data.config import BUILTIN
 from .data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from .data.pairs import PairDataset
 from .errors import DiskError, InputError
-from .evaluation.baselines import Baseline
+from .evaluation.baselines import Baseline, as_baseline
 from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
 from .evaluation.report import Score, table
@@ -33,7 +33,7 @@ from .training.progress import METRIC_NAMES, for_this_terminal
 from .training.reading import open_data, split_data, task_of
 from .training.result import TrainingResult
 from .training.run_folder import RunFolder
-from .training.trainer import CubeTrainer, as_baseline
+from .training.trainer import CubeTrainer
 from .training.validation import Validation, on_validation
 
 
@@ -62,7 +62,7 @@ def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resum
         print(f"split       {parts}")
         print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
         validation = Validation.of_parts(parts)
-        result = trainer.fit(parts.train, validation, resume=resume, begun=begun)
+        result = trainer.fit(parts.train, validation, resume=resume, on_start=begun)
         if result.stopped == "interrupted" and processes.count > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
         if _is_refitted(config, result):

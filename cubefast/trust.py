@@ -66,9 +66,9 @@ class Trust(nn.Module):
         """[n, D] -> [n, 1], as the class docstring has it."""
         return weight_of(self.familiarity(inputs), self.curve)[:, None]
 
-    def kept_away(self, inputs: Tensor, outputs: Tensor) -> Tensor:
+    def repel(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """[n, D]: ``outputs`` [n, D] less the repulsion, as the class docstring has it; both of unit length."""
-        return kept_away(outputs, self.answers, weight_of(self.familiarity(inputs), self.strength))
+        return repel(outputs, self.answers, weight_of(self.familiarity(inputs), self.strength))
 
     def remember(self, answers: Tensor, strength: Tensor) -> None:
         """Keep ``answers`` [m, D], of any length, and the curve of the repulsion, float32 [4]."""
@@ -105,7 +105,7 @@ class Trust(nn.Module):
         return f"{kept}, {centre=:.3f}, {width=:.3f}, {low=:g}, {high=:g}"
 
 
-def kept_away(outputs: Tensor, answers: Tensor, strength: Tensor) -> Tensor:
+def repel(outputs: Tensor, answers: Tensor, strength: Tensor) -> Tensor:
     """[n, D]: ``outputs`` [n, D] moved off the nearest ``answers`` [m, D] by ``strength`` [n]; all of unit length."""
     nearest = torch.softmax(_SHARPNESS * outputs @ answers.T, dim=1) @ answers
     return normalize(outputs - strength[:, None] * nearest, dim=1)

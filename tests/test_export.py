@@ -13,11 +13,11 @@ import yaml
 
 from cubefast import CubicCore, TrainingConfig
 from cubefast.errors import ArtifactError, InputError
+from cubefast.evaluation.baselines import as_baseline
 from cubefast.evaluation.comparison import Comparison
 from cubefast.integrations.model_folder import write_model_folder
 from cubefast.integrations.public_config import base_models, without_places
 from cubefast.pipeline import Pipeline
-from cubefast.training.trainer import as_baseline
 
 from .programs import SMALL, command
 from .runs import make_run

@@ -9,12 +9,12 @@ from cubefast import CubeTrainer, CubicCore, Pipeline, RetrievalDecoder, Trainin
 from cubefast.answer_side import AnswerSide
 from cubefast.data.pairs import EmbeddingPairs
 from cubefast.errors import ConfigError
+from cubefast.evaluation.baselines import as_baseline
 from cubefast.evaluation.report import measure, score
 from cubefast.integrations.torch_export import export_core
 from cubefast.pipeline import save_threshold
 from cubefast.training.calibration import validate
 from cubefast.training.distributed import Processes
-from cubefast.training.trainer import as_baseline
 from cubefast.training.validation import Validation
 
 from .cores import shaken

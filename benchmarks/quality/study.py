@@ -29,13 +29,13 @@ from torch.nn.functional import normalize
 from cubefast.config import TrainingConfig
 from cubefast.core import CubicCore
 from cubefast.data.datasets import DialogueDataset, Parts
-from cubefast.evaluation.baselines import Baseline, identity, nearest_question
+from cubefast.evaluation.baselines import Baseline, as_baseline, identity, nearest_question
 from cubefast.evaluation.metrics import TIE, retrieval_ranks
 from cubefast.evaluation.verdict import FEWEST_GROUPS, paired_bootstrap
 from cubefast.files import write_json
 from cubefast.training.calibration import choose_handicap
 from cubefast.training.reading import open_data, split_data
-from cubefast.training.trainer import CubeTrainer, as_baseline
+from cubefast.training.trainer import CubeTrainer
 from cubefast.training.validation import Validation, on_validation
 
 CUBE, CHOSEN = "cube", "strongest rival on validation"

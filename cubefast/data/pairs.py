@@ -88,7 +88,7 @@ class PairDataset(Dataset[Batch]):
         noisy: bool [n], which inputs get it; None: all.
         seed: of the noise.
         lengths: characters of each pair, for a curriculum; None: not known.
-        teachers: the same M embedded by others, in any dimension: what :meth:`taught` gives.
+        teachers: the same M embedded by others, in any dimension: what :meth:`teacher_targets` gives.
         negatives: int64 [n, K], which embeddings are wrong targets of each pair; -1 for none. None: no pair has any.
         negative_ids: int64 [n, K], their ids, as of targets: that of a target where one is the same answer.
 
@@ -172,7 +172,7 @@ class PairDataset(Dataset[Batch]):
         targets = self.prepare(self.vectors.gather(self.target_rows[places]))
         return torch.from_numpy(targets), torch.from_numpy(self.target_ids[places])
 
-    def taught(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, ...]:
+    def teacher_targets(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, ...]:
         """The targets of these items as each of the teachers sees them, float32 [n, E], of unit length."""
         targets = self.target_rows[np.asarray(rows, dtype=np.int64)]
         unit = Preparation()

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..core import CubicCore, predict
 from ..data.pairs import EmbeddingPairs, PairDataset
 from ..errors import InputError
 from .metrics import cosine, nearest
@@ -113,6 +114,12 @@ class Moments:
     def affine(self, weights: Tensor) -> Callable[[Tensor], Tensor]:
         """x -> (x - x_mean) weights + y_mean, in float64, to float32."""
         return lambda inputs: ((inputs.double() - self.x_mean) @ weights + self.y_mean).float()
+
+
+def as_baseline(core: CubicCore) -> Baseline:
+    """The core in the form that its baselines have, called "cube"."""
+    map_answers = None if core.answer_map is None else core.map_answers
+    return Baseline("cube", core.parameter_count(), lambda inputs: predict(core, inputs), map_answers=map_answers)
 
 
 def identity() -> Baseline:

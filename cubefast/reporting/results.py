@@ -16,14 +16,14 @@ from torch import Tensor
 from ..config import TrainingConfig
 from ..core import CubicCore
 from ..data.datasets import GROUP
-from ..evaluation.baselines import Baseline, wiener
+from ..evaluation.baselines import Baseline, as_baseline, wiener
 from ..evaluation.comparison import Comparison
 from ..evaluation.metrics import different, nearest
 from ..evaluation.report import Measured
 from ..evaluation.summary import Chosen, headline, regimes_of
 from ..evaluation.verdict import FEWEST_GROUPS, Verdict, compare
 from ..training.progress import METRIC_NAMES
-from ..training.trainer import CubeTrainer, as_baseline
+from ..training.trainer import CubeTrainer
 from ..training.validation import Validation, on_validation
 from .material import Items, Section
 
@@ -236,7 +236,7 @@ def _trained(
 
     parts = section.parts
     trainer = CubeTrainer(config.model_copy(update={"mode": section.mode, "tensorboard": False}))
-    return trainer.rivals(parts.train, parts.validations, bank=parts.bank, told=told)
+    return trainer.rivals(parts.train, parts.validations, bank=parts.bank, on_trained=told)
 
 
 def _rivals(comparison: Comparison) -> list[Baseline]:

@@ -13,7 +13,7 @@ from ..core import CubicCore, predict
 from ..data.pairs import PairDataset
 from ..evaluation.metrics import TIE, retrieval_ranks
 from ..threads import torch_threads
-from ..trust import Trust, kept_away, weight_of
+from ..trust import Trust, repel, weight_of
 from .distributed import Processes
 from .validation import FEWEST_QUERIES, Validation
 
@@ -39,24 +39,24 @@ _QUERIES = 256  # ranked at once
 
 
 @dataclass(frozen=True, eq=False)
-class Validated:
+class ValidationResult:
     """A core on validation.
 
     Attributes:
         metrics: as of :meth:`Validation.metrics`, with the trust that was chosen.
-        worth: by which the best epoch is chosen: the metric that chooses; of MRR, with trust, less what it costs to be
-            below the identity (:meth:`RegimeRanks.worth`).
+        objective: by which the best epoch is chosen. It is the metric, or for MRR and a core with trust the mean of
+            :meth:`RegimeRanks.objective`, which takes something off for being below the identity.
         chosen: the core's buffers that were chosen, by name: the curve of its :class:`~cubefast.trust.Trust`, float32
             [4], and of a core with a map of answers how far that is trusted.
     """
 
     metrics: dict[str, float]
-    worth: float
+    objective: float
     chosen: dict[str, Tensor]
 
 
 @torch.no_grad()
-def validate(core: CubicCore, validation: Validation, metric: str, processes: Processes) -> Validated:
+def validate(core: CubicCore, validation: Validation, metric: str, processes: Processes) -> ValidationResult:
     """Score a core on validation, trusted as far as is best there.
 
     Args:
@@ -71,20 +71,20 @@ def validate(core: CubicCore, validation: Validation, metric: str, processes: Pr
     if trust is None:
         predicted = processes.whole(predict(core, mine), len(inputs))
         metrics = validation.metrics(predicted, core.map_answers(validation.bank))
-        return Validated(metrics, metrics[metric], {})
+        return ValidationResult(metrics, metrics[metric], {})
     change = processes.whole(_changes(core, mine), len(inputs))
     familiarity = trust.familiarity(inputs)
     found = []
     for weight in ANSWER_WEIGHTS if core.answer_map is not None else ANSWER_WEIGHTS[:1]:
         bank = _mapped(core, validation.bank, weight)
-        curve, worth = choose_curve(_ranks(validation, change, familiarity, bank))
-        found.append((worth, curve, weight, bank))
-    worth, curve, weight, bank = max(found, key=lambda each: each[0])
+        curve, objective = choose_curve(_ranks(validation, change, familiarity, bank))
+        found.append((objective, curve, weight, bank))
+    objective, curve, weight, bank = max(found, key=lambda each: each[0])
     metrics = validation.metrics(inputs + weight_of(familiarity, curve)[:, None] * change, bank)
     chosen = {"trust.curve": curve}
     if core.answer_map is not None:
         chosen["answer_weight"] = torch.tensor(weight)
-    return Validated(metrics, worth if metric == "mrr" else metrics[metric], chosen)
+    return ValidationResult(metrics, objective if metric == "mrr" else metrics[metric], chosen)
 
 
 def _mapped(core: CubicCore, bank: Tensor, weight: float) -> Tensor:
@@ -111,9 +111,8 @@ class Repulsion:
 @torch_threads(1)
 @torch.no_grad()
 def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -> Repulsion | None:
-    """What a core that remembers ``answers`` [m, D], as its map has them, is best set to, by the mean worth over the
-    regimes; None where it does not gain enough on the core without. The trust is chosen again with it, among a few
-    curves.
+    """Choose the trust and the repulsion of a core that remembers ``answers`` [m, D], as its map has them: those with
+    the best mean objective over the regimes. None where that does not gain enough on the core without memory.
 
     Where validation has no new wordings of known answers, nothing shows what these lose, and only the least strength is
     allowed.
@@ -125,29 +124,29 @@ def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -
     regimes = _ranks(validation, change, familiarity, bank)
     parts, right, units = _parts(validation), validation.right, normalize(answers, dim=1)
 
-    def worth(curve: Tensor, strength: Tensor) -> float:
+    def objective(curve: Tensor, strength: Tensor) -> float:
         outputs = normalize(inputs + weight_of(familiarity, curve)[:, None] * change, dim=1).split(_QUERIES)
         strengths = weight_of(familiarity, strength).split(_QUERIES)
-        kept = torch.cat([kept_away(output, units, by) for output, by in zip(outputs, strengths, strict=True)])
+        kept = torch.cat([repel(output, units, by) for output, by in zip(outputs, strengths, strict=True)])
         values = (1 / retrieval_ranks(kept, bank, right).double()).split(parts)
-        return sum(map(_worth, values, (each.identity for each in regimes))) / len(regimes)
+        return sum(map(_objective, values, (each.identity for each in regimes))) / len(regimes)
 
     def without(curve: Tensor) -> float:
-        return _mean_worth(regimes, curve)
+        return _mean_objective(regimes, curve)
 
     best, value = None, without(core.trust.curve) + _MEMORY_MARGIN
     for curve in _curves_with_memory(core.trust.curve, familiarity, without):
         for strength in _strengths(curve, familiarity, has_wordings=len(parts) > 1):
-            if (reached := worth(curve, strength)) > value:
+            if (reached := objective(curve, strength)) > value:
                 best, value = Repulsion(curve, strength), reached
     return best
 
 
-def _curves_with_memory(chosen: Tensor, familiarity: Tensor, worth: Callable[[Tensor], float]) -> list[Tensor]:
+def _curves_with_memory(chosen: Tensor, familiarity: Tensor, objective: Callable[[Tensor], float]) -> list[Tensor]:
     """The curves of trust that are tried with memory."""
     found = [chosen, *(torch.tensor((0.0, 1.0, level, level)) for level in (1.0, 0.5))]
     if len(familiarity) > 1 and (spread := float(familiarity.std())):
-        found += sorted(_curves(familiarity, spread), key=worth, reverse=True)[:_CURVES_WITH_MEMORY]
+        found += sorted(_curves(familiarity, spread), key=objective, reverse=True)[:_CURVES_WITH_MEMORY]
     return found
 
 
@@ -165,9 +164,9 @@ def _strengths(curve: Tensor, familiarity: Tensor, has_wordings: bool) -> Iterat
 @torch_threads(1)
 @torch.no_grad()
 def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) -> float:
-    """What a search that knows which answers were trained takes off their cosines: that with the best mean worth over
-    the regimes; 0 where none gains enough. Where validation has no new wordings of known answers, nothing shows what
-    these lose, and only the least is allowed.
+    """Choose the handicap: what a search that knows which answers were trained takes off the cosines to these. It is
+    that with the best mean objective over the regimes, or 0 where none gains enough. Where validation has no new
+    wordings of known answers, nothing shows what these lose, and only the least handicap is allowed.
 
     Args:
         core: as it is kept.
@@ -185,12 +184,12 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
     identity = ranks(inputs, normalize(validation.bank, dim=1), 0.0)
     outputs, bank = [core(part) for part in inputs], normalize(core.map_answers(validation.bank), dim=1)
 
-    def worth(handicap: float) -> float:
-        return sum(map(_worth, ranks(outputs, bank, handicap), identity)) / len(parts)
+    def objective(handicap: float) -> float:
+        return sum(map(_objective, ranks(outputs, bank, handicap), identity)) / len(parts)
 
-    best, value = 0.0, worth(0.0) + _MEMORY_MARGIN
+    best, value = 0.0, objective(0.0) + _MEMORY_MARGIN
     for handicap in _HANDICAPS if len(parts) > 1 else _HANDICAPS[:1]:
-        if (reached := worth(handicap)) > value:
+        if (reached := objective(handicap)) > value:
             best, value = handicap, reached
     return best
 
@@ -292,22 +291,22 @@ class RegimeRanks:
         """The mean of :meth:`values`."""
         return float(self.values(curve).mean())
 
-    def worth(self, curve: Tensor) -> float:
+    def objective(self, curve: Tensor) -> float:
         """The MRR with this curve, less three times what it may be below the identity's: a standard error of the
         difference is taken off first, for with few questions a core that seems to harm nothing may well do so.
         """
-        return _worth(self.values(curve), self.identity)
+        return _objective(self.values(curve), self.identity)
 
 
-def _worth(values: Tensor, identity: Tensor) -> float:
-    """Of 1 / rank of each question, float64 [n], and the same without the core: see :meth:`RegimeRanks.worth`."""
+def _objective(values: Tensor, identity: Tensor) -> float:
+    """Of 1 / rank of each question, float64 [n], and the same without the core: see :meth:`RegimeRanks.objective`."""
     gain = values - identity
     doubt = _DOUBT * float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
     return float(values.mean()) - _SHORTFALL * max(0.0, doubt - float(gain.mean()))
 
 
-def _mean_worth(regimes: Sequence[RegimeRanks], curve: Tensor) -> float:
-    return sum(regime.worth(curve) for regime in regimes) / len(regimes)
+def _mean_objective(regimes: Sequence[RegimeRanks], curve: Tensor) -> float:
+    return sum(regime.objective(curve) for regime in regimes) / len(regimes)
 
 
 def _reciprocal_ranks(scores: Tensor, right: Tensor, tie: float | Tensor = TIE) -> Tensor:
@@ -317,26 +316,26 @@ def _reciprocal_ranks(scores: Tensor, right: Tensor, tie: float | Tensor = TIE) 
 
 
 def choose_curve(regimes: list[RegimeRanks]) -> tuple[Tensor, float]:
-    """The curve with the best mean worth over the regimes, and that worth.
+    """The curve with the best mean objective over the regimes, and that objective.
 
     Constants are tried first, then curves; a curve must be better than the best constant by a margin. Of equals the
     one that trusts more is taken.
     """
 
-    def worth(curve: Tensor) -> float:
-        return _mean_worth(regimes, curve)
+    def objective(curve: Tensor) -> float:
+        return _mean_objective(regimes, curve)
 
-    best, value = _best(_constants(), worth)
+    best, value = _best(_constants(), objective)
     familiarity = torch.cat([regime.familiarity for regime in regimes])
     if len(familiarity) > 1 and (spread := float(familiarity.std())):
-        curve, reached = _best(_curves(familiarity, spread), worth)
+        curve, reached = _best(_curves(familiarity, spread), objective)
         if reached > value + _MARGIN:
             return curve, reached
     return best, value
 
 
-def _best(curves: Iterable[Tensor], worth: Callable[[Tensor], float]) -> tuple[Tensor, float]:
-    return max(((curve, worth(curve)) for curve in curves), key=lambda found: found[1])
+def _best(curves: Iterable[Tensor], objective: Callable[[Tensor], float]) -> tuple[Tensor, float]:
+    return max(((curve, objective(curve)) for curve in curves), key=lambda found: found[1])
 
 
 def _constants() -> Iterator[Tensor]:

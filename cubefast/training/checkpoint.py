@@ -47,7 +47,7 @@ class CheckpointNumbers(BaseModel):
     epoch: PositiveInt
     step: PositiveInt
     best_epoch: PositiveInt
-    best_worth: FiniteFloat
+    best_objective: FiniteFloat
     without_progress: NonNegativeInt
     records: list[EpochRecord]
     param_groups: list[dict[str, Any]]

@@ -33,12 +33,12 @@ class CrossFit:
     """What the regression expects.
 
     Attributes:
-        expected: float16 [n, D], of each pair what the folds without it say.
+        targets: float16 [n, D], for each pair what regressions fitted on the folds without it predict.
         cosine: its mean cosine to the targets.
         width, ridge: the settings with the best such cosine.
     """
 
-    expected: Tensor
+    targets: Tensor
     cosine: float
     width: float
     ridge: float
@@ -90,17 +90,17 @@ def _fit(train: PairDataset, folds: Tensor, landmarks: Tensor, width: float) -> 
         for place, strength in enumerate(RIDGES):
             factor = torch.linalg.cholesky(others + strength * torch.eye(size))
             weights[place, number] = torch.cholesky_solve(whole_moment - moment[number], factor)
-    expected = torch.empty(len(RIDGES), len(train), dim, dtype=torch.float16)
+    predicted = torch.empty(len(RIDGES), len(train), dim, dtype=torch.float16)
     cosines = torch.zeros(len(RIDGES))
     for rows, inputs, targets in _chunks(train):
         lifted, found = features(inputs), inputs.repeat(len(RIDGES), 1, 1)
         for number in range(FOLDS):
             here = folds[rows] == number
             found[:, here] += lifted[here] @ weights[:, number]
-        expected[:, rows] = found.half()
+        predicted[:, rows] = found.half()
         cosines += cosine_similarity(found, targets, dim=2).sum(dim=1)
     best = int(cosines.argmax())
-    return CrossFit(expected[best].clone(), float(cosines[best] / len(train)), width, RIDGES[best])
+    return CrossFit(predicted[best].clone(), float(cosines[best] / len(train)), width, RIDGES[best])
 
 
 def _chunks(train: PairDataset) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""What training pulls on: each loss of [n, D] predictions, and their weighted sum.
+"""The losses of [n, D] predictions, and their weighted sum.
 
 All but :func:`info_nce` and :func:`triplet` need nothing but the batch; those two also take further negatives, from
 past batches, from neighboring pairs, or wrong answers of the data.
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, normalize, relu
 
 from ..config_sections import LossConfig
+from .batches import TrainingBatch
 
 
 def cosine_loss(predicted: Tensor, target: Tensor) -> Tensor:
@@ -78,18 +79,18 @@ def relational(predicted: Tensor, teacher: Tensor) -> Tensor:
     return off_diagonal / (len(predicted) * (len(predicted) - 1))
 
 
-def distill(predicted: Tensor, taught: Sequence[Tensor]) -> Tensor:
+def distill(predicted: Tensor, teacher_targets: Sequence[Tensor]) -> Tensor:
     """How far the similarities within a batch are from those that several teachers see: the mean of
     :func:`relational` over the teachers. It is least at the mean of their similarities.
 
     Args:
         predicted: [n, D].
-        taught: of each teacher (one at least) the batch's targets, [n, E] with an E of its own.
+        teacher_targets: of each teacher (one at least) the batch's targets, [n, E] with an E of its own.
     """
-    return torch.stack([relational(predicted, teacher) for teacher in taught]).mean()
+    return torch.stack([relational(predicted, teacher) for teacher in teacher_targets]).mean()
 
 
-class Memory:
+class NegativeQueue:
     """The targets of past batches, the newest ``size`` of them, as further negatives.
 
     Attributes:
@@ -102,8 +103,8 @@ class Memory:
         self.vectors = torch.empty(0, dim)
         self.ids = torch.empty(0, dtype=torch.int64)
 
-    def remember(self, targets: Tensor, ids: Tensor) -> None:
-        """Add a batch, forget the oldest."""
+    def push(self, targets: Tensor, ids: Tensor) -> None:
+        """Add the targets of a batch and drop the oldest beyond ``size``."""
         if self.size > 0:
             self.vectors = torch.cat([self.vectors, targets.detach()])[-self.size :]
             self.ids = torch.cat([self.ids, ids])[-self.size :]
@@ -112,35 +113,28 @@ class Memory:
 def total_loss(
     weights: LossConfig,
     predicted: Tensor,
-    inputs: Tensor,
-    target: Tensor,
-    target_ids: Tensor,
-    memory: Memory,
-    taught: Sequence[Tensor] = (),
-    expected: Tensor | None = None,
-    near: tuple[Tensor, Tensor] | None = None,
+    batch: TrainingBatch,
+    queue: NegativeQueue | None = None,
+    crossfit_targets: Tensor | None = None,
     map_answers: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum of the losses whose weight is not 0, and each of them by its name, unweighted.
 
     Args:
-        predicted: [n, D], the core's.
-        inputs: [n, D], what it was given: ``preservation`` keeps the similarities among these.
-        target: [n, D].
-        target_ids: int64 [n].
-        memory: negatives of past batches for ``contrast`` and ``triplet``.
-        taught: the targets as further teachers see them, each [n, E], for ``distill``.
-        expected: [n, D], what other pairs let expect, for ``crossfit``; None leaves that out.
-        near: targets [m, D] and ids [m] of neighboring pairs, and wrong answers of the data: more negatives for
-            ``contrast`` and ``triplet``.
-        map_answers: [n, D] -> [n, D], what a model on both sides makes of targets and negatives; None: nothing.
+        weights: of the losses.
+        predicted: [n, D], the model's outputs for ``batch.inputs``.
+        batch: the n pairs.
+        queue: targets of past batches, further negatives for ``contrast`` and ``triplet``; None: there are none.
+        crossfit_targets: [n, D], for ``crossfit``; None leaves that loss out.
+        map_answers: [n, D] -> [n, D], what the model does to stored answers, and so to targets and negatives; None:
+            nothing.
     """
-    further = memory.vectors, memory.ids
-    if near is not None:
-        further = torch.cat([memory.vectors, near[0]]), torch.cat([memory.ids, near[1]])
+    inputs, target, target_ids = batch.inputs, batch.targets, batch.target_ids
+    others = [each for each in (queue and (queue.vectors, queue.ids), batch.negatives) if each is not None]
+    further, further_ids = (torch.cat(each) for each in zip(*others, strict=True)) if others else (None, None)
     if map_answers is not None:
-        mapped = map_answers(torch.cat([target, further[0]]))
-        target, further = mapped[: len(target)], (mapped[len(target) :], further[1])
+        mapped = map_answers(target if further is None else torch.cat([target, further]))
+        target, further = mapped[: len(target)], None if further is None else mapped[len(target) :]
     parts = {}
     if weights.cosine:
         parts["cosine"] = cosine_loss(predicted, target)
@@ -149,17 +143,17 @@ def total_loss(
     if weights.l1:
         parts["l1"] = l1_loss(predicted, target) * predicted.shape[1] ** 0.5
     if weights.contrast:
-        parts["contrast"] = info_nce(predicted, target, target_ids, weights.temperature, *further)
+        parts["contrast"] = info_nce(predicted, target, target_ids, weights.temperature, further, further_ids)
     if weights.triplet:
-        parts["triplet"] = triplet(predicted, target, target_ids, weights.margin, *further)
+        parts["triplet"] = triplet(predicted, target, target_ids, weights.margin, further, further_ids)
     if weights.relational:
         parts["relational"] = relational(predicted, target)
     if weights.preservation:
         parts["preservation"] = relational(predicted, inputs)
     if weights.distill:
-        parts["distill"] = distill(predicted, taught)
-    if weights.crossfit and expected is not None:
-        parts["crossfit"] = cosine_loss(predicted, expected)
+        parts["distill"] = distill(predicted, batch.teacher_targets)
+    if weights.crossfit and crossfit_targets is not None:
+        parts["crossfit"] = cosine_loss(predicted, crossfit_targets)
     total = torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()
     return total, {name: float(value.detach()) for name, value in parts.items()}
 

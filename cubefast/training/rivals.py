@@ -33,8 +33,8 @@ from ..config_sections import LOSSES, LossConfig, OptimizationConfig
 from ..data.pairs import PairDataset
 from ..evaluation.baselines import Baseline
 from ..threads import torch_threads
-from .batches import TaughtBatch, in_order
-from .losses import Memory, total_loss
+from .batches import TrainingBatch, ordered_batches
+from .losses import total_loss
 from .optimizer import scheduler_of
 from .validation import Validation
 
@@ -53,10 +53,10 @@ def rivals(
     steps: int,
     sides: str = "query",
     validations: int = 12,
-    expected: Tensor | None = None,
-    neighbors: Tensor | None = None,
+    crossfit_targets: Tensor | None = None,
+    negative_rows: Tensor | None = None,
     seed: int = 0,
-    told: Callable[[Baseline, float], None] | None = None,
+    on_trained: Callable[[Baseline, float], None] | None = None,
 ) -> list[Baseline]:
     """Train the adapters, each at three learning rates, and keep of each what validates best.
 
@@ -83,10 +83,12 @@ def rivals(
         steps: of the optimizer.
         sides: ``"both"``: each also maps the answers.
         validations: how often each is scored on the way.
-        expected: [n, D], the targets of ``losses.crossfit``, from :func:`~cubefast.training.crossfit.cross_fit`.
-        neighbors: int64 [n, k], the hard negatives, from :func:`~cubefast.training.neighbors.nearest_others`.
+        crossfit_targets: [n, D], the targets of ``losses.crossfit``, of
+            :func:`~cubefast.training.crossfit.cross_fit`.
+        negative_rows: int64 [n, k], for each pair those whose targets are its hard negatives, from
+            :func:`~cubefast.training.hard_negatives.mine_hard_negatives`.
         seed: of the weights and the order.
-        told: called with each result and its validated metric.
+        on_trained: called with each result and its metric on validation.
 
     Returns:
         One baseline for each model, in the order of the table above; a model of which not even the smallest fits is
@@ -104,7 +106,7 @@ def rivals(
     untrained = metric_of(_Model(nn.Identity()))
     fits = [_Fit(kind, rate, untrained, options, steps, seed) for kind in kinds for rate in RATES]
     running, done = fits, 0
-    batches = _batches(train, options, expected, neighbors, seed)
+    batches = _batches(train, options, crossfit_targets, negative_rows, seed)
     for step, batch in enumerate(itertools.islice(batches, steps), start=1):
         batch.loss([fit.model for fit in running]).backward()
         for fit in running:
@@ -119,8 +121,8 @@ def rivals(
     for kind in kinds:
         best = max((fit for fit in fits if fit.kind is kind), key=lambda fit: fit.best_score)
         found.append(best.result())
-        if told is not None:
-            told(found[-1], best.best_score)
+        if on_trained is not None:
+            on_trained(found[-1], best.best_score)
     return found
 
 
@@ -226,9 +228,9 @@ class _Batch:
         inputs: [n, D].
     """
 
-    def __init__(self, losses: LossConfig, batch: TaughtBatch, expected: Tensor | None) -> None:
-        self.inputs, self._targets, self._ids, self._taught, self._near = batch
-        self._losses, self._expected = losses, expected
+    def __init__(self, losses: LossConfig, batch: TrainingBatch, crossfit_targets: Tensor | None) -> None:
+        self.inputs = batch.inputs
+        self._losses, self._batch, self._crossfit_targets = losses, batch, crossfit_targets
 
     def loss(self, models: Sequence[_Model]) -> Tensor:
         """The sum of :func:`total_loss` over the models."""
@@ -236,30 +238,34 @@ class _Batch:
         only_contrast = [name for name in LOSSES if getattr(self._losses, name)] == ["contrast"]
         if only_contrast and all(model.answers is None for model in models):
             return self._losses.contrast * self._contrast(predicted)
-        further = Memory(0, self.inputs.shape[1]), self._taught, self._expected, self._near
         losses = [
-            total_loss(self._losses, one, self.inputs, self._targets, self._ids, *further, model.answers)[0]
+            total_loss(self._losses, one, self._batch, None, self._crossfit_targets, model.answers)[0]
             for one, model in zip(predicted, models, strict=True)
         ]
         return torch.stack(losses).sum()
 
     def _contrast(self, predicted: Sequence[Tensor]) -> Tensor:
         """The sum of :func:`~cubefast.training.losses.info_nce`, of all models in one product: a third less time."""
-        targets, ids = self._targets, self._ids
-        if self._near is not None:
-            targets, ids = torch.cat([targets, self._near[0]]), torch.cat([ids, self._near[1]])
-        same = self._ids[:, None] == ids[None, :]
-        same[:, : len(self._ids)].fill_diagonal_(False)
+        own_ids, negatives = self._batch.target_ids, self._batch.negatives
+        targets, ids = self._batch.targets, own_ids
+        if negatives is not None:
+            targets, ids = torch.cat([targets, negatives[0]]), torch.cat([ids, negatives[1]])
+        same = own_ids[:, None] == ids[None, :]
+        same[:, : len(own_ids)].fill_diagonal_(False)
         query, answer = same.nonzero(as_tuple=True)  # few: less work than a mask of all
         pool = normalize(targets, dim=1) / self._losses.temperature
         logits = (normalize(torch.cat(list(predicted)), dim=1) @ pool.T).view(len(predicted), *same.shape)
         logits[:, query, answer] = float("-inf")
-        own = torch.arange(len(self._ids)).repeat(len(predicted))
-        return cross_entropy(logits.flatten(0, 1), own, reduction="sum") / len(self._ids)
+        own = torch.arange(len(own_ids)).repeat(len(predicted))
+        return cross_entropy(logits.flatten(0, 1), own, reduction="sum") / len(own_ids)
 
 
 def _batches(
-    train: PairDataset, options: OptimizationConfig, expected: Tensor | None, neighbors: Tensor | None, seed: int
+    train: PairDataset,
+    options: OptimizationConfig,
+    crossfit_targets: Tensor | None,
+    negative_rows: Tensor | None,
+    seed: int,
 ) -> Iterator[_Batch]:
     """Epoch after epoch without end, in the order of a core's training with this seed."""
     source = train.with_seed(train.seed)  # the caller's keeps its epoch
@@ -267,8 +273,8 @@ def _batches(
     for epoch in itertools.count(1):
         source.set_epoch(epoch)
         parts = torch.randperm(len(source), generator=order).split(options.batch_size)
-        for rows, batch in zip(parts, in_order(source, parts, 0, neighbors), strict=True):
-            yield _Batch(options.losses, batch, None if expected is None else expected[rows].float())
+        for rows, batch in zip(parts, ordered_batches(source, parts, 0, negative_rows), strict=True):
+            yield _Batch(options.losses, batch, None if crossfit_targets is None else crossfit_targets[rows].float())
 
 
 class _Fit:

@@ -33,7 +33,7 @@ from ..data.vectors import chunks
 from ..errors import ArtifactError
 from ..files import flush_folder, open_regular, why, write_atomically, writing
 from .checkpoint import CheckpointNumbers, check_optimizer, check_tensors, like
-from .losses import Memory
+from .losses import NegativeQueue
 from .low_rank import of_rank, with_linear_rank
 from .optimizer import PROGRESS_MARGIN, optimizer_of, scheduler_of
 
@@ -53,12 +53,12 @@ class TrainingState:
         core: with the weights of the last step.
         optimizer, scheduler: AdamW or Muon, and what sets its learning rate.
         averaged: the exponential moving average of the weights, or None.
-        memory: targets of past batches.
+        queue: targets of past batches.
         order: draws the order of the pairs.
         epochs: how many there are to be.
         epoch, step: how many epochs, and how many batches, are done.
         linear_rank: of the linear map of the cores that are validated and kept.
-        best, best_epoch, best_worth: the weights that validated best, when, and what they came to.
+        best, best_epoch, best_objective: the weights that validated best, when, and what they came to.
         without_progress: epochs since.
         records: one mapping per epoch, as in metrics.jsonl.
     """
@@ -67,7 +67,7 @@ class TrainingState:
     optimizer: AdamW
     scheduler: ReduceLROnPlateau | LRScheduler
     averaged: AveragedModel | None
-    memory: Memory
+    queue: NegativeQueue
     order: torch.Generator
     linear_rank: int
     best: dict[str, Tensor]
@@ -75,7 +75,7 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     best_epoch: int = 0
-    best_worth: float = -math.inf
+    best_objective: float = -math.inf
     without_progress: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
 
@@ -95,7 +95,7 @@ class TrainingState:
             optimizer,
             scheduler_of(optimizer, options, steps),
             AveragedModel(core, multi_avg_fn=average) if average is not None else None,
-            Memory(options.losses.memory, core.dim),
+            NegativeQueue(options.losses.memory, core.dim),
             torch.Generator().manual_seed(seed),
             rank,
             best,
@@ -108,27 +108,27 @@ class TrainingState:
         assert isinstance(core, CubicCore)
         return with_linear_rank(core, self.linear_rank)
 
-    def take(
-        self, record: dict[str, Any], candidate: CubicCore, worth: float, chosen: Mapping[str, Tensor] | None = None
+    def end_epoch(
+        self, record: dict[str, Any], candidate: CubicCore, objective: float, chosen: Mapping[str, Tensor] | None = None
     ) -> bool:
-        """End an epoch; whether it is the best so far.
+        """Record an epoch. Returns whether it is the best so far.
 
         Args:
             record: the epoch's.
             candidate: what was validated, from :meth:`candidate`.
-            worth: what it comes to on validation, more is better.
+            objective: what it comes to on validation, more is better.
             chosen: buffers of the core that were chosen there, such as its trust's curve. Training itself goes on with
                 full trust; only what is kept is calibrated.
         """
         self.epoch = record["epoch"]
         self.records.append(record)
         if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(worth)
+            self.scheduler.step(objective)
         self.without_progress += 1
-        if worth <= self.best_worth + PROGRESS_MARGIN:
+        if objective <= self.best_objective + PROGRESS_MARGIN:
             return False
         self.without_progress = 0
-        self.best_epoch, self.best_worth = self.epoch, worth
+        self.best_epoch, self.best_objective = self.epoch, objective
         self.best = candidate.state_dict() | {name: tensor.clone() for name, tensor in (chosen or {}).items()}
         return True
 
@@ -152,8 +152,8 @@ class TrainingState:
         for number, values in optimizer["state"].items():
             tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in values.items()}
         tensors |= {
-            "memory.vectors": self.memory.vectors,
-            "memory.ids": self.memory.ids,
+            "queue.vectors": self.queue.vectors,
+            "queue.ids": self.queue.ids,
             "order": self.order.get_state(),
         }
         numbers = {
@@ -163,7 +163,7 @@ class TrainingState:
             "epoch": self.epoch,
             "step": self.step,
             "best_epoch": self.best_epoch,
-            "best_worth": self.best_worth,
+            "best_objective": self.best_objective,
             "without_progress": self.without_progress,
             "records": self.records,
             "param_groups": optimizer["param_groups"],
@@ -205,15 +205,15 @@ class TrainingState:
         for name, tensor in under("optimizer.").items():
             number, _, key = name.partition(".")
             state.setdefault(int(number), {})[key] = tensor
-        vectors, ids = tensors["memory.vectors"], tensors["memory.ids"]
+        vectors, ids = tensors["queue.vectors"], tensors["queue.ids"]
         check_tensors(under("core."), self.core.state_dict(), "core")
         check_tensors(under("best."), self.best, "best")
         check_optimizer(state, self.optimizer)
-        count = min(len(vectors), self.memory.size)
+        count = min(len(vectors), self.queue.size)
         check_tensors(
             {"vectors": vectors, "ids": ids},
             {"vectors": torch.empty(count, self.core.dim), "ids": torch.empty(count, dtype=torch.int64)},
-            "memory",
+            "queue",
         )
         groups = like(numbers.param_groups, self.optimizer.state_dict()["param_groups"], "param_groups")
         scheduler = like(numbers.scheduler, self.scheduler.state_dict(), "scheduler")
@@ -224,9 +224,9 @@ class TrainingState:
         self.best = under("best.")
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.scheduler.load_state_dict(scheduler)
-        self.memory.vectors, self.memory.ids = vectors, ids
+        self.queue.vectors, self.queue.ids = vectors, ids
         self.order.set_state(tensors["order"])
-        for name in ("epoch", "step", "best_epoch", "best_worth", "without_progress"):
+        for name in ("epoch", "step", "best_epoch", "best_objective", "without_progress"):
             setattr(self, name, getattr(numbers, name))
         self.records = [record.model_dump() for record in numbers.records]
         if self.epochs > numbers.epochs:
@@ -277,7 +277,7 @@ def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
         free |= {"training.epochs"}  # a run may go on further than was planned; one cycle has an end
     data = hashlib.sha256()
     for rows in chunks(len(train)):
-        for part in (*train.batch(rows, noisy=False), *train.taught(rows), *(train.negatives_of(rows) or ())):
+        for part in (*train.batch(rows, noisy=False), *train.teacher_targets(rows), *(train.negatives_of(rows) or ())):
             data.update(part.numpy().tobytes())
     settings = {key: value for key, value in settings.items() if key not in free}
     return {**settings, "training pairs": f"{len(train)} ({data.hexdigest()[:16]})"}

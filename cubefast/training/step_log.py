@@ -30,7 +30,7 @@ class StepLog:
         self._line: dict[str, list[float]] = defaultdict(list)
         self._pairs, self._began = 0, time.perf_counter()
 
-    def take(self, pairs: int, loss: float, parts: dict[str, float], norm: float | None, rate: float) -> None:
+    def add(self, pairs: int, loss: float, parts: dict[str, float], norm: float | None, rate: float) -> None:
         """A batch is done.
 
         Args:

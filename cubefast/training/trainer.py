@@ -19,34 +19,32 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..config import TrainingConfig
-from ..core import CubicCore, predict
+from ..core import CubicCore
 from ..data.pairs import PairDataset
 from ..errors import ArtifactError, InputError
-from ..evaluation.baselines import Baseline
+from ..evaluation.baselines import Baseline, as_baseline
 from ..evaluation.report import Score, score
 from ..threads import float32_default
-from .batches import in_order
+from .batches import ordered_batches
 from .calibration import choose_repulsion, fit_trust, known_answers, validate
 from .crossfit import CrossFit, cross_fit
 from .curriculum import difficulty, easiest, share
 from .distributed import Processes
-from .given import as_pairs, training_pairs, validation_of
+from .hard_negatives import mine_hard_negatives
+from .inputs import as_pairs, training_pairs, validation_of
 from .losses import total_loss
 from .memory import peak_memory_mb
-from .neighbors import nearest_others
 from .progress import Progress, Silent
 from .result import Stop, TrainingResult
 from .rivals import rivals
 from .run_folder import RunFolder, require_tensorboard
 from .state import TrainingState, identity_of, newest_checkpoint
 from .step_log import StepLog
-from .transfer import begin_from
+from .transfer import initialize_from
 from .validation import Validation
 
 _RIVALS_ARE_VALIDATED = 12  # times at most
-
 Bank = Tensor | NDArray[np.floating] | None
-Begun = Callable[[], None]
 
 
 class DivergenceError(RuntimeError):
@@ -55,13 +53,13 @@ class DivergenceError(RuntimeError):
 
 @dataclass(eq=False)
 class _Task:
-    """What one training is made of: its pairs, its state, what is found out before it begins, and how long it is."""
+    """One training: its pairs, its state, what is computed before the first step, and how long it is."""
 
     train: PairDataset
     state: TrainingState
     model: nn.Module
-    expected: Tensor | None
-    neighbors: Tensor | None
+    crossfit_targets: Tensor | None
+    negative_rows: Tensor | None
     identity: dict[str, Any]
     epochs: int
     batches: int
@@ -111,7 +109,13 @@ class CubeTrainer:
 
     @float32_default()
     def fit(
-        self, train: Any, validation: Any, *, bank: Bank = None, resume: bool = False, begun: Begun = lambda: None
+        self,
+        train: Any,
+        validation: Any,
+        *,
+        bank: Bank = None,
+        resume: bool = False,
+        on_start: Callable[[], None] = lambda: None,
     ) -> TrainingResult:
         """Train until the epochs are over or validation makes no more progress.
 
@@ -125,7 +129,7 @@ class CubeTrainer:
                 validation alone).
             resume: go on from the run's newest checkpoint, to the same bits as without the break. A run whose epochs
                 were all done goes on where the config names more of them.
-            begun: called before the first step, when all that could keep a run from going on has been checked.
+            on_start: called before the first step, when all that could keep a run from going on has been checked.
 
         Returns:
             The result; ``result.core`` is also ``trainer.core``. Ctrl-C after the first epoch ends the training early
@@ -140,7 +144,7 @@ class CubeTrainer:
         train = training_pairs(self.config, train)
         held_out = validation_of(self.config, train, validation, bank)
         task = self._begin(train, resume=resume)
-        begun()
+        on_start()
         state, options = task.state, self.config.training
         stopped: Stop = "all epochs done"
         self.progress.start(task.epochs, task.batches, state.epoch, state.step)
@@ -160,7 +164,7 @@ class CubeTrainer:
                     "seconds": seconds,
                     "peak_memory_mb": peak_memory_mb(),
                 }
-                is_best = state.take(record, candidate, validated.worth, validated.chosen)
+                is_best = state.end_epoch(record, candidate, validated.objective, validated.chosen)
                 if self._writes_to is not None:
                     self._writes_to.record(record)
                     if is_best:
@@ -188,7 +192,7 @@ class CubeTrainer:
 
         A fresh core of the same seed takes as many steps as the best epoch of ``result`` had, at the same learning
         rates. How far it is trusted is what was found on the topics that ``result`` was not trained on. There is
-        nothing left to score it on: the scores of ``result`` are those to be told.
+        nothing left to score it on: the scores to report are those of ``result``.
 
         Args:
             pairs: as ``train`` of :meth:`fit`, those of training, validation and test together.
@@ -211,20 +215,25 @@ class CubeTrainer:
 
     @float32_default()
     def rivals(
-        self, train: Any, validation: Any, *, bank: Bank = None, told: Callable[[Baseline, float], None] | None = None
+        self,
+        train: Any,
+        validation: Any,
+        *,
+        bank: Bank = None,
+        on_trained: Callable[[Baseline, float], None] | None = None,
     ) -> list[Baseline]:
         """The adapters that people use today, trained on the same pairs with the same losses, negatives and choice by
         validation as a core of this config would be; see :func:`cubefast.training.rivals.rivals`.
 
         Args:
             train, validation, bank: as of :meth:`fit`.
-            told: called with each of them and what it validated at.
+            on_trained: called with each of them and its metric on validation.
         """
         train = training_pairs(self.config, train)
         held_out = validation_of(self.config, train, validation, bank)
         options = self.config.training
         epochs = options.epochs_of(len(train))
-        expected, neighbors = self._known_before(train)
+        cross_fitted, negative_rows = self._crossfit_and_negatives(train)
         return rivals(
             train,
             held_out,
@@ -233,10 +242,10 @@ class CubeTrainer:
             parameters=self.build_core(train.dim).parameter_count(),
             steps=epochs * math.ceil(len(train) / options.batch_size),
             validations=min(epochs, _RIVALS_ARE_VALIDATED),
-            expected=None if expected is None else expected.expected,
-            neighbors=neighbors,
+            crossfit_targets=None if cross_fitted is None else cross_fitted.targets,
+            negative_rows=negative_rows,
             seed=self.config.seed,
-            told=told,
+            on_trained=on_trained,
         )
 
     def _with_memory(self, core: CubicCore, train: PairDataset, held_out: Validation) -> CubicCore:
@@ -260,7 +269,7 @@ class CubeTrainer:
         Args:
             train: the pairs.
             resume: whether to go on from the newest checkpoint.
-            planned: batches that the learning rate is laid out over; None: those of all epochs.
+            planned: batches that the learning rate schedule covers; None: those of all epochs.
             refit: whether this is a second training, of which nothing is kept on the way.
         """
         options = self.config.training
@@ -269,7 +278,8 @@ class CubeTrainer:
         if core.trust is not None:
             fit_trust(core.trust, train, self.config.seed)
         if self.config.init_from is not None and not resume:
-            begin_from(core, CubicCore.from_pretrained(Path(self.config.init_from) / "best"), self.config.init_from)
+            trained = CubicCore.from_pretrained(Path(self.config.init_from) / "best")
+            initialize_from(core, trained, self.config.init_from)
         epochs = options.epochs_of(len(train))
         schedule = [self._pairs_of(epoch, len(train)) for epoch in range(1, epochs + 1)]
         batches = [math.ceil(count / options.batch_size) for count in schedule]
@@ -277,35 +287,35 @@ class CubeTrainer:
         if planned is not None:
             steps = math.ceil(planned / options.accumulate)
         state = TrainingState.begin(core, options, epochs, steps, self.config.seed)
-        shared = self.processes.count > 1
-        identity = identity_of(self.config, train) if (self.run is not None and not refit) or shared else {}
+        is_compared = (self.run is not None and not refit) or self.processes.count > 1
+        identity = identity_of(self.config, train) if is_compared else {}
         if resume:
             self._resume(state, identity)
         self.processes.check_same("settings, pairs and checkpoint", (identity, state.epoch))
         began = time.perf_counter()
-        foreseen, neighbors = self._known_before(train)
-        if foreseen is not None and not refit:
-            self._tell_of(foreseen, time.perf_counter() - began, state.epoch)
+        cross_fitted, negative_rows = self._crossfit_and_negatives(train)
+        if cross_fitted is not None and not refit:
+            self._record_crossfit(cross_fitted, time.perf_counter() - began, state.epoch)
         model = self.processes.model(state.core)
         if self._writes_to is not None and self.config.tensorboard and not refit:
             self._writes_to.track(state.step)
-        expected = None if foreseen is None else foreseen.expected
-        return _Task(train, state, model, expected, neighbors, identity, epochs, sum(batches))
+        targets = None if cross_fitted is None else cross_fitted.targets
+        return _Task(train, state, model, targets, negative_rows, identity, epochs, sum(batches))
 
-    def _known_before(self, train: PairDataset) -> tuple[CrossFit | None, Tensor | None]:
-        """What other pairs let expect of each, and the hard negatives, where the losses ask for them; the same again
-        when a run goes on. An autoencoder's targets are its inputs: there is nothing to foresee or to confuse.
+    def _crossfit_and_negatives(self, train: PairDataset) -> tuple[CrossFit | None, Tensor | None]:
+        """The cross-fitted targets and the rows of the hard negatives, each where a loss uses it; the same again when a
+        run is resumed. An autoencoder has neither: its targets are its inputs.
         """
         losses = self.config.training.losses
         if self.config.mode == "autoencoder":
             return None, None
-        foreseen = cross_fit(train, self.config.seed) if losses.crossfit else None
+        cross_fitted = cross_fit(train, self.config.seed) if losses.crossfit else None
         hard = losses.hard_negatives if losses.takes_negatives else 0
-        return foreseen, nearest_others(train, hard, self.config.seed) if hard else None
+        return cross_fitted, mine_hard_negatives(train, hard, self.config.seed) if hard else None
 
-    def _tell_of(self, found: CrossFit, seconds: float, epochs_done: int) -> None:
-        record = {"event": "crossfit", "epoch": 0, "step": 0, "cosine": found.cosine, "width": found.width}
-        record |= {"ridge": found.ridge, "seconds": seconds}
+    def _record_crossfit(self, found: CrossFit, seconds: float, epochs_done: int) -> None:
+        chosen = {"cosine": found.cosine, "width": found.width, "ridge": found.ridge}
+        record = {"event": "crossfit", "epoch": 0, "step": 0, **chosen, "seconds": seconds}
         if self._writes_to is not None and epochs_done == 0:
             self._writes_to.record(record)
         self.progress.crossfit(record)
@@ -328,16 +338,14 @@ class CubeTrainer:
         seen = StepLog(epoch, state.step, options.log_every, self._writes_to if until is None else None)
         rate = optimizer.param_groups[0]["lr"]
         map_answers = None if core.answer_map is None else self._shared_map(core)
-        prepared = zip(batches, in_order(train, batches, options.workers, task.neighbors), strict=True)
-        for number, (rows, (inputs, targets, ids, taught, near)) in enumerate(prepared, start=1):
+        prepared = zip(batches, ordered_batches(train, batches, options.workers, task.negative_rows), strict=True)
+        for number, (rows, batch) in enumerate(prepared, start=1):
             takes_step = number % options.accumulate == 0 or number == len(batches)
             first = (number - 1) // options.accumulate * options.accumulate  # batches before this step of the optimizer
             with self._sharing_gradients(model, takes_step):
-                predicted = self.processes.whole(self._forward(model, inputs, state.step), len(inputs))
-                smooth = None if task.expected is None else task.expected[rows].float()
-                loss, parts = total_loss(
-                    options.losses, predicted, inputs, targets, ids, state.memory, taught, smooth, near, map_answers
-                )
+                predicted = self.processes.whole(self._forward(model, batch.inputs, state.step), len(rows))
+                crossfit_targets = None if task.crossfit_targets is None else task.crossfit_targets[rows].float()
+                loss, parts = total_loss(options.losses, predicted, batch, state.queue, crossfit_targets, map_answers)
                 if not loss.isfinite():
                     raise DivergenceError(
                         f"the loss became {loss.item()} at epoch {epoch}, step {number}; the best core before it is "
@@ -353,9 +361,9 @@ class CubeTrainer:
                     state.averaged.update_parameters(core)
                 if not isinstance(state.scheduler, ReduceLROnPlateau):
                     state.scheduler.step()
-            state.memory.remember(targets, ids)
+            state.queue.push(batch.targets, batch.target_ids)
             state.step += 1
-            seen.take(len(ids), loss.item(), parts, norm if takes_step else None, optimizer.param_groups[0]["lr"])
+            seen.add(len(rows), loss.item(), parts, norm if takes_step else None, optimizer.param_groups[0]["lr"])
             if until is None:
                 self.progress.step(loss.item())
         return {"pairs": pairs, "share": pairs / len(train), "lr": rate, **seen.means()}
@@ -409,11 +417,4 @@ class CubeTrainer:
         """
         if self.core is None:
             raise RuntimeError("nothing is trained yet; call fit first")
-        pairs = data.pairs() if isinstance(data, PairDataset) else as_pairs(data)
-        return score(name, as_baseline(self.core), pairs)
-
-
-def as_baseline(core: CubicCore) -> Baseline:
-    """The core in the form that the report scores."""
-    map_answers = None if core.answer_map is None else core.map_answers
-    return Baseline("cube", core.parameter_count(), lambda inputs: predict(core, inputs), map_answers=map_answers)
+        return score(name, as_baseline(self.core), data.pairs() if isinstance(data, PairDataset) else as_pairs(data))

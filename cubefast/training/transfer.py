@@ -10,7 +10,7 @@ _CALIBRATED = ("trust", "answer_weight")  # how far to trust a core follows from
 _OWN_PARTS = ("reshaper", "linear", "answer_map", *_CALIBRATED)
 
 
-def begin_from(core: CubicCore, trained: CubicCore, source: str) -> str:
+def initialize_from(core: CubicCore, trained: CubicCore, source: str) -> str:
     """Copy the weights of ``trained`` into ``core``; what was copied, in words.
 
     A lattice of another shape takes the weights that all cells share, and keeps its own per-cell ones. The placement

@@ -16,8 +16,8 @@ from cubefast.data.pairs import PairDataset
 from cubefast.data.vectors import ArrayVectors
 from cubefast.errors import InputError
 from cubefast.train import _negatives
-from cubefast.training.batches import in_order
-from cubefast.training.given import training_pairs
+from cubefast.training.batches import ordered_batches
+from cubefast.training.inputs import training_pairs
 from cubefast.training.state import identity_of
 
 ENCODER = HashingEncoder(32)
@@ -166,11 +166,11 @@ def test_a_batch_has_the_wrong_targets_of_its_pairs_once():
 def test_they_join_the_mined_ones():
     train, neighbors = with_negatives(), torch.tensor([[1], [0], [3], [2]])
     rows = torch.tensor([0, 1])
-    (*_, near) = next(iter(in_order(train, [rows], 0, neighbors)))
+    (*_, near) = next(iter(ordered_batches(train, [rows], 0, neighbors)))
     assert near[1].tolist() == [0, 1, -1, -2]
-    (*_, alone) = next(iter(in_order(train, [rows], 0)))
+    (*_, alone) = next(iter(ordered_batches(train, [rows], 0)))
     assert alone[1].tolist() == [-1, -2]
-    for ours, theirs in zip(near, next(iter(in_order(train, [rows], 2, neighbors)))[-1], strict=True):
+    for ours, theirs in zip(near, next(iter(ordered_batches(train, [rows], 2, neighbors)))[-1], strict=True):
         assert torch.equal(ours, theirs)
 
 

@@ -58,13 +58,13 @@ def texts_of(part):
 
 def test_each_teacher_sees_the_answers(dataset):
     rows = [5, 0, 143, 5]
-    assert_taught(dataset.taught(rows), [PAIRS[row][1] for row in rows])
-    assert_taught(dataset.taught(torch.tensor(rows)), [PAIRS[row][1] for row in rows])
+    assert_taught(dataset.teacher_targets(rows), [PAIRS[row][1] for row in rows])
+    assert_taught(dataset.teacher_targets(torch.tensor(rows)), [PAIRS[row][1] for row in rows])
     assert dataset.dim == 32
 
 
 def test_a_data_set_without_teachers_is_taught_nothing(cache):
-    assert create_dialogue_dataset(PAIRS, encoder=ENCODER, cache=cache).taught([0, 1]) == ()
+    assert create_dialogue_dataset(PAIRS, encoder=ENCODER, cache=cache).teacher_targets([0, 1]) == ()
 
 
 def test_teachers_go_wherever_the_pairs_go(dataset):
@@ -81,7 +81,7 @@ def test_teachers_go_wherever_the_pairs_go(dataset):
     }
     for name, part in derived.items():
         texts = texts_of(part)
-        assert_taught(part.taught(range(len(part))), texts)
+        assert_taught(part.teacher_targets(range(len(part))), texts)
         assert name not in ("mixed", "autoencoder") or any(text.endswith("?") for text in texts)
 
 
@@ -95,7 +95,7 @@ def test_items_and_batches_are_those_of_a_set_without_teachers(dataset, cache):
 def test_the_answers_first_spelling_is_taught_for_all(cache):
     pairs = [("Tell me of birch.", "A tree."), ("What is birch?", "A  TREE.")]
     found = create_dialogue_dataset(pairs, encoder=ENCODER, teachers=TEACHERS, cache=cache)
-    assert_taught(found.taught([0, 1]), ["A tree.", "A tree."])
+    assert_taught(found.teacher_targets([0, 1]), ["A tree.", "A tree."])
 
 
 @pytest.mark.parametrize("mode", ["mean", "text"])
@@ -105,20 +105,20 @@ def test_contexts_are_of_the_questions_alone(cache, mode):
         chats, {"context": {"mode": mode}}, encoder=ENCODER, teachers=TEACHERS, cache=cache
     )
     assert found.input_rows.shape[1] == (3 if mode == "mean" else 1)
-    assert_taught(found.taught([1, 20]), [found.dialogues[1].answer, found.dialogues[20].answer])
+    assert_taught(found.teacher_targets([1, 20]), [found.dialogues[1].answer, found.dialogues[20].answer])
 
 
 def test_texts_are_taught_too_and_names_are_teachers(cache, tmp_path):
     texts = [question for question, _ in PAIRS]
     dataset = create_text_dataset(texts, encoder=ENCODER, teachers=["hashing:48", TEACHERS[1]], cache=cache)
-    assert_taught(dataset.taught([7, 3]), [texts[7], texts[3]])
-    assert_taught(dataset.split().train.taught([0]), [texts_of(dataset.split().train)[0]])
+    assert_taught(dataset.teacher_targets([7, 3]), [texts[7], texts[3]])
+    assert_taught(dataset.split().train.teacher_targets([0]), [texts_of(dataset.split().train)[0]])
 
     (tmp_path / "t.txt").write_text("\n".join(texts))
     config = DatasetConfig(path=str(tmp_path / "t.txt"))
     misses = cache.statistics.misses
     opened = open_dataset(config, "autoencoder", encoder=ENCODER, teachers=TEACHERS, cache=cache)
-    assert_taught(opened.taught([9]), [texts[9]])
+    assert_taught(opened.teacher_targets([9]), [texts[9]])
     assert cache.statistics.misses == misses, "a teacher's vectors come from the cache, as the encoder's do"
 
 
@@ -129,7 +129,7 @@ def assert_centred(dataset):
     dialogues = [asked[row] for row in train.input_rows[:, 0].tolist()]
     assert 20 < len(dialogues) < len(dataset)
     texts = sorted({text for d in dialogues for text in (d.question, d.answer)})
-    for found, teacher in zip(train.taught(range(len(train))), TEACHERS, strict=True):
+    for found, teacher in zip(train.teacher_targets(range(len(train))), TEACHERS, strict=True):
         wanted = teacher.encode([d.answer for d in dialogues]) - teacher.encode(texts).mean(axis=0)
         assert torch.allclose(found, torch.nn.functional.normalize(torch.from_numpy(wanted)), atol=1e-5)
 
@@ -169,7 +169,7 @@ def test_only_the_rows_that_are_asked_for_are_read(tmp_path):
     vectors = ArrayVectors(np.random.default_rng(1).normal(size=(1000, 8)).astype(np.float32))
     rows = np.arange(500)
     data = PairDataset(vectors, rows, rows + 500, rows, teachers=[teacher])
-    (found,) = data.subset(rows[::-1]).with_noise(NOISE, 0).taught([0, 9])
+    (found,) = data.subset(rows[::-1]).with_noise(NOISE, 0).teacher_targets([0, 9])
     assert teacher.asked == 2
     wanted = teacher.inner.gather(np.array([999, 990]))
     assert torch.allclose(found, torch.nn.functional.normalize(torch.from_numpy(wanted)), atol=1e-6)
@@ -201,9 +201,11 @@ def test_ready_vectors_are_teachers_too_for_texts_and_for_ready_vectors(tmp_path
     for given in (config, {**config, **ready}):
         dataset = create_dialogue_dataset(None, given, encoder=ENCODER, cache=cache)
         assert len(dataset) == len(PAIRS) + 1
-        assert_taught(dataset.taught([0, 19, 20, 21]), [dataset.dialogues[row].answer for row in (0, 19, 20, 21)])
+        assert_taught(
+            dataset.teacher_targets([0, 19, 20, 21]), [dataset.dialogues[row].answer for row in (0, 19, 20, 21)]
+        )
         part = dataset.split("autoencoder").tests["unseen group"]
-        assert_taught(part.taught(range(len(part))), texts_of(part))
+        assert_taught(part.teacher_targets(range(len(part))), texts_of(part))
 
 
 def test_the_texts_beside_ready_vectors_are_encoded_for_the_teachers(tmp_path, cache):
@@ -215,7 +217,7 @@ def test_the_texts_beside_ready_vectors_are_encoded_for_the_teachers(tmp_path, c
         "quality": {"min_chars": 3, "min_cosine": -1},
     }
     dataset = create_dialogue_dataset(None, config, teachers=TEACHERS[:1], cache=cache)
-    assert_taught(dataset.taught(range(145)), [dialogue.answer for dialogue in dataset.dialogues])
+    assert_taught(dataset.teacher_targets(range(145)), [dialogue.answer for dialogue in dataset.dialogues])
     assert_centred(create_dialogue_dataset(None, {**config, "centre": True}, teachers=TEACHERS[:1], cache=cache))
 
 

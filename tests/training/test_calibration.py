@@ -17,7 +17,7 @@ from cubefast.training.calibration import (
     choose_repulsion,
     known_answers,
 )
-from cubefast.training.given import training_pairs
+from cubefast.training.inputs import training_pairs
 from cubefast.training.validation import Validation
 from cubefast.trust import weight_of
 
@@ -91,13 +91,13 @@ def test_what_may_be_a_loss_by_chance_is_not_worth_a_small_gain():
     mixed = [[0.5] * 8, [0.5] * 8, [0.5] * 8, [0.5] * 8, [1.0, 1.0, 0.3, 0.3, 0.3, 0.3, 0.5, 0.5]]
     few = regime(mixed, [0.5] * 8)
     assert few.mrr(torch.tensor([0.0, 1.0, 1.0, 1.0])) > few.identity.mean()
-    curve, worth = choose_curve([few])
+    curve, objective = choose_curve([few])
     assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.full((1,), 0.75))
-    assert worth == pytest.approx(float(few.identity.mean()))
+    assert objective == pytest.approx(float(few.identity.mean()))
     many = regime([row * 200 for row in mixed], [0.5] * 1600)
-    curve, worth = choose_curve([many])
+    curve, objective = choose_curve([many])
     assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.ones(1))
-    assert worth == pytest.approx(many.mrr(curve))
+    assert objective == pytest.approx(many.mrr(curve))
 
 
 def new_topics_beside_known_answers(seed=0):

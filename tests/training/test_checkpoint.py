@@ -50,7 +50,7 @@ CHANGES = [
     *({"epoch": value} for value in ("3", -1, 0, 2.5, True, None, 10**30, 1)),
     *({"step": value} for value in (-1, "x", None, 10**9)),
     *({"best_epoch": value} for value in (0, 3, -1, "x")),
-    *({"best_worth": value} for value in (math.nan, math.inf, "x", None)),
+    *({"best_objective": value} for value in (math.nan, math.inf, "x", None)),
     *({"identity": value} for value in ([], None, 5)),
     *({"epochs": value} for value in (0, -5, "2", None)),
     {"without_progress": -3},
@@ -115,14 +115,14 @@ TENSORS = [
     only("optimizer.0.exp_avg", lambda tensor: tensor[:1]),
     only("optimizer.0.exp_avg_sq", lambda tensor: tensor - 1),
     only("optimizer.0.step", lambda tensor: tensor - 10**6),
-    only("memory.ids", torch.Tensor.float),
-    only("memory.vectors", lambda tensor: tensor[:3]),
-    only("memory.vectors", lambda tensor: torch.cat([tensor] * 3)),
+    only("queue.ids", torch.Tensor.float),
+    only("queue.vectors", lambda tensor: tensor[:3]),
+    only("queue.vectors", lambda tensor: torch.cat([tensor] * 3)),
     only("order", lambda tensor: tensor[:-1]),
     only("order", torch.zeros_like),
     *(
         lambda tensors, name=name: without(tensors, name)
-        for name in ("core.codes", "best.codes", "averaged.n_averaged", "optimizer.0.exp_avg", "memory.ids", "order")
+        for name in ("core.codes", "best.codes", "averaged.n_averaged", "optimizer.0.exp_avg", "queue.ids", "order")
     ),
     lambda tensors: {**tensors, "optimizer.99.step": torch.zeros(())},
     lambda tensors: {**tensors, "optimizer.x.step": torch.zeros(())},

@@ -32,7 +32,7 @@ def test_it_is_kernel_ridge_regression_on_the_other_folds():
         out, rest = folds == fold, folds != fold
         inner = kernel[rest][:, rest] + found.ridge * torch.eye(int(rest.sum()))
         expected[out] = x[out] + kernel[out][:, rest] @ torch.linalg.solve(inner, (y - x)[rest])
-    torch.testing.assert_close(found.expected.double(), expected, atol=2e-3, rtol=0)  # float16, and the jitter
+    torch.testing.assert_close(found.targets.double(), expected, atol=2e-3, rtol=0)  # float16, and the jitter
     assert found.cosine == pytest.approx(float(torch.cosine_similarity(expected, y).mean()), abs=1e-3)
     assert found.cosine > float(torch.cosine_similarity(x, y).mean()) + 0.05
 
@@ -46,7 +46,7 @@ def test_a_pair_s_own_target_has_no_say_in_what_is_expected_of_it():
         patch.setattr(crossfit, "WIDTHS", (before.width,))
         patch.setattr(crossfit, "RIDGES", (before.ridge,))
         after = cross_fit(dataset(inputs, other))
-    changed = (before.expected.float() - after.expected.float()).norm(dim=1)
+    changed = (before.targets.float() - after.targets.float()).norm(dim=1)
     assert changed[7] < 1e-3
     assert changed.max() > 1e-2
 
@@ -76,17 +76,17 @@ def test_repeated_inputs_and_chunks_do_no_harm(monkeypatch):
     inputs, targets = inputs.repeat(2, 1), targets.repeat(2, 1)
     whole = cross_fit(dataset(inputs, targets))
     monkeypatch.setattr(crossfit, "_CHUNK", 7)
-    assert torch.isfinite(whole.expected).all()
-    torch.testing.assert_close(cross_fit(dataset(inputs, targets)).expected, whole.expected, atol=2e-3, rtol=0)
+    assert torch.isfinite(whole.targets).all()
+    torch.testing.assert_close(cross_fit(dataset(inputs, targets)).targets, whole.targets, atol=2e-3, rtol=0)
 
 
 def test_the_same_seed_gives_the_same_bits_and_draws_no_other_number():
     data = dataset(*pairs())
     before = torch.get_rng_state()
     first, second = cross_fit(data, seed=3), cross_fit(data, seed=3)
-    assert torch.equal(first.expected, second.expected)
+    assert torch.equal(first.targets, second.targets)
     assert torch.equal(torch.get_rng_state(), before)
-    assert not torch.equal(cross_fit(data, seed=4).expected, first.expected)
+    assert not torch.equal(cross_fit(data, seed=4).targets, first.targets)
 
 
 def test_the_number_of_threads_changes_no_bit():
@@ -97,7 +97,7 @@ def test_the_number_of_threads_changes_no_bit():
         with torch_threads(count):
             found.append(cross_fit(data))
             assert torch.get_num_threads() == count
-    assert torch.equal(found[0].expected, found[1].expected)
+    assert torch.equal(found[0].targets, found[1].targets)
 
 
 def test_too_few_pairs_are_refused():

@@ -11,7 +11,7 @@ from cubefast.data.pairs import PairDataset
 from cubefast.data.vectors import ArrayVectors, Preparation
 from cubefast.errors import ArtifactError, InputError
 from cubefast.training.curriculum import difficulty, easiest, share
-from cubefast.training.transfer import begin_from
+from cubefast.training.transfer import initialize_from
 
 SMALL = {"state_size": 4, "hidden_size": 8, "steps": 3, "code_size": 2}
 
@@ -124,19 +124,19 @@ def test_a_run_begins_from_another_ones_core(tmp_path):
 
 def test_another_shape_takes_the_shared_cell_alone():
     large, small = CubicCore(24, (2, 3, 4), **SMALL), CubicCore(12, (2, 2, 3), **SMALL)
-    said = begin_from(small, large, "r")
+    said = initialize_from(small, large, "r")
     assert said == "the shared cell (6 of 8 tensors)"
     assert torch.equal(small.lattice.phases[0].w_perceive, large.lattice.phases[0].w_perceive)
     assert torch.equal(small.w_input, large.w_input)
     assert small.codes.shape == (12, 2)
     again = CubicCore(12, (2, 2, 3), **SMALL)
-    assert begin_from(again, small, "r") == "every weight"
+    assert initialize_from(again, small, "r") == "every weight"
     assert all(torch.equal(a, b) for a, b in zip(again.state_dict().values(), small.state_dict().values(), strict=True))
 
 
 def test_a_cell_that_does_not_fit_is_refused_with_every_weight():
     with pytest.raises(ArtifactError) as caught:
-        begin_from(CubicCore(12, **{**SMALL, "state_size": 6}), CubicCore(12, **SMALL), "runs/x")
+        initialize_from(CubicCore(12, **{**SMALL, "state_size": 6}), CubicCore(12, **SMALL), "runs/x")
     message = str(caught.value)
     assert message.startswith(
         "init_from=runs/x: the cells do not fit: lattice.phases.0.w_perceive is [8, 28] there and [8, 42]"

@@ -6,7 +6,8 @@ import torch
 from cubefast import CubeTrainer, TrainingConfig
 from cubefast.config_sections import LossConfig
 from cubefast.errors import ConfigError, InputError
-from cubefast.training.losses import Memory, cosine_loss, distill, info_nce, relational, total_loss, triplet
+from cubefast.training.batches import TrainingBatch
+from cubefast.training.losses import NegativeQueue, cosine_loss, distill, info_nce, relational, total_loss, triplet
 
 
 def test_cosine_loss_on_a_case_done_by_hand():
@@ -80,7 +81,7 @@ def test_distill_on_a_case_done_by_hand_with_teachers_of_two_dimensions():
     assert distill(predicted, [flat, line]).item() == pytest.approx((first + second) / 2, abs=1e-6)
     weights = LossConfig(cosine=0, mse=0, contrast=0, distill=2, crossfit=0)
     total, parts = total_loss(
-        weights, predicted, predicted, predicted, torch.arange(3), Memory(0, 2), taught=[flat, line]
+        weights, predicted, TrainingBatch(predicted, predicted, torch.arange(3), teacher_targets=[flat, line])
     )
     assert parts == {"distill": pytest.approx((first + second) / 2, abs=1e-6)}
     assert total.item() == pytest.approx(first + second, abs=1e-5)
@@ -88,8 +89,8 @@ def test_distill_on_a_case_done_by_hand_with_teachers_of_two_dimensions():
 
 def test_following_the_teachers_alone_leads_to_the_mean_of_their_similarities():
     """(a - s)^2 + (b - s)^2 is least at s = (a + b) / 2, and in enough dimensions that mean can be reached."""
-    taught = [torch.nn.functional.normalize(torch.randn(8, dim), dim=1) for dim in (3, 40)]
-    mean = sum(teacher @ teacher.T for teacher in taught) / 2
+    teacher_targets = [torch.nn.functional.normalize(torch.randn(8, dim), dim=1) for dim in (3, 40)]
+    mean = sum(teacher @ teacher.T for teacher in teacher_targets) / 2
     predicted = torch.randn(8, 16, requires_grad=True)
 
     def similarities():
@@ -100,7 +101,7 @@ def test_following_the_teachers_alone_leads_to_the_mean_of_their_similarities():
     optimizer = torch.optim.Adam([predicted], lr=0.05)
     for _ in range(400):
         optimizer.zero_grad()
-        distill(predicted, taught).backward()
+        distill(predicted, teacher_targets).backward()
         optimizer.step()
     assert before > 0.3
     assert (similarities() - mean).abs().max() < 0.01
@@ -122,14 +123,14 @@ def test_teachers_that_nobody_listens_to_are_refused(key):
         TrainingConfig.load(None, [f'{key}=[""]', "training.losses.distill=0.5"])
 
 
-def test_the_memory_keeps_the_newest():
-    memory = Memory(3, 2)
+def test_the_queue_keeps_the_newest():
+    queue = NegativeQueue(3, 2)
     for i in range(4):
-        memory.remember(torch.full((1, 2), float(i)), torch.tensor([i]))
-    assert memory.ids.tolist() == [1, 2, 3]
-    assert memory.vectors[:, 0].tolist() == [1.0, 2.0, 3.0]
-    memory.remember(torch.zeros(5, 2), torch.arange(5))
-    assert memory.ids.tolist() == [2, 3, 4]
+        queue.push(torch.full((1, 2), float(i)), torch.tensor([i]))
+    assert queue.ids.tolist() == [1, 2, 3]
+    assert queue.vectors[:, 0].tolist() == [1.0, 2.0, 3.0]
+    queue.push(torch.zeros(5, 2), torch.arange(5))
+    assert queue.ids.tolist() == [2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -140,10 +141,12 @@ def test_each_loss_goes_down_when_it_alone_is_followed(name):
     inputs, target = torch.randn(16, 8), torch.randn(16, 8)
     weights = LossConfig(**{"cosine": 0, "mse": 0, "contrast": 0, "crossfit": 0, name: 1})
     predicted = (target + 0.9 * torch.randn(16, 8)).requires_grad_()
-    taught = [target @ torch.randn(8, 5)]
+    teacher_targets = [target @ torch.randn(8, 5)]
 
     def loss():
-        return total_loss(weights, predicted, inputs, target, torch.arange(16), Memory(0, 8), taught, target)
+        return total_loss(
+            weights, predicted, TrainingBatch(inputs, target, torch.arange(16), teacher_targets), None, target
+        )
 
     before, parts = loss()
     assert parts == {name: pytest.approx(before.item())}
@@ -157,7 +160,7 @@ def test_each_loss_goes_down_when_it_alone_is_followed(name):
 
 def test_losses_are_added_up_by_their_weights():
     x, y, ids = torch.randn(5, 4), torch.randn(5, 4), torch.arange(5)
-    total, parts = total_loss(LossConfig(cosine=2, mse=0.5, contrast=0), x, x, y, ids, Memory(0, 4))
+    total, parts = total_loss(LossConfig(cosine=2, mse=0.5, contrast=0), x, TrainingBatch(x, y, ids))
     assert set(parts) == {"cosine", "mse"}
     assert total.item() == pytest.approx(2 * parts["cosine"] + 0.5 * parts["mse"], rel=1e-5)
     assert parts["mse"] == pytest.approx((x - y).square().sum(dim=1).mean().item(), rel=1e-5)

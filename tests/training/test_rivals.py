@@ -12,8 +12,9 @@ from cubefast.data.pairs import EmbeddingPairs, PairDataset
 from cubefast.data.vectors import ArrayVectors
 from cubefast.evaluation.metrics import cosine, mean_reciprocal_rank, recall_at, retrieval_ranks
 from cubefast.training import rivals as module
-from cubefast.training.losses import Memory, total_loss
-from cubefast.training.neighbors import nearest_others
+from cubefast.training.batches import TrainingBatch
+from cubefast.training.hard_negatives import mine_hard_negatives
+from cubefast.training.losses import total_loss
 from cubefast.training.rivals import RATES, hidden_within, rivals
 
 DIM, SIZE = 16, 400
@@ -97,7 +98,7 @@ def test_on_both_sides_each_maps_the_answers_by_a_map_of_its_kind():
 
 def test_they_find_more_right_answers_than_the_identity_on_pairs_held_out():
     told = []
-    found = trained(steps=120, told=lambda rival, score: told.append((rival, score)))
+    found = trained(steps=120, on_trained=lambda rival, score: told.append((rival, score)))
     score = validated(TEST)
     before = score(TEST.inputs)["mrr"]
     assert [kind_of(rival) for rival in found] == [
@@ -211,7 +212,7 @@ def batch_and_prediction(losses, teachers=False):
         vectors = ArrayVectors(torch.randn(2 * len(TRAIN), 5, generator=torch.Generator().manual_seed(0)).numpy())
         source = PairDataset(SOURCE.vectors, SOURCE.input_rows, SOURCE.target_rows, SOURCE.target_ids // 3)
         source.teachers = (vectors,)
-    neighbors = nearest_others(source, 3)
+    neighbors = mine_hard_negatives(source, 3)
     options = OptimizationConfig(batch_size=32, losses=losses)
     expected = normalize(TRAIN.targets.roll(1, dims=0), dim=1).half()
     batch = next(module._batches(source, options, expected, neighbors, seed=5))
@@ -220,11 +221,8 @@ def batch_and_prediction(losses, teachers=False):
     wanted, _ = total_loss(
         options.losses,
         predicted,
-        *source.batch(rows),
-        Memory(0, DIM),
-        source.taught(rows),
-        expected[rows].float(),
-        source.targets_of(neighbors[rows].unique()),
+        TrainingBatch(*source.batch(rows), source.teacher_targets(rows), source.targets_of(neighbors[rows].unique())),
+        crossfit_targets=expected[rows].float(),
     )
     return batch, predicted, wanted
 
@@ -248,13 +246,13 @@ def test_the_loss_is_that_of_a_core(losses):
 
 def test_hard_negatives_and_expected_targets_are_used():
     plain = predictions(trained())
-    neighbors = nearest_others(SOURCE, 4)
-    assert not torch.equal(predictions(trained(neighbors=neighbors)), plain)
+    neighbors = mine_hard_negatives(SOURCE, 4)
+    assert not torch.equal(predictions(trained(negative_rows=neighbors)), plain)
     both = {"losses": {"contrast": 1.0, "crossfit": 1.0}}
     expected = TRAIN.targets.roll(1, dims=0).half()
     without = predictions(trained(options=both))
     torch.testing.assert_close(without, plain, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(predictions(trained(options=both, expected=expected)), plain, atol=1e-3)
+    assert not torch.allclose(predictions(trained(options=both, crossfit_targets=expected)), plain, atol=1e-3)
 
 
 def test_noise_is_drawn_anew_in_every_epoch():

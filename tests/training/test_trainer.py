@@ -76,7 +76,7 @@ def test_what_other_pairs_let_expect_is_followed_and_recorded(tmp_path):
     train, validation = pairs(400, 0), pairs(100, 1)
     noise = torch.randn(400, 24, generator=torch.Generator().manual_seed(2))
     noisy = EmbeddingPairs.of(train.inputs, train.targets + noise)
-    expected = cross_fit(PairDataset.from_pairs(noisy)).expected.float()
+    expected = cross_fit(PairDataset.from_pairs(noisy)).targets.float()
     near = {}
     for crossfit in (0, 1):
         losses = {"cosine": 1 - crossfit, "mse": 0, "contrast": 0, "crossfit": crossfit}

@@ -20,7 +20,7 @@ _ROWS = 256  # compared with all candidates at once
 
 
 @torch_threads(1)
-def nearest_others(train: PairDataset, count: int, seed: int = 0) -> Tensor:
+def mine_hard_negatives(train: PairDataset, count: int, seed: int = 0) -> Tensor:
     """Of each pair the ``count`` others whose inputs have the highest cosine to its own and whose target is another.
 
     Of more than CANDIDATES pairs so many are drawn and searched, which bounds the memory (their inputs, and their
