@@ -1,18 +1,40 @@
-"""The README's examples run, its commands are the ones that exist, and its table is in the form that is printed."""
+"""The examples of the README and the pages run, and the commands and keys that they name exist."""
 
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from cubefast import CubicCore
 
-def blocks(root, language):
-    return re.findall(rf"```{language}\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+EXAMPLES = [(page, number) for page in PAGES for number in range(len(blocks(page, "python")))]
+
+
+@pytest.fixture(scope="module")
+def faq_run(tmp_path_factory):
+    """What the README's example of an index finds: a run of its name, vectors of questions and of answers."""
+    folder = tmp_path_factory.mktemp("faq")
+    CubicCore(384, normalize=True).save_pretrained(folder / "runs" / "faq" / "refit")
+    vectors = np.random.default_rng(0).standard_normal((7, 384)).astype(np.float32)
+    np.save(folder / "question_vectors.npy", vectors[:3])
+    np.save(folder / "answer_vectors.npy", vectors)
+    return folder
 
 
 def test_the_first_screen_has_exactly_the_two_set_up_commands(root):
-    commands = [block.strip() for block in blocks(root, "sh")][:2]
+    commands = [block.strip() for block in blocks("README.md", "sh")][:2]
     assert commands == [
         "pip install -c constraints.txt . && python -m cubefast.train",
         "pip install -c constraints.txt '.[test]' && python -m pytest",
@@ -22,28 +44,41 @@ def test_the_first_screen_has_exactly_the_two_set_up_commands(root):
     assert "python -m pytest" in continuous_integration
 
 
-@pytest.mark.parametrize("number", range(7))
-def test_the_python_examples_run(root, number, tmp_path):
-    examples = blocks(root, "python")
-    assert len(examples) == 7
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", examples[number]], cwd=tmp_path, capture_output=True, text=True
-    )
+def test_there_are_examples_in_the_readme_and_the_pages():
+    assert {page for page, _ in EXAMPLES} >= {
+        "README.md",
+        "docs/integrations.md",
+        "docs/automata.md",
+        "docs/lattice.md",
+    }
+
+
+@pytest.mark.parametrize(("page", "number"), EXAMPLES)
+def test_the_python_examples_run(page, number, tmp_path, faq_run):
+    shutil.copytree(faq_run, tmp_path, dirs_exist_ok=True)
+    example = blocks(page, "python")[number]
+    done = subprocess.run([sys.executable, "-W", "error", "-c", example], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_pictures_and_links_are_there(root):
-    for document in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+    for document in (*PAGES, "CONTRIBUTING.md", "CHANGELOG.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (root / document).read_text()):
             if "://" not in target:
-                assert (root / target).exists(), f"{document} points to {target}"
+                assert (root / document).parent.joinpath(target).exists(), f"{document} points to {target}"
 
 
-def test_every_key_and_command_that_the_readme_names_exists(root):
+def test_the_readme_is_a_page_and_the_site_has_every_other_one(root):
+    assert len((root / "README.md").read_text().splitlines()) <= 170
+    shown = (root / "mkdocs.yml").read_text()
+    assert not [page for page in PAGES[1:] if Path(page).name not in shown]
+
+
+def test_every_key_and_command_that_the_pages_name_exists():
     from cubefast.cli import COMMANDS
     from cubefast.config import TrainingConfig
 
-    text = "\n".join(blocks(root, "sh"))
+    text = "\n".join(block for page in PAGES for block in blocks(page, "sh"))
     assert set(re.findall(r"python -m cubefast\.(\w+)", text)) <= set(COMMANDS)
     overrides = re.findall(r"\s((?:\w+\.)*\w+=\S+)", text)
     assert overrides
