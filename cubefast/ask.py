@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import math
 import os
 import sys
 import textwrap
@@ -14,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from . import cli
+from . import bounds, cli
 from .data.dialogues import load_texts
 from .data.formats import shown
 from .decoding import Answer
@@ -37,8 +36,6 @@ at the end. A line may have 4 MiB, a question or a turn 100,000 characters."""
 
 
 def _main(arguments: argparse.Namespace) -> int:
-    if arguments.count < 1:
-        raise InputError(f"--count must be at least 1; got {arguments.count}")
     if arguments.jsonl and (arguments.interactive or arguments.question is not None):
         raise InputError("--jsonl reads questions from the standard input: leave the question and --interactive out")
     chat = arguments.interactive or (arguments.question is None and not arguments.jsonl)
@@ -233,24 +230,18 @@ def _reply(request: _Request, threshold: float | None) -> dict[str, Any]:
 
 def _cosine_or_none(text: str) -> float | Literal["calibrated"] | None:
     """For argparse: a threshold."""
-    if text == "none":
-        return None
     if text == "calibrated":
         return "calibrated"
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not -1 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be a cosine from -1 to 1, or none; got {text!r}")
-    return value
+    return None if text == "none" else bounds.number(-1, 1)(text)
 
 
 if __name__ == "__main__":
     made = cli.parser("ask", _DESCRIPTION)
     made.add_argument("run", help="the run's folder, such as runs/dialogue")
     made.add_argument("question", nargs="?")
-    made.add_argument("--count", type=int, default=3, help="how many answers (3)")
+    made.add_argument(
+        "--count", type=bounds.whole(1, bounds.ANSWERS), default=3, metavar="N", help="how many answers (3)"
+    )
     made.add_argument("--interactive", action="store_true", help="a chat, also where the input is no terminal")
     made.add_argument("--jsonl", action="store_true", help="JSON lines in and out, for scripts")
     made.add_argument(
@@ -266,7 +257,10 @@ if __name__ == "__main__":
         help="further answers, on which the run was not trained: a text file with one in each line",
     )
     made.add_argument(
-        "--mmr", type=float, metavar="L", help="from 0 to 1: the less, the more the answers differ (the nearest ones)"
+        "--mmr",
+        type=bounds.number(0, 1),
+        metavar="L",
+        help="from 0 to 1: the less, the more the answers differ (the nearest ones)",
     )
     made.add_argument(
         "--index",

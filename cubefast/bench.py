@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import cli
+from . import bounds, cli
 from .errors import InputError
 from .files import write_atomically, write_json
 from .lattice.backends import facts
@@ -48,6 +48,9 @@ def _main(arguments: argparse.Namespace) -> int:
         raise InputError("--vectors needs --data, the questions and answers that they are of")
     if arguments.data and (arguments.pairs or arguments.dim):
         raise InputError("--pairs and --dim are of random pairs; leave them or --data out")
+    pairs, dim = arguments.pairs or MEDQUAD.pairs, arguments.dim or MEDQUAD.dim
+    if pairs * dim > bounds.NUMBERS:
+        raise InputError(f"{pairs:,} pairs of {dim:,} numbers are more than {bounds.NUMBERS:,} numbers; ask for fewer")
     for path in (arguments.json, arguments.plot):
         if path is not None and not path.parent.is_dir():
             raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
@@ -175,12 +178,6 @@ def _kernel(arguments: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, at least 1; got {text}")
-    return int(text)
-
-
 if __name__ == "__main__":
     made = cli.parser(
         "bench",
@@ -189,8 +186,9 @@ if __name__ == "__main__":
     )
     made.add_argument("--quick", action="store_true", help="something small, to see that it runs")
     made.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON")
+    rounds, numbers = bounds.whole(1, bounds.ROUNDS), bounds.whole(1, bounds.NUMBERS)
     kernel = made.add_argument_group("the kernel")
-    kernel.add_argument("--rounds", type=_count, metavar="N", help="timed calls of each, in turns (7)")
+    kernel.add_argument("--rounds", type=rounds, metavar="N", help="timed calls of each, in turns (7)")
     kernel.add_argument("--scaling", action="store_true", help="also time per cell along every size")
     kernel.add_argument(
         "--variants", action="store_true", help="also every activation, update, boundary, ... by itself"
@@ -198,9 +196,9 @@ if __name__ == "__main__":
     kernel.add_argument("--plot", type=Path, metavar="FILE.png", help="draw throughput and memory")
     training = made.add_argument_group("the training")
     training.add_argument("--training", action="store_true", help="measure epochs of the trainer instead of the kernel")
-    training.add_argument("--pairs", type=_count, metavar="N", help=f"random pairs to train on ({MEDQUAD.pairs})")
-    training.add_argument("--dim", type=_count, metavar="D", help=f"numbers of each ({MEDQUAD.dim})")
+    training.add_argument("--pairs", type=numbers, metavar="N", help=f"random pairs to train on ({MEDQUAD.pairs})")
+    training.add_argument("--dim", type=numbers, metavar="D", help=f"numbers of each ({MEDQUAD.dim})")
     training.add_argument("--data", metavar="FILE", help="train on this file's questions and answers instead")
     training.add_argument("--vectors", metavar="FILE", help="their embeddings, as the key data.vectors")
-    training.add_argument("--epochs", type=_count, metavar="N", help="timed epochs, after one to warm up (3)")
+    training.add_argument("--epochs", type=rounds, metavar="N", help="timed epochs, after one to warm up (3)")
     raise SystemExit(cli.run(_main, made.parse_intermixed_args()))

@@ -1,10 +1,16 @@
-"""The largest sizes that a config or a saved core may state: far beyond what anybody has trained.
+"""The largest sizes that a config, a saved core or a command's flag may state: far beyond what anybody has trained.
 
 Without them a number with a few zeros too many, or a file that means ill, ends in a process that never comes back, or
 takes all memory of the machine, in place of a message.
 """
 
 from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable
+
+from .untrusted import shown
 
 SIDE = 1_024
 """Cells along one side of the lattice."""
@@ -54,3 +60,34 @@ FACTOR = 1e6
 """Of weights, scales and rates."""
 RATE = 1e32
 """The largest learning rate: training says by itself when one diverges, and beyond this float32 has hardly a number."""
+ANSWERS = 10_000
+"""To one question."""
+TRIALS = 100_000
+ROUNDS = 10_000
+"""Of a measurement."""
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """The ``type`` of a flag that takes a whole number from ``least`` to ``most``."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII) or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least:,} to {most:,}; got {shown(text)}")
+        return int(text)
+
+    return parse
+
+
+def number(least: float, most: float) -> Callable[[str], float]:
+    """The ``type`` of a flag that takes a number from ``least`` to ``most``."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"must be a number from {least:,g} to {most:,g}; got {shown(text)}")
+        return value
+
+    return parse

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import cli
+from . import bounds, cli
 from .config import TrainingConfig, named_configs
 from .data.config import BUILTIN
 from .data.datasets import Parts
@@ -52,10 +52,6 @@ def _main(arguments: argparse.Namespace) -> int:
     if arguments.print_space:
         print(DEFAULT_SPACE, end="")
         return 0
-    if arguments.trials < 1:
-        raise InputError(f"--trials must be at least 1; got {arguments.trials}")
-    if arguments.timeout is not None and not arguments.timeout > 0:
-        raise InputError(f"--timeout must be more than 0 seconds; got {arguments.timeout:g}")
     folder = _folder(arguments)
     config = folder.config
     try:
@@ -146,8 +142,16 @@ if __name__ == "__main__":
     )
     made.add_argument("--space", type=Path, metavar="FILE", help="what to try, as --print-space prints it")
     made.add_argument("--print-space", action="store_true", help="print the default search space as YAML; tune nothing")
-    made.add_argument("--trials", type=int, default=30, help="how many in all, with those of a study gone on with (30)")
-    made.add_argument("--timeout", type=float, metavar="SECONDS", help="begin no trial after so long")
+    made.add_argument(
+        "--trials",
+        type=bounds.whole(1, bounds.TRIALS),
+        default=30,
+        metavar="N",
+        help="how many in all, with those of a study gone on with (30)",
+    )
+    made.add_argument(
+        "--timeout", type=bounds.number(1e-6, bounds.MANY), metavar="SECONDS", help="begin no trial after so long"
+    )
     made.add_argument("--study", type=Path, metavar="FOLDER", help="a new folder, or a study to go on with (runs/tune)")
     made.add_argument("overrides", nargs="*", metavar="key=value", help="of the config, such as data=FILE")
     raise SystemExit(cli.run(_main, made.parse_intermixed_args()))

@@ -82,9 +82,12 @@ def test_the_index_the_threshold_and_diversity_can_be_chosen(runs):
     [
         (["plain"], "error: no question: give one, or --jsonl to read questions, or --interactive for a chat"),
         (["plain", "Why?", "--jsonl"], "error: --jsonl reads questions from the standard input"),
-        (["plain", "Why?", "--count", "0"], "error: --count must be at least 1; got 0"),
-        (["plain", "Why?", "--mmr", "2"], "error: mmr must be a number from 0 to 1, or None; got 2.0"),
-        (["plain", "Why?", "--threshold", "7"], "must be a cosine from -1 to 1, or none; got '7'"),
+        (
+            ["plain", "Why?", "--count", "0"],
+            "argument --count: must be a whole number from 1 to 10,000; got '0'",
+        ),
+        (["plain", "Why?", "--mmr", "2"], "error: argument --mmr: must be a number from 0 to 1; got '2'"),
+        (["plain", "Why?", "--threshold", "7"], "argument --threshold: must be a number from -1 to 1; got '7'"),
     ],
 )
 def test_wrong_usage_is_one_message_and_exit_code_2(runs, arguments, message):

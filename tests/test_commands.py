@@ -216,11 +216,6 @@ def test_a_blank_question_is_refused(finished, question):
     assert done.stderr.endswith("error: the question is blank; ask something\n")
 
 
-def test_a_count_below_one_is_refused(finished):
-    done = command("ask", "runs/small", "Why?", "--count", "0", cwd=finished[0])
-    assert (done.returncode, done.stderr) == (2, "error: --count must be at least 1; got 0\n")
-
-
 def test_answers_made_with_another_encoder_are_refused(finished, tmp_path):
     import shutil
 

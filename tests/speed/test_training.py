@@ -111,7 +111,7 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path):
         (["--training", "--plot", "t.png"], "--plot: only without --training"),
         (["--training", "--vectors", "v.npz"], "--vectors needs --data"),
         (["--training", "--data", "d.jsonl", "--dim", "8"], "--pairs and --dim are of random pairs"),
-        (["--training", "--epochs", "0"], "must be a whole number, at least 1; got 0"),
+        (["--training", "--epochs", "0"], "must be a whole number from 1 to 10,000; got '0'"),
         (["--training", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
     ],
 )

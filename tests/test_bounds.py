@@ -1,0 +1,77 @@
+"""Every number that a command takes has a smallest and a largest value."""
+
+import argparse
+import contextlib
+import runpy
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from cubefast.cli import COMMANDS
+
+NUMBERS = {
+    "ask": {"--count", "--threshold", "--mmr"},
+    "tune": {"--trials", "--timeout"},
+    "bench": {"--rounds", "--pairs", "--dim", "--epochs"},
+}
+BEYOND = ["10000000000000", "-10000000000000", "1e400", "-1e400", "nan", "inf", "9" * 5000, "", "x", "0x10"]
+
+
+class BuiltError(Exception):
+    """In place of parsing."""
+
+
+def parser_of(command, monkeypatch):
+    """The parser of a command, as it is when the command runs."""
+    built = []
+
+    def keep(self, *_):
+        built.append(self)
+        raise BuiltError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(argparse.ArgumentParser, "parse_args", keep)
+        patched.setattr(argparse.ArgumentParser, "parse_intermixed_args", keep)
+        with warnings.catch_warnings(), contextlib.suppress(BuiltError):
+            warnings.simplefilter("ignore", RuntimeWarning)  # that the module is there already
+            runpy.run_module(f"cubefast.{command}", run_name="__main__")
+    return built[0]
+
+
+def takes_a_number(action):
+    if action.type in (int, float) or (isinstance(action.default, (int, float)) and action.nargs != 0):
+        return True
+    if action.type in (None, str, Path):
+        return False
+    for text in ("1", "0.5"):
+        try:
+            if isinstance(action.type(text), (int, float)):
+                return True
+        except argparse.ArgumentTypeError:
+            continue
+    return False
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_flag_of_numbers_has_bounds(command, monkeypatch, capsys):
+    parser = parser_of(command, monkeypatch)
+    flags = {action.option_strings[-1]: action for action in parser._actions if action.option_strings}
+    assert {flag for flag, action in flags.items() if takes_a_number(action)} == NUMBERS.get(command, set())
+    for flag in NUMBERS.get(command, ()):
+        for text in BEYOND:
+            with pytest.raises(SystemExit) as ended:
+                parser.parse_args([f"{flag}={text}", *["x"] * (command == "ask")])
+            said = capsys.readouterr().err
+            assert ended.value.code == 2
+            assert f"error: argument {flag}: must be a " in said, (flag, text[:20])
+            assert len(said) < 2000
+
+
+def test_random_pairs_that_no_memory_holds_are_refused():
+    call = [sys.executable, "-m", "cubefast.bench", "--training", "--pairs", "2000000", "--dim", "100000"]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "2,000,000 pairs of 100,000 numbers are more than 2,147,483,648 numbers; ask for fewer" in done.stderr
