@@ -113,14 +113,14 @@ class TrainingConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _an_autoencoder_is_pulled_on(self) -> TrainingConfig:
+    def _an_autoencoder_has_a_loss(self) -> TrainingConfig:
         losses = self.training.losses
         if self.mode == "autoencoder" and not any(getattr(losses, name) for name in LOSSES if name != "crossfit"):
             raise ValueError("mode=autoencoder needs another loss than training.losses.crossfit, which expects nothing")
         return self
 
     @model_validator(mode="after")
-    def _teachers_are_heard(self) -> TrainingConfig:
+    def _teachers_are_used(self) -> TrainingConfig:
         if (self.teachers or self.data.teacher_vectors) and not self.training.losses.distill:
             raise ValueError(
                 "teachers and data.teacher_vectors teach by training.losses.distill, which is 0: set it, such as to "

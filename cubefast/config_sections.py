@@ -30,7 +30,9 @@ class CoreConfig(Section):
     state_size: int = Field(8, ge=1, le=bounds.STATE_SIZE, description="numbers of state per cell")
     hidden_size: int = Field(32, ge=1, le=bounds.HIDDEN_SIZE, description="hidden numbers per cell")
     steps: int = Field(4, ge=1, le=bounds.STEPS, description="steps of one rollout")
-    code_size: int = Field(32, ge=0, le=bounds.CODE_SIZE, description="learnt numbers that tell a cell which one it is")
+    code_size: int = Field(
+        32, ge=0, le=bounds.CODE_SIZE, description="learnt numbers of each cell, by which it differs from others"
+    )
     summary_size: int = Field(
         32, ge=0, le=bounds.SUMMARY_SIZE, description="numbers of a summary of the embedding that every cell is given"
     )
@@ -71,9 +73,9 @@ class CoreConfig(Section):
     )
     io: Literal["volume", "faces"] = Field(
         "volume",
-        description="each cell hears and answers a number, or in at the front, out at the back",
+        description="volume: each cell takes and gives a number | faces: in at the front, out at the back",
     )
-    residual: bool = Field(True, description="add what the lattice answers to its input")
+    residual: bool = Field(True, description="add the output of the lattice to its input")
     neighborhood: Literal["von_neumann", "moore"] = Field("von_neumann", description="6 or 26 neighbors")
     boundary: Literal["walls", "periodic", "reflecting", "absorbing"] | None = Field(
         None, description="what stands beyond the edge; null: periodic, or walls with io=faces"
@@ -135,7 +137,7 @@ class LossConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _pulls_on_something(self) -> LossConfig:
+    def _has_a_loss(self) -> LossConfig:
         if not any(getattr(self, name) for name in LOSSES):
             raise ValueError(f"one of {', '.join(LOSSES)} must be more than 0")
         return self
@@ -182,7 +184,7 @@ class OptimizationConfig(Section):
     state_noise: float = Field(
         0.0, ge=0, le=bounds.FACTOR, description="Gaussian noise that the states start with, in training only"
     )
-    cell_dropout: float = Field(0.0, ge=0, lt=1, description="share of the cells that hear nothing, in training only")
+    cell_dropout: float = Field(0.0, ge=0, lt=1, description="share of the cells whose drive is zero, in training only")
     losses: LossConfig = LossConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     schedule: Literal["plateau", "cosine", "one_cycle"] = Field(

@@ -1,4 +1,4 @@
-"""The 3D cubic core: an embedding laid on a lattice, the lattice run, the embedding read off again."""
+"""The 3D cubic core: an embedding enters a lattice of cells, the lattice runs, and an embedding is read out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from .linear_map import LinearMap
 from .trust import Trust
 
 IOS = ("volume", "faces")
-"""volume: every cell hears and answers one number. faces: in at the front (z = 0), out at the back (z = Z-1)."""
+"""volume: every cell takes one number as input and gives one as output. faces: the front face (z = 0) takes the input,
+the back face (z = Z-1) gives the output."""
 
 SIDES = ("query", "both")
 """query: the stored answers stay as they are. both: they are put through a map of their own, once."""
@@ -35,41 +36,43 @@ SENTENCE = "sentence_embedding"
 class CubicCore(nn.Module):
     """Embedding [..., D] -> embedding [..., D], through T steps of a lattice of cells: all that cubefast trains.
 
-    The drive of cell c is constant over the steps. It is made of the cell's number of the embedding (times sqrt(D), so
-    about 1), a learnt code and, with ``summary_size``, a summary of the whole embedding, the same for all cells::
+    The drive of cell c is constant over the steps. It is computed from the cell's number x_c of the embedding (times
+    sqrt(D), so about 1), a learnt code and, with ``summary_size``, a summary of the whole embedding that all cells
+    share::
 
         summary = w_summarize (sqrt(D) x)
         drive_c = w_input [x_c, 0] * (1 + w_gain code_c) + w_input [0, code_c] + w_summary summary + b_input
 
-    The states start at zero, the lattice runs, and each cell's state is read by weights of its own. What is read and,
-    with ``linear_rank``, what a linear map makes of the input are added to it as far as the core is to be trusted there
-    (:class:`~cubefast.trust.Trust`); with ``memory``, the result is kept away from the answers of training::
+    The states start at zero, the lattice runs, and a readout with weights of its own for each cell gives the output of
+    the lattice. That and, with ``linear_rank``, a linear map of the input are added to the input, weighted by how far
+    the core is trusted there (:class:`~cubefast.trust.Trust`). With ``memory``, the result is moved away from answers
+    of training::
 
         change = output_scale * [state_c . readout_c for every cell c] + linear(input)
         output = normalized(input + trust(input) * change) - repulsion
 
     The readout and the linear map start at zero, so a fresh core is exactly the identity (of unit length, with
-    ``normalize``) and harms nothing.
+    ``normalize``).
 
     Args:
         dim: D.
         shape: (X, Y, Z), or None for the most cubic box of ``dim`` cells.
         state_size, hidden_size, steps: S, H and T of the lattice.
-        placement: how the embedding is laid on the lattice, see :class:`EmbeddingReshaper`. ``"principal"`` needs
+        placement: which cell takes which number of the embedding, see :class:`EmbeddingReshaper`. ``"principal"`` needs
             ``core.reshaper.fit(training embeddings)`` before the first forward.
-        io: ``"volume"``: every cell hears and answers one number. ``"faces"``: the embedding enters at the front face
-            (X*Y cells, D/(X*Y) numbers each) and is read at the back face, so what is read has travelled through the
-            volume; there must be steps enough for that, at least the depth Z where no neighbors are further away.
-        residual: whether what is read is added to the input. False trains a core that must carry everything itself
-            (with ``io="faces"``: all through the volume); it is then not the identity at the start.
+        io: ``"volume"``: every cell takes and gives one number. ``"faces"``: the embedding enters at the front face
+            (X*Y cells, D/(X*Y) numbers each) and is read out at the back face, so it travels through the volume; that
+            takes at least Z steps where no neighbors are further away than one cell.
+        residual: whether the output of the lattice is added to the input. False trains a core that must carry the
+            whole embedding itself; it is then not the identity at the start.
         code_size: learnt numbers per cell.
         summary_size: numbers of the summary that every cell is given; 0: none.
         linear_rank: of the linear map beside the lattice (:class:`~cubefast.linear_map.LinearMap`); 0: no map; D: one
             matrix, the form in which it is trained (:mod:`cubefast.training.low_rank`); None: an eighth of D.
         sides: ``"query"``: outputs are looked for among the answers' embeddings as they are. ``"both"``: among what
             :meth:`map_answers` makes of these, by a linear map of the same rank. It needs a ``linear_rank``.
-        output_scale: what is read is multiplied by it. With 1 the lattice learns a small data set by heart before the
-            linear map has learnt what generalises.
+        output_scale: factor of the lattice's output. With 1 the lattice overfits a small data set before the linear map
+            has learnt what generalises.
         prototypes: of the trust, see :class:`~cubefast.trust.Trust`; 0: the core is trusted everywhere.
         memory: answers of training that the trust remembers; 0: none. More than 0 needs ``prototypes`` and
             ``normalize``.
@@ -78,7 +81,7 @@ class CubicCore(nn.Module):
             for each.
         dilations: how many cells away the neighbors are, phase by phase in turn.
         boundary: what stands beyond the edge, see :class:`Topology`. None: ``"periodic"``; with ``io="faces"``, whose
-            faces must not hear each other directly, ``"walls"``.
+            faces must not be neighbors, ``"walls"``.
         neighborhood, activation, update, checkpoint_every: see :func:`cubefast.lattice_rollout`.
 
     Raises ValueError for sizes or names that do not fit together.
@@ -167,9 +170,9 @@ class CubicCore(nn.Module):
             if dim % (x * y) != 0:
                 raise ValueError(f'io="faces" needs dim divisible by the X*Y = {x * y} cells of a face; got {dim}')
             if boundary == "periodic":
-                raise ValueError('io="faces" needs an edge: with boundary="periodic" the back face hears the front one')
+                raise ValueError('io="faces" needs an edge: with boundary="periodic" the two faces are neighbors')
         cells = self.reshaper.cells
-        numbers = 1 if io == "volume" else dim // (x * y)  # heard and answered by one cell
+        numbers = 1 if io == "volume" else dim // (x * y)  # of one cell
         self.lattice = PhasedLattice(
             self.reshaper.shape,
             state_size,
@@ -222,8 +225,8 @@ class CubicCore(nn.Module):
             embedding: what is turned into another. The features of a sentence-transformers model, a mapping, come back
                 with their ``sentence_embedding`` turned: a core is one of its modules.
             state_noise: for training; the states start as Gaussian noise of this standard deviation, not as zeros.
-            cell_dropout: for training; the share of the cells, drawn for each embedding, that hear nothing and know
-                nothing but their neighbors (their drive is zero; the others' is scaled by 1 / (1 - share)).
+            cell_dropout: for training; the share of the cells, drawn for each embedding, whose drive is zero, so that
+                they have their neighbors alone (the drive of the others is scaled by 1 / (1 - share)).
 
         Raises ValueError for another last dimension, or features without a sentence_embedding; TypeError for what is
         neither a tensor nor features.
@@ -320,9 +323,9 @@ class CubicCore(nn.Module):
             scale = w_numbers[:, 0] * gain
             return torch.addcmul(constant, placed.reshape(batch, cells, 1), scale)
         x, y, z = self.reshaper.shape
-        heard = placed.reshape(batch, -1)[:, : self.dim].reshape(batch, x * y, numbers) @ w_numbers.T
+        entering = placed.reshape(batch, -1)[:, : self.dim].reshape(batch, x * y, numbers) @ w_numbers.T
         drive = constant.reshape(1, x * y, z, hidden_size).expand(batch, -1, -1, -1)
-        front = drive[:, :, :1] + (heard * gain.reshape(x * y, z, -1)[:, 0])[:, :, None]
+        front = drive[:, :, :1] + (entering * gain.reshape(x * y, z, -1)[:, 0])[:, :, None]
         return torch.cat([front, drive[:, :, 1:]], dim=2).reshape(batch, cells, hidden_size)
 
     def _read(self, state: Tensor) -> Tensor:
@@ -382,7 +385,7 @@ def predict(core: CubicCore, inputs: Tensor, batch_size: int = 256) -> Tensor:
 
 
 def _reaches_the_back(lattice: PhasedLattice, depth: int) -> bool:
-    """Whether what the cells at z = 0 hear has come to those at z = depth - 1 after all steps."""
+    """Whether the input of the cells at z = 0 can reach those at z = depth - 1 in all steps."""
     reached: set[int] = set()
     for phase in lattice.phases:
         hop = phase.topology.dilation

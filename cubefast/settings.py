@@ -1,6 +1,6 @@
-"""What all validated settings share: where they are read from, and how their mistakes are told.
+"""What all validated settings share: where they are read from, and how mistakes in them are reported.
 
-Every mistake is found before anything starts, and all of them are told at once, each with its dotted path, what was
+Every mistake is found before anything starts, and all of them are reported at once, each with its dotted path, what was
 got, what is allowed and, for a key that does not exist, the nearest one that does.
 """
 
@@ -24,7 +24,7 @@ _LONGEST_NAME = 300  # characters of a path in a message
 # Of a file of settings, far beyond what any has: what takes long to read or to tell of is no such file.
 MOST_BYTES, MOST_VALUES, MOST_DEPTH, MOST_CHARS = 1_000_000, 10_000, 50, 10_000
 
-_MOST_TOLD = 20  # mistakes
+_MOST_SHOWN = 20  # mistakes
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -60,9 +60,9 @@ def validated(model: type[AnySection], values: Mapping[str, Any]) -> AnySection:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        told = error.errors(include_url=False, include_context=False)
-        lines = [_in_words(model, each) for each in told[:_MOST_TOLD]]
-        more = [f"and {len(told) - _MOST_TOLD:,} more mistakes"] if len(told) > _MOST_TOLD else []
+        mistakes = error.errors(include_url=False, include_context=False)
+        lines = [_in_words(model, each) for each in mistakes[:_MOST_SHOWN]]
+        more = [f"and {len(mistakes) - _MOST_SHOWN:,} more mistakes"] if len(mistakes) > _MOST_SHOWN else []
         raise ConfigError("\n".join(lines + more)) from None
 
 
@@ -75,7 +75,7 @@ def read_mapping(source: str | Path, others: str = "") -> dict[str, Any]:
         text = read_text(Path(source), MOST_BYTES)
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, a NUL in the name, too large
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        name = repr(str(source)[-_LONGEST_NAME:])[1:-1]  # the end of a long path tells more than its beginning
+        name = repr(str(source)[-_LONGEST_NAME:])[1:-1]  # the end of a long path says more than its beginning
         raise ConfigError(f"config {name}: {reason}. Give a YAML file{others}") from None
     return parse_mapping(text, source)
 
@@ -125,7 +125,7 @@ def override(values: dict[str, Any], items: Sequence[str]) -> None:
             continue
         _put(values, key, value, problems)
     if problems:
-        raise ConfigError("\n".join(problems[:_MOST_TOLD]))
+        raise ConfigError("\n".join(problems[:_MOST_SHOWN]))
 
 
 def _put(values: dict[str, Any], key: str, value: Any, problems: list[str]) -> None:

@@ -83,10 +83,10 @@ def test_faces_carry_the_embedding_through_the_volume():
     assert (gradient == 0).all()
 
 
-def test_faces_that_would_hear_each_other_directly_are_refused():
+def test_faces_that_would_be_neighbors_are_refused():
     assert CubicCore(16, (2, 2, 4), io="faces", steps=4).config["boundary"] == "walls"
     assert CubicCore(16, (2, 2, 4), steps=4).config["boundary"] == "periodic"
-    with pytest.raises(ValueError, match='with boundary="periodic" the back face hears the front one'):
+    with pytest.raises(ValueError, match='with boundary="periodic" the two faces are neighbors'):
         CubicCore(16, (2, 2, 4), io="faces", steps=4, boundary="periodic")
 
 

@@ -1,4 +1,4 @@
-"""What may be told of a run's config to others: its settings, but no folder of the machine it ran on."""
+"""The part of a run's config that may be published: its settings, but no folder of the machine it ran on."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """One training in several processes, on one machine or more: ``torchrun ... -m cubefast.train``.
 
 Every process holds the whole core and the whole data set. Of each batch a process puts its share through the core and
-tells the others what came out; each then computes the loss of the whole batch, contrast among all its pairs included,
+sends the outputs to the others; each then computes the loss of the whole batch, contrast among all its pairs included,
 and the gradients are averaged (DistributedDataParallel, on gloo). So several processes do what one does, but for
 rounding.
 """
@@ -33,7 +33,7 @@ _PATIENCE = timedelta(days=1)  # one process may encode a data set while the oth
 
 
 class LostProcessError(RuntimeError):
-    """Another process of this training has ended, or all are told to end."""
+    """Another process of this training has ended, or this one got SIGTERM."""
 
 
 @dataclass(frozen=True)
@@ -186,4 +186,4 @@ def _cores() -> int:
 
 
 def _end(number: int, frame: object) -> None:
-    raise LostProcessError("told to end (SIGTERM), which torchrun does when another process has ended")
+    raise LostProcessError("ended by SIGTERM, which torchrun sends when another process has ended")

@@ -14,7 +14,7 @@ METRIC_NAMES = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}
 
 
 class Progress(Protocol):
-    """What the trainer tells while it trains."""
+    """What is shown of a training while it runs."""
 
     def crossfit(self, record: dict[str, Any]) -> None:
         """The cross-fitted targets are there; ``record`` as in metrics.jsonl."""

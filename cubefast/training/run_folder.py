@@ -251,7 +251,7 @@ class RunFolder:
     def close(self) -> None:
         """No more metrics will come."""
         if self._metrics is not None:
-            with contextlib.suppress(OSError):  # a line that a full disk did not take has been told of
+            with contextlib.suppress(OSError):  # a line that a full disk did not take has been reported
                 self._metrics.close()
             self._metrics = None
         if self._tracker is not None:
