@@ -1,5 +1,6 @@
 #include "dispatch.h"
 
+#include <atomic>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -70,8 +71,11 @@ const Isa& choose() {
 }
 
 const Isa& active() {
-  static const Isa& isa = choose();
-  return isa;
+  // Without a lock, as a static that is computed has: forked while another thread held it, a child would wait for ever.
+  static std::atomic<const Isa*> chosen{nullptr};
+  const Isa* isa = chosen.load(std::memory_order_acquire);
+  if (isa == nullptr) chosen.store(isa = &choose(), std::memory_order_release);
+  return *isa;
 }
 
 }  // namespace

@@ -95,6 +95,7 @@ PYBIND11_MODULE(_cubefast_native, m) {
   m.attr("__version__") = CUBEFAST_VERSION;
 
   main_thread = py::module_::import("threading").attr("main_thread")().attr("ident").cast<unsigned long>();
+  available_isas();  // made now, under the lock of the import, so that no fork meets them half made
   pthread_atfork(nullptr, nullptr, [] {
     in_forked_child = true;
     main_thread = PyThread_get_thread_ident();

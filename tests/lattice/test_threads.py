@@ -127,3 +127,63 @@ def test_one_lattice_is_shared_by_the_threads_with_the_same_bits(shape, batch, d
         threads(count)
         got = problem.results("cpp", checkpoint_every)
         assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True)), f"{count} threads"
+
+
+FORKED_FROM_A_BUSY_PARENT = """
+import os, sys, threading, time, warnings
+import torch
+from cubefast import Lattice3D
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, which is what is tried
+torch.manual_seed(0)
+lattice = Lattice3D((4, 4, 4), 8, 16, 8)
+for parameter in lattice.parameters():
+    parameter.data.add_(0.1 * torch.randn_like(parameter))
+state = torch.randn(32, 64, 8)
+
+def results():
+    x = state.clone().requires_grad_()
+    final = lattice(x)
+    return final.detach(), torch.autograd.grad(final.square().sum(), x)[0]
+
+def busy():
+    torch.set_num_threads(2)
+    while True:
+        results()
+
+def child():
+    torch.set_num_threads(1)  # for torch's own operators: the kernel works alone in a forked child by itself
+    found = [None] * 3
+    def work(place):
+        found[place] = all(all(map(torch.equal, results(), wanted)) for _ in range(3))
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(3)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    os._exit(0 if all(found) else 1)
+
+wanted = results()
+for _ in range(3):
+    threading.Thread(target=busy, daemon=True).start()
+codes = []
+for number in range(int(sys.argv[1])):
+    time.sleep(0.003 * (number % 7))
+    pid = os.fork()
+    if pid == 0:
+        child()
+    until = time.monotonic() + 30
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > until:
+            os.kill(pid, 9)
+            ended = os.waitpid(pid, 0)
+            break
+        time.sleep(0.002)
+    codes.append(os.waitstatus_to_exitcode(ended[1]))
+print(codes, flush=True)
+os._exit(0 if not any(codes) else 1)
+"""
+
+
+def test_a_child_forked_while_other_threads_are_in_the_kernel_works_on_several_threads():
+    call = [sys.executable, "-c", FORKED_FROM_A_BUSY_PARENT, "12"]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stdout + done.stderr
