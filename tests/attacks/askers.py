@@ -1,12 +1,15 @@
 """Two that ask while the run they ask is written over and over: each gets a whole run, the one before or the one after.
 
-And a training whose clock is set back, several times.
+And a training whose clock is set back at every look at it: Python's, and in a process of its own that of the C library,
+for all that is in it.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +20,33 @@ import torch
 from cubefast import CubicCore, Pipeline
 from cubefast.decoding.saved import read_answers, write_answers
 
-from .attacker import TINY, begin, command, in_child, problem_of
+from .attacker import LIMIT_S, TINY, begin, command, in_child, problem_of
+
+CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/time.h>
+#include <time.h>
+static long looks;
+int clock_gettime(clockid_t clock, struct timespec* now) {
+  int (*real)(clockid_t, struct timespec*) = dlsym(RTLD_NEXT, "clock_gettime");
+  int failed = real(clock, now);
+  if (clock == CLOCK_REALTIME && !failed) now->tv_sec -= 100 * __sync_fetch_and_add(&looks, 1);
+  return failed;
+}
+int gettimeofday(struct timeval* now, void* zone) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  now->tv_sec = t.tv_sec, now->tv_usec = t.tv_nsec / 1000;
+  return 0;
+}
+time_t time(time_t* now) {
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  if (now) *now = t.tv_sec;
+  return t.tv_sec;
+}
+"""
 
 
 def main() -> None:
@@ -70,8 +99,18 @@ def main() -> None:
         return command("train", *TINY, "name=back")()
 
     tally.count("clocks set back", problem_of(in_child(with_a_clock_set_back), (0,)))
-    same = Path("runs/back/best/model.safetensors").read_bytes() == Path("other/best/model.safetensors").read_bytes()
+    good = Path("other/best/model.safetensors").read_bytes()
+    same = Path("runs/back/best/model.safetensors").read_bytes() == good
     tally.count("clocks set back", None if same else "another core")
+    if compiler := shutil.which("cc"):
+        Path("clock.c").write_text(CLOCK)
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", "clock.so", "clock.c", "-ldl"], check=True)
+        call = [sys.executable, "-m", "cubefast.train", *TINY, "name=shifted"]
+        environment = {**os.environ, "LD_PRELOAD": str(Path("clock.so").absolute())}
+        done = subprocess.run(call, env=environment, capture_output=True, text=True, timeout=LIMIT_S)
+        tally.count("clocks of a whole process set back", done.stderr if done.returncode else None)
+        same = Path("runs/shifted/best/model.safetensors").read_bytes() == good
+        tally.count("clocks of a whole process set back", None if same else "another core")
     tally.tell()
 
 

@@ -34,7 +34,7 @@ def main() -> None:
 
     for number in range(rounds):
         step = SIZES_KB[number % len(SIZES_KB)] + 7 * (number // len(SIZES_KB))
-        for kind in ("full disks", "files of limited size"):
+        for kind in ("full disks", "files of limited size")[: 1 + number % 2]:
             disk = Path(f"disk{number}")
             disk.mkdir()
             if kind == "full disks":

@@ -29,7 +29,7 @@ def attack(name, folder, rounds, *prefix):
 
 
 def test_kills_at_random_moments_of_every_writer(tmp_path):
-    attack("kills", tmp_path, 4)
+    attack("kills", tmp_path, 3)
 
 
 def test_disks_that_fill_up(tmp_path):
@@ -39,16 +39,20 @@ def test_disks_that_fill_up(tmp_path):
 
 
 def test_files_of_a_run_damaged_or_of_wrong_types(tmp_path):
-    attack("files", tmp_path, 12)
+    attack("files", tmp_path, 5)
 
 
 def test_files_of_vectors_made_to_do_harm(tmp_path):
-    attack("vectors", tmp_path, 10)
+    attack("vectors", tmp_path, 6)
 
 
 def test_hostile_indexes_and_shards_of_the_cache(tmp_path):
-    attack("caches", tmp_path, 60)
+    attack("caches", tmp_path, 30)
 
 
 def test_two_askers_while_a_run_is_overwritten(tmp_path):
     attack("askers", tmp_path, 40)
+
+
+def test_memory_that_runs_out_on_several_threads(tmp_path):
+    attack("memory", tmp_path, 5)
