@@ -181,7 +181,7 @@ def printed(found: dict[str, Any]) -> str:
         )
         if each["groups"] < FEWEST_GROUPS:
             lines.append(f"too few groups ({each['groups']}) to tell")
-        lines += ["", "| model | parameters | R@1 | MRR | cube less it, R@1 | cube less it, MRR |"]
+        lines += ["", "| model | parameters | R@1 | MRR | cube minus model, R@1 | cube minus model, MRR |"]
         lines.append("| --- | --- | --- | --- | --- | --- |")
         for name, row in each["models"].items():
             cells = [name, f"{row['parameters']:,}", _spread(row["recall_at_1"]), _spread(row["mrr"])]
