@@ -39,7 +39,7 @@ class TrainingConfig(Section):
     )
     mix: float = Field(0.3, gt=0, lt=1, description="share of noisy embeddings among the pairs (mixed)")
     init_from: str | None = Field(None, description="a run whose best core is begun from; null: a fresh core")
-    encoder: str = Field("static", description="the frozen teacher: static[:64|128|256], hashing[:DIM]")
+    encoder: str = Field("static", description="the frozen encoder: static[:64|128|256], hashing[:DIM]")
     teachers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (),
         max_length=bounds.TEACHERS,

@@ -1,4 +1,4 @@
-"""Text -> text: teacher, cube and decoder of a finished run, put together again."""
+"""Text -> text: encoder, core and decoder of a finished run, put together again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from .config import TrainingConfig
 from .core import CubicCore, predict
 from .data.config import ContextConfig
-from .data.create import texts_heard
+from .data.context import context_texts, context_weights, gather_rows
 from .data.datasets import Parts
 from .data.encoders import TextEncoder, create_encoder
 from .data.formats import shown
@@ -85,11 +85,11 @@ class Pipeline:
     """Questions in, answers out.
 
     Args:
-        encoder: the teacher the core was trained with.
+        encoder: the one that the core was trained with.
         core: a trained core.
         decoder: finds texts for the core's embeddings.
         prepare: done to a question's embedding before the core, as in training.
-        context: how a question hears the turns before it, as in training; None: not at all.
+        context: how the turns before a question join its input, as in training; None: not at all.
         prompt: what is put before a question and each of its turns for the encoder, as in training.
     """
 
@@ -158,7 +158,7 @@ class Pipeline:
                 f"what is in {path} does not belong together: its core takes embeddings of {core.dim} numbers, its "
                 f"encoder gives {encoder.dim}, and its answers have {bank.vectors.shape[1]}. Train again"
             )
-        # What denoises single embeddings never heard a turn before.
+        # What denoises single embeddings was trained without turns.
         context = None if config.mode == "autoencoder" and config.data.context.mode == "mean" else config.data.context
         texts, vectors, trained = bank.texts, bank.vectors, bank.trained
         known = set(texts)
@@ -205,24 +205,21 @@ class Pipeline:
         """What the core makes of each question and its turns before it: float32 [n, D], for a decoder of your own."""
         if history and len(history) != len(questions):
             raise InputError(f"{len(questions)} questions need a list of turns each; got {len(history)} of them")
-        heard = [self._heard(*each) for each in zip(questions, history or [()] * len(questions), strict=True)]
-        place = {text: row for row, text in enumerate(dict.fromkeys(text for turns in heard for text in turns))}
-        rows = np.full((len(heard), max(map(len, heard))), -1, np.int64)
-        for row, turns in enumerate(heard):
-            rows[row, : len(turns)] = [place[text] for text in turns]
-        weights = np.float32(self.context.decay) ** np.arange(rows.shape[1], dtype=np.float32)
-        # What adds a question and its turns up in training does it here; its targets are not looked at.
-        inputs, _, _ = PairDataset(
-            ArrayVectors(self.encoder.encode(list(place))),
+        inputs = [self._texts(*each) for each in zip(questions, history or [()] * len(questions), strict=True)]
+        texts = list(dict.fromkeys(text for turns in inputs for text in turns))
+        rows = gather_rows(inputs, {text: row for row, text in enumerate(texts)})
+        # The data set that training uses makes the inputs; its targets are not looked at.
+        pairs = PairDataset(
+            ArrayVectors(self.encoder.encode(texts)),
             rows,
             rows[:, 0],
             rows[:, 0],
-            weights=np.broadcast_to(weights, rows.shape),
+            weights=context_weights(rows, self.context),
             prepare=self.prepare,
-        ).batch(np.arange(len(rows)))
-        return predict(self.core, inputs)
+        )
+        return predict(self.core, pairs.batch(np.arange(len(rows)))[0])
 
-    def _heard(self, question: str, history: Sequence[str]) -> list[str]:
+    def _texts(self, question: str, history: Sequence[str]) -> list[str]:
         """The texts that make up an input, checked."""
         if isinstance(history, str):
             raise InputError("the history must be a list of turns; got a text")
@@ -230,7 +227,7 @@ class Pipeline:
         turns = [_checked(turn, f"turn {i} of the history") for i, turn in enumerate(history, start=1)]
         if turns and self.context.mode == "none":
             raise InputError("the run was trained without context (data.context.mode=none): leave the history out")
-        return texts_heard(question, turns, self.context, self.prompt)
+        return context_texts(question, turns, self.context, self.prompt)
 
 
 def _checked(text: object, what: str) -> str:

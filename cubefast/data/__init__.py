@@ -1,1 +1,1 @@
-"""Text and vectors in: encoders, their cache, data sets, and the way an embedding is laid on the lattice."""
+"""Text and vectors in: encoders, their cache, data sets, and the placement of an embedding on the lattice."""

@@ -48,7 +48,7 @@ if __name__ == "__main__":
     made.add_argument("file", metavar="FILE", help="as data.path of a run: builtin, or a file")
     made.add_argument("overrides", nargs="*", metavar="key=value", help="quality.min_cosine=0.2 and the like")
     made.add_argument("--mode", choices=("dialogue", "autoencoder"), default="dialogue", help="(dialogue)")
-    made.add_argument("--encoder", default="static", help="the teacher, as in a run (static)")
+    made.add_argument("--encoder", default="static", help="as in a run (static)")
     made.add_argument("--cache", help="folder of cached embeddings")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
     raise SystemExit(cli.run(_main, made.parse_intermixed_args()))

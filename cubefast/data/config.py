@@ -71,7 +71,7 @@ class PromptsConfig(Section):
 
 
 class ContextConfig(Section):
-    """What a question of a conversation hears of the turns before it."""
+    """How the turns before a question of a conversation join its input."""
 
     mode: Literal["none", "mean", "text"] = Field(
         "none", description="none: the question alone; mean: of its and the turns' embeddings; text: joined texts"
@@ -112,10 +112,10 @@ class QualityConfig(Section):
         None, description="drop pairs this alike (share of common 5-letter pieces) to an earlier one; null: keep"
     )
     min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
-        None, description="drop pairs whose question and answer are less alike to the teacher"
+        None, description="drop pairs whose question and answer are less alike to the encoder"
     )
     max_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
-        None, description="drop pairs whose question and answer are more alike to the teacher"
+        None, description="drop pairs whose question and answer are more alike to the encoder"
     )
     max_per_domain: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
         None, description="pairs kept of one domain, the first ones; null: all"
@@ -156,7 +156,7 @@ class DatasetConfig(Section):
     teacher_vectors: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (),
         max_length=bounds.TEACHERS,
-        description="files like vectors, each by a further teacher of any dimension; see training.losses.distill",
+        description="files like vectors, each by a teacher of any dimension; see training.losses.distill",
     )
     normalize: bool = Field(True, description="scale embeddings to unit length")
     centre: bool = Field(False, description="subtract the mean embedding of the training part first")

@@ -13,7 +13,8 @@ from ..errors import InputError
 from ..untrusted import named, shown
 from .cache import CacheStatistics, EmbeddingCache
 from .columns import Columns
-from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, ContextConfig, DatasetConfig
+from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, DatasetConfig
+from .context import context_texts, gather_rows
 from .datasets import AutoencoderDataset, DialogueDataset
 from .dialogues import Dialogue, dialogues_of, load_dialogues, load_texts, normalize, with_all_negatives
 from .encoders import TextEncoder, create_encoder
@@ -47,11 +48,11 @@ def create_text_dataset(
     Args:
         texts: n texts, none of them blank; anything that can be gone through, such as a generator.
         config: a :class:`DatasetConfig`, its keys as a mapping, or a YAML or JSON file.
-        encoder: the teacher whose embeddings are learnt, or its name in a config.
+        encoder: whose embeddings are learnt, or its name in a config.
         teachers: more of them, of any dimension: they teach how alike the targets are (``training.losses.distill``).
         cache: where embeddings are kept; None: the user's cache.
         seed: of the noise.
-        progress: told how far the encoding is.
+        progress: called with how far the encoding is.
 
     Raises InputError for no texts or a blank one.
     """
@@ -61,10 +62,10 @@ def create_text_dataset(
     if not texts:
         raise InputError("a data set needs at least one text; got none")
     prompted = [settings.prompts.answer + text for text in texts]
-    teacher, vectors, seen = _encoded(prompted, encoder, cache, progress)
+    used, vectors, seen = _encoded(prompted, encoder, cache, progress)
     others = [_encoded(prompted, each, cache, progress)[1] for each in teachers]
     return AutoencoderDataset(
-        vectors, texts, settings, seed=seed, fingerprint=teacher.fingerprint, cache=seen, teachers=others
+        vectors, texts, settings, seed=seed, fingerprint=used.fingerprint, cache=seen, teachers=others
     )
 
 
@@ -141,7 +142,7 @@ def create_conversation_dataset(
     cache: EmbeddingCache | str | Path | None = None,
     progress: Progress | None = None,
 ) -> DialogueDataset:
-    """Conversations of several turns: a question hears the turns before it.
+    """Conversations of several turns: the input of a question also holds the turns before it.
 
     Args:
         source: a chat or ChatterBot file, or conversations as lists of turns, a question and its answer by turns (a
@@ -273,7 +274,7 @@ def _dialogue_dataset(
 ) -> DialogueDataset:
     quality = QualityFilter(config.quality)
     records = 1 + max(dialogue.row for dialogue in dialogues)
-    dialogues = with_all_negatives(_some(quality.texts(dialogues), quality), dialogues)
+    dialogues = with_all_negatives(_not_empty(quality.texts(dialogues), quality), dialogues)
     texts, by_text = _texts(dialogues, config)
     seen = None
     if config.vectors is not None:
@@ -285,8 +286,8 @@ def _dialogue_dataset(
         vectors, rows = _given_vectors("vectors", config.vectors, config, dialogues, records)
         fingerprint = f"vectors-{_file_hash(config.vectors)}"
     else:
-        teacher, vectors, seen = _encoded(texts, encoder, cache, progress)
-        rows, fingerprint = by_text, teacher.fingerprint
+        used, vectors, seen = _encoded(texts, encoder, cache, progress)
+        rows, fingerprint = by_text, used.fingerprint
     others = [(_encoded(texts, each, cache, progress)[1], by_text) for each in teachers]
     others += [_given_vectors("teacher_vectors", path, config, dialogues, records) for path in config.teacher_vectors]
 
@@ -294,7 +295,7 @@ def _dialogue_dataset(
     kept = dialogues
     if config.quality.min_cosine is not None or config.quality.max_cosine is not None:
         kept = quality.cosines(kept, cosines(vectors, rows.questions[:, 0], rows.answers))
-    kept = _some(quality.balance(kept), quality)
+    kept = _not_empty(quality.balance(kept), quality)
     chosen = [where[id(dialogue)] for dialogue in kept]
     return DialogueDataset(
         kept,
@@ -310,45 +311,26 @@ def _dialogue_dataset(
     )
 
 
-def _some(dialogues: list[Dialogue], quality: QualityFilter) -> list[Dialogue]:
+def _not_empty(dialogues: list[Dialogue], quality: QualityFilter) -> list[Dialogue]:
     if not dialogues:
         raise InputError(f"the quality filter left nothing:\n{quality.report}")
     return dialogues
 
 
-def texts_heard(question: str, before: Sequence[str], context: ContextConfig, prompt: str = "") -> list[str]:
-    """The texts of which a question's input is made, each behind the prompt: itself, then the turns before it, the
-    latest first.
-    """
-    turns = before[-context.window :]
-    texts = [question]
-    if context.mode == "mean":
-        texts = [question, *reversed(turns)]
-    elif context.mode == "text":
-        texts = ["\n".join([*turns, question])]
-    return [prompt + text for text in texts]
-
-
 def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str], DialogueRows]:
     """Each different text once, and where those of each dialogue are among them."""
     prompts = config.prompts
-    heard = [texts_heard(each.question, each.context, config.context, prompts.question) for each in dialogues]
+    inputs = [context_texts(each.question, each.context, config.context, prompts.question) for each in dialogues]
     answers = [prompts.answer + each.answer for each in dialogues]
     wrong = [[prompts.answer + text for text in each.negatives] for each in dialogues]
     each_once: dict[str, None] = {}
-    for turns, answer, others in zip(heard, answers, wrong, strict=True):
+    for turns, answer, others in zip(inputs, answers, wrong, strict=True):
         each_once.update(dict.fromkeys((*turns, answer, *others)))
     texts = list(each_once)
     place = {text: row for row, text in enumerate(texts)}
-    questions = np.full((len(dialogues), max(len(turns) for turns in heard)), -1, np.int64)
-    for row, turns in enumerate(heard):
-        questions[row, : len(turns)] = [place[text] for text in turns]
-    negatives = None
-    if width := max(map(len, wrong)):
-        negatives = np.full((len(dialogues), width), -1, np.int64)
-        for row, others in enumerate(wrong):
-            negatives[row, : len(others)] = [place[text] for text in others]
-    return texts, DialogueRows(questions, np.array([place[answer] for answer in answers], np.int64), negatives)
+    negatives = gather_rows(wrong, place) if any(wrong) else None
+    answer_rows = np.array([place[answer] for answer in answers], np.int64)
+    return texts, DialogueRows(gather_rows(inputs, place), answer_rows, negatives)
 
 
 def _given_vectors(
@@ -388,13 +370,13 @@ def _encoded(
     cache: EmbeddingCache | str | Path | None,
     progress: Progress | None,
 ) -> tuple[TextEncoder, Vectors, CacheStatistics]:
-    teacher = create_encoder(encoder) if isinstance(encoder, str) else encoder
+    used = create_encoder(encoder) if isinstance(encoder, str) else encoder
     store = cache if isinstance(cache, EmbeddingCache) else EmbeddingCache(cache)
     before = (store.statistics.hits, store.statistics.misses)
-    done = progress(f"encoding with {teacher.fingerprint}", len(texts)) if progress else lambda count: None
-    vectors = store.rows(teacher, texts, progress=done)
+    done = progress(f"encoding with {used.fingerprint}", len(texts)) if progress else lambda count: None
+    vectors = store.rows(used, texts, progress=done)
     seen = CacheStatistics(hits=store.statistics.hits - before[0], misses=store.statistics.misses - before[1])
-    return teacher, vectors, seen
+    return used, vectors, seen
 
 
 def _file_hash(path: str | Path) -> str:

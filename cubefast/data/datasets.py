@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .cache import CacheStatistics
-from .config import ContextConfig, DatasetConfig
+from .config import DatasetConfig
+from .context import context_weights
 from .dialogues import Dialogue, normalize
 from .encoders import Embeddings
 from .pairs import PairDataset
@@ -126,7 +127,7 @@ class DialogueDataset(PairDataset):
             question_rows,
             self.answer_rows[ids],  # one spelling's embedding for all
             ids,
-            weights=_context_weights(question_rows, config.context),
+            weights=context_weights(question_rows, config.context),
             prepare=Preparation(normalize=config.normalize),
             lengths=np.array([len(d.question) + len(d.answer) for d in dialogues], np.int64),
             teachers=teachers,
@@ -288,13 +289,6 @@ class AutoencoderDataset(PairDataset):
             cache_hits=self.cache.hits if self.cache else None,
             cache_misses=self.cache.misses if self.cache else None,
         )
-
-
-def _context_weights(rows: NDArray[np.int64], context: ContextConfig) -> Embeddings | None:
-    """float32 [n, W]: decay^k for the turn k places before the question, whose own weight is 1."""
-    if rows.ndim == 1 or rows.shape[1] == 1:
-        return None
-    return np.broadcast_to(np.float32(context.decay) ** np.arange(rows.shape[1], dtype=np.float32), rows.shape)
 
 
 def _negative_ids(dialogues: Sequence[Dialogue], number: Mapping[str, int], width: int) -> NDArray[np.int64]:

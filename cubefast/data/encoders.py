@@ -1,4 +1,4 @@
-"""Frozen teachers: text in, embeddings out. Nothing here is ever trained."""
+"""Frozen encoders: text in, embeddings out. Nothing here is ever trained."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_DIM = 16_384
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """What cubefast asks of a teacher."""
+    """What an encoder must have."""
 
     @property
     def dim(self) -> int:
@@ -151,7 +151,7 @@ def unit_rows(vectors: Embeddings, texts: Sequence[str]) -> Embeddings:
 
 
 class ConcatEncoder:
-    """Several teachers side by side: each part of unit length, the whole divided by the root of their number.
+    """Several encoders side by side: each part of unit length, the whole divided by the root of their number.
 
     Args:
         encoders: at least two, in the order of their parts.

@@ -254,7 +254,7 @@ def _check_keys(path: Path, keys: list[str], place: _Place) -> None:
 
 
 def _as_float32(array: NDArray[Any]) -> NDArray[Any]:
-    """As float32 where they are numbers; one too large becomes infinite, which the check of the values tells."""
+    """As float32 where they are numbers; one too large becomes infinite, which the check of the values finds."""
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         return np.asarray(array)
     with np.errstate(over="ignore"):

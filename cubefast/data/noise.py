@@ -1,4 +1,4 @@
-"""Noise for autoencoders: the same for an item in an epoch whoever asks, in whatever order, in whatever process."""
+"""Noise for autoencoders: for an item and an epoch it is the same in every order and process."""
 
 from __future__ import annotations
 

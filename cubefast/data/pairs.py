@@ -92,8 +92,8 @@ class PairDataset(Dataset[Batch]):
         negatives: int64 [n, K], which embeddings are wrong targets of each pair; -1 for none. None: no pair has any.
         negative_ids: int64 [n, K], their ids, as of targets: that of a target where one is the same answer.
 
-    An item is (input [D], target [D], target id). It depends on its number, the seed and the epoch alone, not on who
-    asks for it or in what order: several DataLoader workers give what one gives.
+    An item is (input [D], target [D], target id). It depends on its number, the seed and the epoch alone, not on
+    the order or the process: several DataLoader workers give what one gives.
 
     Raises InputError for a teacher with more or fewer embeddings.
     """

@@ -167,7 +167,7 @@ class ShardFolder:
         return sorted(self.folder.glob("vectors-*.f32"))
 
     def refusal(self, why: object) -> InputError:
-        """What the user is told when the folder fails."""
+        """The message when the folder fails."""
         return InputError(
             f"the embedding cache {self.folder} cannot be used: {why}. Make it writable and free space on its disk, or "
             "set cache=FOLDER (or CUBEFAST_CACHE) to another folder, and run again: what was encoded is kept"

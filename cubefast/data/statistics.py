@@ -49,7 +49,7 @@ class DatasetStatistics:
         question_chars, answer_chars: their lengths.
         context_turns: turns that a question has before it.
         negatives: wrong answers of all pairs together.
-        cosine: cos(question, answer) to the teacher, which is what identity scores.
+        cosine: cos(question, answer) of the embeddings, which is what identity scores.
         rejected: pairs dropped by the quality filter, by reason.
         cache_hits, cache_misses: texts that were and were not encoded before.
     """

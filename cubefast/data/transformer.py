@@ -197,13 +197,13 @@ def _bars(shown: bool) -> Iterator[None]:
     """Without the bar that transformers draws while weights are loaded, unless bars are wanted."""
     from transformers.utils import logging
 
-    quiet = logging.is_progress_bar_enabled() and not shown
-    if quiet:
+    silenced = logging.is_progress_bar_enabled() and not shown
+    if silenced:
         logging.disable_progress_bar()
     try:
         yield
     finally:
-        if quiet:
+        if silenced:
             logging.enable_progress_bar()
 
 

@@ -86,7 +86,7 @@ def _split(line: bytes, dim: int) -> tuple[bytes, NDArray[np.float32]] | None:
     if len(numbers) != dim or (b" " in key and _is_number(key.rsplit(b" ", 1)[1])):
         return None
     try:
-        with np.errstate(over="ignore"):  # becomes infinite, which the check of the values tells
+        with np.errstate(over="ignore"):  # becomes infinite, which the check of the values finds
             return key, np.array(numbers, dtype=np.float32)
     except ValueError:
         return None
