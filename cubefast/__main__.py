@@ -1,5 +1,6 @@
 """`python -m cubefast COMMAND`, the same as `cubefast COMMAND`."""
 
-from .cli import main
+from .cli import program
 
-main()
+if __name__ == "__main__":
+    program()

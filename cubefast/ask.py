@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -35,7 +35,7 @@ best score is below the threshold. A line that cannot be answered gets {"id", "e
 at the end. A line may have 4 MiB, a question or a turn 100,000 characters."""
 
 
-def _main(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.jsonl and (arguments.interactive or arguments.question is not None):
         raise InputError("--jsonl reads questions from the standard input: leave the question and --interactive out")
     chat = arguments.interactive or (arguments.question is None and not arguments.jsonl)
@@ -235,7 +235,8 @@ def _cosine_or_none(text: str) -> float | Literal["calibrated"] | None:
     return None if text == "none" else bounds.number(-1, 1)(text)
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cubefast ask` with these arguments (those of the process by default); returns the exit code."""
     made = cli.parser("ask", _DESCRIPTION)
     made.add_argument("run", help="the run's folder, such as runs/dialogue")
     made.add_argument("question", nargs="?")
@@ -268,4 +269,8 @@ if __name__ == "__main__":
         default="exact",
         help="usearch: approximate; builds an index first (minutes for 100,000 answers), then answers at once",
     )
-    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))
+    return cli.run(made, _run, argv)
+
+
+if __name__ == "__main__":
+    cli.exit_process(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ _KERNEL_OPTIONS = ("rounds", "scaling", "variants", "plot")
 _TRAINING_OPTIONS = ("pairs", "dim", "data", "vectors", "epochs")
 
 
-def _main(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     others = _KERNEL_OPTIONS if arguments.training else _TRAINING_OPTIONS
     if given := [f"--{option}" for option in others if getattr(arguments, option)]:
         place = "without" if arguments.training else "with"
@@ -178,7 +179,8 @@ def _kernel(arguments: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cubefast bench` with these arguments (those of the process by default); returns the exit code."""
     made = cli.parser(
         "bench",
         "Measure the kernel beside its peers, or the training beside its budget, and the targets. Minutes; leave the "
@@ -201,4 +203,8 @@ if __name__ == "__main__":
     training.add_argument("--data", metavar="FILE", help="train on this file's questions and answers instead")
     training.add_argument("--vectors", metavar="FILE", help="their embeddings, as the key data.vectors")
     training.add_argument("--epochs", type=rounds, metavar="N", help="timed epochs, after one to warm up (3)")
-    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))
+    return cli.run(made, _run, argv)
+
+
+if __name__ == "__main__":
+    cli.exit_process(main())

@@ -1,22 +1,25 @@
-"""What the commands share: `cubefast X` is `python -m cubefast.X`, and how a command ends.
+"""The `cubefast` program, and what its commands share: the parser, the messages of errors, and the exit codes.
 
+Each command is a module with ``main(argv) -> int``, which `cubefast X` and `python -m cubefast.X` call.
 Exit codes: 0 done, 1 failure, 2 bad input or usage, 130 Ctrl-C. A traceback is shown with --debug only.
 """
 
 from __future__ import annotations
 
 import argparse
-import runpy
+import contextlib
+import importlib
+import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from tqdm import tqdm
 
 from .errors import DiskError, InputError
-from .output import VisibleStream, unfiltered, visible_output
+from .output import unfiltered, visible_output
 
 COMMANDS = {
     "train": "train a core and leave a run's folder",
@@ -31,16 +34,9 @@ COMMANDS = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    """Its messages repeat what was typed, and are shown before a command runs."""
-
-    def _print_message(self, message: str, file: Any = None) -> None:
-        super()._print_message(message, VisibleStream(file or sys.stderr) if file or sys.stderr else None)
-
-
 def parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
     """A command's parser, with --debug."""
-    made = _Parser(
+    made = argparse.ArgumentParser(
         prog=f"python -m cubefast.{command}",
         description=description,
         epilog=epilog,
@@ -50,31 +46,66 @@ def parser(command: str, description: str, epilog: str = "") -> argparse.Argumen
     return made
 
 
-def run(command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
-    """Run a command and turn its errors into a message and an exit code. All it prints is made visible."""
+def run(
+    parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int], argv: Sequence[str] | None
+) -> int:
+    """Parse the arguments, run the command, and turn its errors into a message and an exit code.
+
+    Args:
+        parser: of the command, from :func:`parser`.
+        command: the work; takes the parsed arguments, with ``argv`` as an attribute, and returns an exit code.
+        argv: the arguments; None: those of the process.
+
+    Whatever is printed is made visible (see :mod:`cubefast.output`).
+    """
+    debug = False
     with visible_output():
         try:
+            try:
+                arguments = parser.parse_intermixed_args(argv)
+            except SystemExit as end:  # argparse has printed its help, or what is wrong
+                return int(end.code or 0)
+            arguments.argv = list(sys.argv[1:] if argv is None else argv)
+            debug = arguments.debug
             code = command(arguments)
             sys.stdout.flush()
             return code
         except KeyboardInterrupt:
             print("\nstopped; nothing was saved", file=sys.stderr)
             return 130
-        except BrokenPipeError:
-            sys.stderr.close()  # whoever read our output has had enough
+        except BrokenPipeError:  # whoever reads the output has had enough
             return 1
         except Exception as error:
-            if arguments.debug:
+            if debug:
                 traceback.print_exc()
             if "No usable temporary directory" in str(error):  # torch and matplotlib ask Python for one
                 error = InputError(f"{error}. Set TMPDIR to a folder that can be written")
             expected = isinstance(error, InputError)
-            if not arguments.debug:
+            if not debug:
                 known = expected or isinstance(error, DiskError)
                 print(f"error: {'' if known else f'{type(error).__name__}: '}{error}", file=sys.stderr)
                 if not known:
                     print("(--debug shows where)", file=sys.stderr)
             return 2 if expected else 1
+
+
+def exit_process(code: int) -> NoReturn:
+    """End this process with the exit code of a command's ``main``.
+
+    One of several processes that torchrun started ends without Python's finalization: destroy_process_group does not
+    end gloo's threads where DistributedDataParallel was used (torch 2.13), and one that still holds a tensor during
+    finalization aborts the process, although its work is done and saved.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):  # whoever read it has gone, or the disk is full: Python shall not try again
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        os._exit(code)
+    raise SystemExit(code)
 
 
 def counting(what: str, total: int) -> Callable[[int], None]:
@@ -96,16 +127,22 @@ def counting(what: str, total: int) -> Callable[[int], None]:
     return show
 
 
-def main() -> None:
-    """The `cubefast` program."""
-    if len(sys.argv) < 2 or sys.argv[1] not in COMMANDS:
-        wanted = sys.argv[1:2] in ([], ["-h"], ["--help"])
-        with visible_output():
-            print("usage: cubefast COMMAND [...]; `cubefast COMMAND --help` tells more\n")
-            for name, meaning in COMMANDS.items():
-                print(f"  {name:<8} {meaning}")
-            if not wanted:
-                print(f"\nerror: no command {sys.argv[1]!r}", file=sys.stderr)
-        raise SystemExit(0 if wanted else 2)
-    command = sys.argv.pop(1)
-    runpy.run_module(f"cubefast.{command}", run_name="__main__")
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `cubefast` program: run the command that the first argument names; returns its exit code."""
+    command, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if command in COMMANDS:
+        module = "data.__main__" if command == "data" else command
+        return int(importlib.import_module(f"cubefast.{module}").main(arguments))
+    wanted = command in ("-h", "--help")
+    with visible_output():
+        print("usage: cubefast COMMAND [...]; `cubefast COMMAND --help` tells more\n")
+        for name, meaning in COMMANDS.items():
+            print(f"  {name:<8} {meaning}")
+        if not wanted:
+            print(f"\nerror: no command {command!r}", file=sys.stderr)
+    return 0 if wanted else 2
+
+
+def program() -> NoReturn:
+    """The `cubefast` program as a process of its own."""
+    exit_process(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import cli
@@ -15,7 +16,7 @@ from .reporting.side_by_side import compare_runs
 from .reporting.text import to_text
 
 
-def _main(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".md", ".html"):
         raise InputError(f"--output must end in .md or .html; got {output}")
@@ -31,7 +32,8 @@ def _main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cubefast compare` with these arguments (those of the process by default); returns the exit code."""
     made = cli.parser(
         "compare",
         "Print evaluated runs side by side: scores on the same test pairs, the difference of each to the first with\n"
@@ -39,4 +41,8 @@ if __name__ == "__main__":
     )
     made.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or RUN/evaluations/NAME")
     made.add_argument("--output", type=Path, metavar="FILE", help="also write it as FILE.md or FILE.html")
-    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))
+    return cli.run(made, _run, argv)
+
+
+if __name__ == "__main__":
+    cli.exit_process(main())

@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ With data=FILE, all pairs of another file are the test. Nothing is fitted on it:
 it may share no text with what the run was trained on. data.* keys describe the file (data.columns.question=q)."""
 
 
-def _main(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     with RunFolder.open(arguments.run).locked():
         return _evaluate(arguments)
 
@@ -97,8 +98,13 @@ def _picture(path: Path) -> bytes:
         raise ArtifactError(f"{path} cannot be read: {why(error)}. Delete it to do without it") from None
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cubefast evaluate` with these arguments (those of the process by default); returns the exit code."""
     made = cli.parser("evaluate", _DESCRIPTION)
     made.add_argument("run", help="the run's folder, such as runs/dialogue")
     made.add_argument("overrides", nargs="*", metavar="data=FILE", help="another file to test on, and data.* keys")
-    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))
+    return cli.run(made, _run, argv)
+
+
+if __name__ == "__main__":
+    cli.exit_process(main())

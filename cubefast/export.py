@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import get_args
 
 from . import cli
@@ -10,7 +11,7 @@ from .integrations.model_folder import write_model_folder
 from .integrations.torch_export import Operators
 
 
-def _main(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     names = write_model_folder(arguments.run, arguments.folder, operators=arguments.torch, license=arguments.license)
     print(f"made {arguments.folder} with {', '.join(names)}")
     print(
@@ -21,7 +22,8 @@ def _main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cubefast export` with these arguments (those of the process by default); returns the exit code."""
     made = cli.parser(
         "export",
         "Make a folder to publish of a finished run: the core, a model card written from the report, the settings. The "
@@ -36,4 +38,8 @@ if __name__ == "__main__":
         "installed; plain: with torch's own operators only",
     )
     made.add_argument("--license", metavar="ID", help="for the card, such as apache-2.0")
-    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))
+    return cli.run(made, _run, argv)
+
+
+if __name__ == "__main__":
+    cli.exit_process(main())

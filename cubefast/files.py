@@ -10,9 +10,9 @@ import errno
 import fcntl
 import io
 import os
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -40,7 +40,6 @@ def write_atomically(path: Path, content: str | bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_UMASK)
             temporary.replace(path)
         flush_folder(path.parent)
 
@@ -66,7 +65,6 @@ def appearing(folder: Path) -> Iterator[Path]:
             raise InputError(f"the folder {folder} cannot be made: {error.strerror}") from None
         yield temporary
         with writing(folder):
-            temporary.chmod(0o777 & ~_UMASK)
             temporary.replace(folder)
             flush_folder(folder.parent)
 
@@ -120,13 +118,18 @@ def _unfinished(folder: Path, make: Callable[[Path], tuple[Path, int]]) -> Itera
 
 
 def _new_file(folder: Path) -> tuple[Path, int]:
-    handle, name = tempfile.mkstemp(_SUFFIX, _PREFIX, folder)
-    return Path(name), handle
+    path = _new_name(folder)
+    return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less the umask, as of any new file
 
 
 def _new_folder(folder: Path) -> tuple[Path, int]:
-    name = tempfile.mkdtemp(_SUFFIX, _PREFIX, folder)
-    return Path(name), os.open(name, os.O_RDONLY)
+    path = _new_name(folder)
+    path.mkdir()
+    return path, os.open(path, os.O_RDONLY)
+
+
+def _new_name(folder: Path) -> Path:
+    return folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
 
 
 def flush_folder(folder: Path) -> None:
@@ -175,12 +178,3 @@ def why(error: Exception) -> str:
         place = ".".join(map(str, first["loc"]))
         return f"{place}: {first['msg']}" if place else first["msg"]
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-
-
-def _umask() -> int:
-    mask = os.umask(0)  # there is no way to ask without setting it
-    os.umask(mask)
-    return mask
-
-
-_UMASK = _umask()

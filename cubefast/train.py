@@ -27,7 +27,7 @@ from .lattice.backends import facts
 from .pipeline import save_answers, save_threshold
 from .settings import describe_keys
 from .training.calibration import choose_handicap
-from .training.distributed import LostProcessError, Processes, joined, leave
+from .training.distributed import LostProcessError, Processes, joined
 from .training.memory import peak_memory_mb
 from .training.progress import METRIC_NAMES, for_this_terminal
 from .training.reading import open_data, split_data, task_of
@@ -37,10 +37,20 @@ from .training.trainer import CubeTrainer
 from .training.validation import Validation, on_validation
 
 
-def train(config: TrainingConfig, run: RunFolder, processes: Processes, *, resume: bool = False) -> TrainingResult:
-    """Load, encode, train, score, and fill the run's folder; or go on with one that was stopped."""
+def train(
+    config: TrainingConfig, run: RunFolder, processes: Processes, *, resume: bool = False, argv: Sequence[str] = ()
+) -> TrainingResult:
+    """Load, encode, train, score, and fill the run's folder; or go on with one that was stopped.
+
+    Args:
+        config: of the run.
+        run: the folder to fill.
+        processes: those that train together, of which this is the main one.
+        resume: whether to go on from the last checkpoint.
+        argv: the arguments of the command, kept in environment.json.
+    """
     began = time.perf_counter()
-    environment = {"command": sys.argv, **facts(), "processes": processes.everybody()}
+    environment = {"command": [sys.argv[0], *argv], **facts(), "processes": processes.everybody()}
 
     def begun() -> None:
         """Nothing of a run that cannot be gone on with is touched before."""
@@ -201,7 +211,7 @@ def _describe(core: CubicCore) -> str:
     )
 
 
-def _main(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     run = None
     if arguments.resume is not None:
         if arguments.config is not None:
@@ -229,7 +239,7 @@ def _main(arguments: argparse.Namespace) -> int:
             command = "python" if processes.count == 1 else f"torchrun --nproc-per-node={processes.local_count}"
             how_to_go_on = f"Go on with: {command} -m cubefast.train --resume {shlex.quote(str(run.path))}"
             with run.locked():
-                result = train(config, run, processes, resume=resume)
+                result = train(config, run, processes, resume=resume, argv=arguments.argv)
     except (LostProcessError, DiskError) as error:
         if run is None or not how_to_go_on or not any(run.checkpoints.glob("epoch-*")):
             raise
@@ -240,7 +250,8 @@ def _main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cubefast train` with these arguments (those of the process by default); returns the exit code."""
     made = cli.parser(
         "train",
         "Train a lattice of cells to turn one embedding into another, and score it beside its baselines.",
@@ -254,4 +265,8 @@ if __name__ == "__main__":
     made.add_argument("--resume", metavar="RUN", help="go on with runs/NAME where it stopped, to the same bits")
     made.add_argument("--print-config", action="store_true", help="print the whole config as YAML and train nothing")
     made.add_argument("overrides", nargs="*", metavar="key=value", help="such as training.lr=1e-3")
-    leave(cli.run(_main, made.parse_intermixed_args()))
+    return cli.run(made, _run, argv)
+
+
+if __name__ == "__main__":
+    cli.exit_process(main())

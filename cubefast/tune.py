@@ -9,6 +9,7 @@ import os
 import shlex
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def _progress() -> Progress:
     return _PassingLine() if sys.stdout.isatty() else Silent()
 
 
-def _main(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     if importlib.util.find_spec("optuna") is None:
         raise InputError("cubefast.tune needs the package optuna; pip install 'cubefast[tune]'")
     from .tuning.space import DEFAULT_SPACE
@@ -131,7 +132,8 @@ def _quoted(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cubefast tune` with these arguments (those of the process by default); returns the exit code."""
     made = cli.parser(
         "tune",
         "Search for better settings of the lattice and the training, judged on the validation part. The config as it "
@@ -154,4 +156,8 @@ if __name__ == "__main__":
     )
     made.add_argument("--study", type=Path, metavar="FOLDER", help="a new folder, or a study to go on with (runs/tune)")
     made.add_argument("overrides", nargs="*", metavar="key=value", help="of the config, such as data=FILE")
-    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))
+    return cli.run(made, _run, argv)
+
+
+if __name__ == "__main__":
+    cli.exit_process(main())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from .create import open_dataset
 from .datasets import DialogueDataset
 
 
-def _main(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise InputError(f"{arguments.json} cannot be written: there is no folder {arguments.json.parent}")
     values: dict[str, Any] = {"path": arguments.file}
@@ -39,7 +40,8 @@ def _main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cubefast data` with these arguments (those of the process by default); returns the exit code."""
     made = cli.parser(
         "data",
         "Print what a data set is made of and what the quality filter drops; nothing is trained.",
@@ -51,4 +53,8 @@ if __name__ == "__main__":
     made.add_argument("--encoder", default="static", help="as in a run (static)")
     made.add_argument("--cache", help="folder of cached embeddings")
     made.add_argument("--json", type=Path, metavar="FILE", help="write the same as JSON")
-    raise SystemExit(cli.run(_main, made.parse_intermixed_args()))
+    return cli.run(made, _run, argv)
+
+
+if __name__ == "__main__":
+    cli.exit_process(main())

@@ -13,12 +13,11 @@ import inspect
 import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -158,21 +157,6 @@ def joined(threads: int | None) -> Iterator[Processes]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-def leave(code: int) -> NoReturn:
-    """End this process with an exit code: one of several at once, the only one as Python does.
-
-    destroy_process_group does not end gloo's threads where DistributedDataParallel was used (torch 2.13), and one that
-    still holds a tensor when Python takes itself apart aborts the process, whose work was done and saved. So a process
-    of several does not let Python take itself apart.
-    """
-    if _process_count() > 1:
-        with contextlib.suppress(OSError, ValueError):  # whoever read them may have gone
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-    raise SystemExit(code)
 
 
 def _process_count() -> int:

@@ -123,10 +123,10 @@ def test_one_of_several_processes_ends_before_python_takes_itself_apart(count):
     """For then a thread of gloo may abort it; what it printed is not lost, and its exit code is kept."""
     program = (
         "import atexit\n"
-        "from cubefast.training.distributed import leave\n"
+        "from cubefast.cli import exit_process\n"
         "atexit.register(print, 'taken apart')\n"
         "print('done')\n"
-        "leave(3)\n"
+        "exit_process(3)\n"
     )
     environment = {**os.environ, "WORLD_SIZE": count}
     ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
