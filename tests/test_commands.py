@@ -1,20 +1,20 @@
-"""The commands as a user types them: a subprocess, its screen, its exit code, what it leaves."""
+"""The commands as a user types them: what they print, their exit codes, what they leave."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import yaml
 from safetensors import safe_open
 
+from cubefast import cli
 from cubefast.config import named_configs
 
-from .programs import command
+from .programs import command, start, wait_for
 
 SMALL = ["encoder=hashing:32", "core.state_size=4", "core.hidden_size=8", "core.steps=4", "training.epochs=2"]
 
@@ -239,6 +239,7 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_best_and_exits_130(tmp_path):
     arguments = [*SMALL[:-1], "training.epochs=10000", "training.early_stopping=null", "name=long"]
     job = subprocess.Popen(
@@ -248,11 +249,7 @@ def test_ctrl_c_keeps_the_best_and_exits_130(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    metrics = tmp_path / "runs" / "long" / "metrics.jsonl"
-    for _ in range(600):
-        time.sleep(0.1)
-        if metrics.exists() and metrics.read_text().count('"event": "epoch"') >= 2:
-            break
+    wait_for(tmp_path / "runs" / "long" / "best" / "model.safetensors", job)
     job.send_signal(signal.SIGINT)
     printed, errors = job.communicate(timeout=120)
     assert job.returncode == 130, errors
@@ -261,6 +258,7 @@ def test_ctrl_c_keeps_the_best_and_exits_130(tmp_path):
     assert (tmp_path / "runs" / "long" / "best" / "model.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_take_two_folders(tmp_path):
     jobs = [
         subprocess.Popen(
@@ -275,13 +273,11 @@ def test_two_runs_at_once_take_two_folders(tmp_path):
     assert sorted(p.name for p in (tmp_path / "runs").iterdir()) == ["dialogue", "dialogue-2"]
 
 
-def test_help_lists_every_key_and_the_program_lists_its_commands(tmp_path):
-    printed = command("train", "--help", cwd=tmp_path).stdout
-    assert "training.lr=0.001" in printed
-    assert "the learning rate at the start" in printed
-    program = subprocess.run([sys.executable, "-m", "cubefast", "--help"], capture_output=True, text=True, cwd=tmp_path)
-    assert program.returncode == 0, program.stderr
-    assert all(name in program.stdout for name in ("train", "ask", "doctor"))
+def test_help_lists_every_key(tmp_path):
+    done = command("train", "--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "training.lr=0.001" in done.stdout
+    assert "the learning rate at the start" in done.stdout
 
 
 def test_options_may_stand_between_keys(tmp_path):
@@ -290,10 +286,34 @@ def test_options_may_stand_between_keys(tmp_path):
     assert (config["seed"], config["training"]["epochs"]) == (3, 5)
 
 
-def test_the_program_runs_its_commands(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "cubefast", "doctor"], capture_output=True, text=True, cwd=tmp_path)
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_starts_without_a_warning_and_is_a_function(tmp_path, name):
+    done = start(name, "--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: python -m cubefast.{name} [-h] [--debug]")
+    called = command(name, "--help", cwd=tmp_path)
+    assert (called.returncode, called.stderr) == (0, "")
+    wrong = command(name, "--none", cwd=tmp_path)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("usage: ")
+    assert "error: " in wrong.stderr
+
+
+def test_the_program_lists_its_commands_and_runs_them(tmp_path):
+    call = [sys.executable, "-m", "cubefast", "doctor"]
+    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "backend      cpp" in done.stdout
-    done = subprocess.run([sys.executable, "-m", "cubefast", "fly"], capture_output=True, text=True, cwd=tmp_path)
+    done = command("--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(f"\n  {name:<8} " in done.stdout for name in cli.COMMANDS)
+    done = command("fly", cwd=tmp_path)
     assert done.returncode == 2
-    assert "no command 'fly'" in done.stderr
+    assert done.stderr == "\nerror: no command 'fly'\n"
+
+
+def test_the_function_and_the_command_of_the_doctor_are_one_name(tmp_path):
+    import cubefast.doctor
+
+    assert command("doctor", cwd=tmp_path).returncode == 0
+    assert cubefast.doctor()["backend"] == "cpp"

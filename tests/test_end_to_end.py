@@ -3,8 +3,6 @@ replaced; and that the default, which is for an index, finds no less than the pl
 """
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,12 +12,13 @@ from cubefast.config import TrainingConfig
 from cubefast.pipeline import Pipeline
 from cubefast.training.reading import open_data, split_data
 
+from .programs import start
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("end_to_end")
-    command = [sys.executable, "-m", "cubefast.train", "--config", "decode", "name=default"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+    done = start("train", "--config", "decode", "name=default", cwd=folder, timeout=900)
     assert done.returncode == 0, done.stderr
     return folder / "runs" / "default"
 
@@ -76,8 +75,7 @@ def test_text_by_text_or_all_at_once_the_answers_are_the_same(run, held_out):
 
 
 def test_the_default_finds_no_less_than_the_plain_embedding_in_both_regimes(tmp_path):
-    command = [sys.executable, "-m", "cubefast.train", "name=default", "training.refit=false"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    done = start("train", "name=default", "training.refit=false", cwd=tmp_path, timeout=900)
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "runs" / "default" / "report.json").read_text())["scores"]
     mrr = {(each["test"], each["model"]): each["mrr"] for each in scores}

@@ -8,11 +8,13 @@ import sys
 
 import pytest
 
+from cubefast import cli
 from cubefast.output import VisibleStream, json_text, markdown, markdown_code, visible
 from cubefast.reporting.document import Bullets, Card, Cards, Code, Document, Heading, Paragraph, Strong, Table
 from cubefast.reporting.html import to_html
 from cubefast.reporting.markdown import to_markdown
 
+from .programs import command
 from .runs import make_run
 
 ACTING = [
@@ -112,19 +114,33 @@ def started(run, shell, *arguments, **environment):
 
 def test_a_standard_stream_may_be_closed(run):
     question = "Where is the redtree?"
+    done = started(run, "<&- >&- 2>&-", question)
+    assert done.returncode == 0
+    done = started(run, ">&-", question)
+    assert (done.returncode, done.stderr) == (0, b"note: the standard output is closed, so nothing is shown\n")
     done = started(run, "<&-", question)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"The redtree is in" in done.stdout
-    done = started(run, "<&-")
-    assert done.returncode == 2
-    assert done.stderr == b"error: no question: give one, or --jsonl to read questions, or --interactive for a chat\n"
-    assert started(run, "<&-", "--jsonl").returncode == 0
-    assert started(run, "<&-", "--interactive").returncode == 0
-    done = started(run, ">&-", question)
-    assert (done.returncode, done.stderr) == (0, b"note: the standard output is closed, so nothing is shown\n")
-    assert started(run, "2>&-", question).returncode == 0
-    assert started(run, "<&- >&- 2>&-", question).returncode == 0
-    assert started(run, "2>&-", "").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [
+        (["stdin"], [], 2),
+        (["stdin"], ["--jsonl"], 0),
+        (["stdin"], ["--interactive"], 0),
+        (["stderr"], ["Where is the redtree?"], 0),
+        (["stderr"], [""], 2),
+        (["stdin", "stdout", "stderr"], ["--none"], 2),
+    ],
+)
+def test_without_a_standard_stream_every_way_to_ask_ends_as_with_it(run, monkeypatch, closed, arguments, code):
+    """As a process finds them that was started with closed streams: Python has None in their places."""
+    with monkeypatch.context() as patch:
+        for name in closed:
+            patch.setattr(sys, name, None)
+        assert cli.main(["ask", str(run), *arguments]) == code
+        assert [getattr(sys, name) for name in closed] == [None] * len(closed)
 
 
 def test_a_full_disk_under_the_output_is_said(run):
@@ -144,12 +160,12 @@ def test_an_output_that_is_not_utf8_is_enough(run):
     assert b"The redtree is in" in done.stdout
 
 
-def test_what_was_typed_is_shown_visibly_too(run):
+def test_what_was_typed_is_shown_visibly_too(run, tmp_path):
     for arguments in (["--\x1b[2J"], ["q", "--threshold", "\x1b[2J"], ["--count", "\u202e"]):
-        done = started(run, "", *arguments)
+        done = command("ask", str(run), *arguments, cwd=tmp_path)
         assert done.returncode == 2
-        assert not set(done.stderr.decode()) & set(ACTING)
-    done = started("/none/\x1b[2J", "", "Why?", "--debug")
+        assert not set(done.stderr) & set(ACTING)
+    done = command("ask", "/none/\x1b[2J", "Why?", "--debug", cwd=tmp_path)
     assert done.returncode == 2
-    assert b"Traceback" in done.stderr
-    assert not set(done.stderr.decode()) & set(ACTING)
+    assert "Traceback" in done.stderr
+    assert not set(done.stderr) & set(ACTING)

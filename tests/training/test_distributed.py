@@ -12,7 +12,10 @@ from safetensors.torch import load_file
 
 from ..programs import wait_for
 
-pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch has no torch.distributed"),
+]
 
 SMALL = ["encoder=hashing:32", "core.state_size=4", "core.hidden_size=8", "core.steps=4"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "cubefast.train"]

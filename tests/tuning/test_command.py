@@ -1,4 +1,4 @@
-"""`python -m cubefast.tune` as a user types it: a subprocess, its screen, its exit code, what it leaves."""
+"""`cubefast tune` as a user types it: what it prints, its exit code, what it leaves."""
 
 import json
 import re
@@ -123,8 +123,7 @@ def test_training_with_the_best_config_gives_the_value_of_its_trial(finished):
     study = folder / "runs" / "tune"
     best = max(lines_of(study), key=lambda line: line["value"])
     assert TrainingConfig.load(study / "best.yaml").training.lr == best["parameters"]["training.lr"]
-    call = [sys.executable, "-m", "cubefast.train", "--config", "runs/tune/best.yaml", "name=best"]
-    done = subprocess.run(call, cwd=folder, capture_output=True, text=True, timeout=300)
+    done = command("train", "--config", "runs/tune/best.yaml", "name=best", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert f"best validation MRR {best['value']:.4f}" in done.stdout
 
@@ -167,6 +166,7 @@ def test_other_data_is_refused(place):
     assert re.search(r"has changed.*\ntraining pairs: were \d+ \(\w+\), and now are \d+", done.stderr)
 
 
+@pytest.mark.slow
 def test_a_killed_trial_does_not_count_and_the_study_goes_on(place):
     long = [*DATA[:-1], "training.epochs=80", "training.early_stopping=null"]
     study = place / "s"
@@ -182,6 +182,7 @@ def test_a_killed_trial_does_not_count_and_the_study_goes_on(place):
     assert (other["number"], other["state"], other["is_base"]) == (1, "finished", True)
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done_and_says_how_to_go_on(place):
     study = place / "runs" / "tune"
     with started("--space", "space.yaml", "--trials", "500", *DATA, cwd=place) as job:
@@ -258,12 +259,9 @@ def test_bad_input_is_one_message_and_leaves_nothing(tmp_path, arguments, messag
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml", "folder"]
 
 
-def test_without_optuna_it_says_what_to_install(tmp_path):
-    code = (
-        "import runpy, sys; sys.modules['optuna'] = None; sys.argv = ['tune'];"
-        "runpy.run_module('cubefast.tune', run_name='__main__')"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+def test_without_optuna_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    done = tune(cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr == "error: cubefast.tune needs the package optuna; pip install 'cubefast[tune]'\n"
     assert list(tmp_path.iterdir()) == []
