@@ -37,11 +37,12 @@ def test_the_first_screen_has_exactly_the_two_set_up_commands(root):
     commands = [block.strip() for block in blocks("README.md", "sh")][:2]
     assert commands == [
         "pip install -c constraints.txt . && python -m cubefast.train",
-        "pip install -c constraints.txt '.[test]' && python -m pytest",
+        "pip install -c constraints.txt '.[test]' && python -m pytest -m \"not slow\"",
     ]
     continuous_integration = (root / ".ci" / "run").read_text()
     assert "pip install --quiet -c constraints.txt '.[test]'" in continuous_integration
-    assert "python -m pytest" in continuous_integration
+    assert "\npython -m pytest " in continuous_integration
+    assert "not slow" not in continuous_integration, "it leaves none out"
 
 
 def test_there_are_examples_in_the_readme_and_the_pages():

@@ -14,6 +14,8 @@ from cubefast.training.reading import open_data, split_data
 
 from .programs import start
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):

@@ -63,6 +63,20 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
             pass
 
 
+def test_new_files_and_folders_may_be_read_by_whom_the_umask_of_the_moment_lets(tmp_path):
+    before = os.umask(0o077)
+    try:
+        for mask, file_mode, folder_mode in ((0o077, 0o600, 0o700), (0o022, 0o644, 0o755), (0o002, 0o664, 0o775)):
+            os.umask(mask)
+            write_atomically(tmp_path / "file", "x")
+            with appearing(tmp_path / f"folder {mask}"):
+                pass
+            assert (tmp_path / "file").stat().st_mode & 0o777 == file_mode
+            assert (tmp_path / f"folder {mask}").stat().st_mode & 0o777 == folder_mode
+    finally:
+        os.umask(before)
+
+
 LIMITED = """
 import resource, sys
 from pathlib import Path

@@ -299,6 +299,7 @@ def test_a_leak_between_files_that_others_split_is_found(cache):
         check_leaks(dataset.dialogues[:10], dataset.dialogues[9:])
 
 
+@pytest.mark.slow
 def test_a_set_larger_than_its_memory_limit_is_trained_on(tmp_path):
     """256 MB of vectors, and 220 MB more of memory than the process has when it begins."""
     script = """
