@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
     chat = arguments.interactive or (arguments.question is None and not arguments.jsonl)
     if chat and not arguments.interactive and not sys.stdin.isatty():
         raise InputError("no question: give one, or --jsonl to read questions, or --interactive for a chat")
-    # The threshold is looked at here, for the nearest answer to be shown all the same.
+    # The threshold is applied here and not in the pipeline, so that the nearest answers are shown all the same.
     further = [] if arguments.answers is None else load_texts(arguments.answers)
     pipeline = Pipeline.from_run(
         arguments.run, index=arguments.index, mmr=arguments.mmr, threshold=None, further_answers=further
@@ -72,7 +72,7 @@ def _known(answers: list[Answer], threshold: float | None) -> bool:
 
 
 def _show(answers: list[Answer], threshold: float | None) -> None:
-    """Print answers, first of all that they are no good if they are not."""
+    """Print the answers; before them, if they score below the threshold, that the question has no known answer."""
     if threshold is not None and not _known(answers, threshold):
         print(f"I do not know: no answer scores {threshold:.3f} or more (--threshold). The nearest:")
     for answer in answers:
@@ -80,18 +80,18 @@ def _show(answers: list[Answer], threshold: float | None) -> None:
 
 
 def _chat(pipeline: Pipeline, question: str | None, count: int, threshold: float | None) -> int:
-    """Questions and answers until /quit or Ctrl-D."""
+    """Read questions and print answers until /quit or Ctrl-D."""
     with suppress(ImportError):
         import readline  # noqa: F401  (lines can then be edited, and called back with the arrow keys)
 
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="surrogateescape")  # one line that cannot be read does not end the chat
     context = pipeline.context
-    hears = context.mode != "none"
+    uses_history = context.mode != "none"
     print("/reset forgets the turns before, /quit or Ctrl-D ends.")
     print(
-        f"A question hears the {context.window} turns before it."
-        if hears
+        f"Each question is read together with the {context.window} turns before it."
+        if uses_history
         else "The run was trained without context: each question stands alone."
     )
     history: list[str] = []
@@ -115,7 +115,7 @@ def _chat(pipeline: Pipeline, question: str | None, count: int, threshold: float
             print(f"no command {line}; there are /reset and /quit")
         elif line:
             try:
-                answers = pipeline(line, count, history=history if hears else ())
+                answers = pipeline(line, count, history=history if uses_history else ())
             except InputError as error:
                 print(f"error: {error}")
                 continue
@@ -127,7 +127,7 @@ def _chat(pipeline: Pipeline, question: str | None, count: int, threshold: float
 
 @dataclass
 class _Request:
-    """A line of the input: what is asked, and then what is answered."""
+    """A line of the input, the question that it holds, and then its answers or its error."""
 
     line: int
     id: Any = None
@@ -138,7 +138,7 @@ class _Request:
 
 
 def _answer_lines(pipeline: Pipeline, count: int, threshold: float | None) -> int:
-    """JSON lines in, JSON lines out, in order. A batch is what has come so far: who sends one line gets its answer."""
+    """Answer JSON lines with JSON lines, in order. A batch is what has arrived, so each line is answered at once."""
     number, bad = 0, 0
     for lines in _lines(sys.stdin.fileno()):
         requests = [_request(line, number + i) for i, line in enumerate(lines, start=1) if line is None or line.strip()]
@@ -154,8 +154,9 @@ def _answer_lines(pipeline: Pipeline, count: int, threshold: float | None) -> in
 
 
 def _lines(source: int) -> Iterator[list[bytes | None]]:
-    """The lines of a file descriptor, as many at once as are there, up to _BATCH; None for one that is too long, of
-    which no more is kept than that.
+    """Yield the lines of a file descriptor, as many at once as have arrived, up to _BATCH.
+
+    A line longer than LONGEST_LINE is None, and is not kept in memory.
     """
     whole: list[bytes | None] = []
     rest = bytearray()
@@ -203,7 +204,7 @@ def _request(line: bytes | None, number: int) -> _Request:
 
 
 def _answer(pipeline: Pipeline, requests: list[_Request], count: int) -> None:
-    """Answer these together; if that fails, one by one, so that the fault of one is no other's."""
+    """Answer the requests together; if that fails, one by one, so that an invalid one does not fail the others."""
     try:
         found = pipeline([each.question for each in requests], count, history=[each.history for each in requests])
     except InputError as error:

@@ -23,7 +23,7 @@ from .output import unfiltered, visible_output
 
 COMMANDS = {
     "train": "train a core and leave a run's folder",
-    "data": "what a data set is made of, and what the quality filter drops",
+    "data": "statistics of a data set, and what the quality filter drops",
     "evaluate": "a report of how good a trained run is, beside all baselines",
     "compare": "evaluated runs side by side",
     "ask": "ask a trained run a question",
@@ -35,7 +35,7 @@ COMMANDS = {
 
 
 def parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
-    """A command's parser, with --debug."""
+    """The argument parser of a command, with the option --debug that all commands have."""
     made = argparse.ArgumentParser(
         prog=f"python -m cubefast.{command}",
         description=description,
@@ -109,7 +109,7 @@ def exit_process(code: int) -> NoReturn:
 
 
 def counting(what: str, total: int) -> Callable[[int], None]:
-    """A bar for a job of ``total`` texts, to be called with how many are done; off a terminal one line at the end."""
+    """A progress bar of ``total`` texts, to be called with the number done; without a terminal, a line at the end."""
     began = time.perf_counter()
     bar = tqdm(total=total, desc=what, unit="text", file=unfiltered(sys.stdout)) if sys.stdout.isatty() else None
 
@@ -118,7 +118,7 @@ def counting(what: str, total: int) -> Callable[[int], None]:
         if bar is not None:
             bar.update(done - bar.n)
         if done >= total:
-            total = sys.maxsize  # said once
+            total = sys.maxsize  # the line is printed once
             if bar is not None:
                 bar.close()
             else:

@@ -1,4 +1,4 @@
-"""`python -m cubefast.export`: a folder to publish, made of a run. Nothing is sent anywhere."""
+"""`python -m cubefast.export`: make a folder to publish from a run. Nothing is uploaded."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Text on its way to a person: characters that would act on a terminal or a page are shown instead.
+"""Text for people to read: control characters are shown as escapes, so that they do not act on a terminal or a page.
 
 A text of a data set, a file's name or a fingerprint may hold ESC sequences (they clear a screen, set its title, fill
-the clipboard) or characters that turn the direction of what follows them, so that a reader sees something else than
-there is (Boucher and Anderson 2021, "Trojan Source"). All commands print through :func:`visible_output`, reports are
-passed through :func:`visible`, and JSON through :func:`json_text`.
+the clipboard) or characters that turn the direction of the text after them, so that a reader sees another text than
+the file holds (Boucher and Anderson 2021, "Trojan Source"). All commands print through :func:`visible_output`, reports
+are passed through :func:`visible`, and JSON through :func:`json_text`.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from .errors import DiskError
 
 # C0 without newline and tab, DEL and C1; line and paragraph separators; embeddings, overrides and isolates of the
 # bidirectional algorithm (not the marks of Hebrew and Arabic, which only order their neighbors); half surrogates.
-_ACTING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
     r"""``text`` with an ESC as ``\x1b``, a right-to-left override as ``\u202e``; newlines and tabs stay."""
     text = text.replace("\r\n", "\n")
-    return _ACTING.sub(lambda found: _code(found, "\\x{:02x}" if found[0] < "\u0100" else "\\u{:04x}"), text)
+    return _CONTROL.sub(lambda found: _code(found, "\\x{:02x}" if found[0] < "\u0100" else "\\u{:04x}"), text)
 
 
 def json_text(content: Any, **options: Any) -> str:
-    r"""``content`` as JSON that is readable in all languages; the same characters are ``\uXXXX`` in it, of equal value.
+    r"""``content`` as JSON with the letters of all languages; only control characters are escaped, as ``\uXXXX``.
 
     ``options`` are those of ``json.dumps``.
     """
     text = json.dumps(content, ensure_ascii=False, **options)
-    return _ACTING.sub(lambda found: _code(found, "\\u{:04x}"), text)
+    return _CONTROL.sub(lambda found: _code(found, "\\u{:04x}"), text)
 
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&])")
@@ -44,13 +44,13 @@ _AT_THE_START = re.compile(r"^(-{3,}|={3,}|[-+]|\d+[.)])(?=\s|$)")  # a rule, a 
 
 
 def markdown(text: str) -> str:
-    """``text`` such that Markdown shows it as it is, on one line: no markup, HTML or link comes of it."""
+    """``text`` escaped for Markdown, on one line: it shows as it is, without markup, HTML or links."""
     line = _SPECIAL.sub(r"\\\1", visible(" ".join(text.split())))
     return _AT_THE_START.sub(lambda found: f"{found[1][:-1]}\\{found[1][-1]}", line)
 
 
 def markdown_code(text: str) -> str:
-    """``text`` as a span of code in Markdown, on one line, whatever backticks it has."""
+    """``text`` as an inline code span of Markdown, on one line, whatever backticks it contains."""
     line = visible(" ".join(text.split()))
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     room = " " if line[:1] == "`" or line[-1:] == "`" else ""
@@ -62,28 +62,28 @@ def _code(found: re.Match[str], form: str) -> str:
 
 
 class VisibleStream:
-    """A stream for text that writes it :func:`visible`; what its encoding does not have becomes an escape, too.
+    """A wrapper of a text stream that writes text :func:`visible`, and as escapes what the encoding does not have.
 
-    Everything but writing is the stream's own.
+    All other methods and attributes are those of the wrapped stream.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write ``text``; how many characters of it, which are all."""
+        """Write ``text``; returns the number of its characters."""
         encoding = self.stream.encoding or "utf-8"  # StringIO has none
         with _writing():
             self.stream.write(visible(text).encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write each of them."""
+        """Write each line."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Have what was written on its way."""
+        """Flush the wrapped stream."""
         with _writing():
             self.stream.flush()
 
@@ -95,7 +95,7 @@ class VisibleStream:
 def _writing() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:  # who read it has had enough
+    except BrokenPipeError:  # the reader has closed it
         raise
     except OSError as error:
         raise DiskError(f"the output cannot be written: {error.strerror}") from error
@@ -103,8 +103,9 @@ def _writing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def visible_output() -> Iterator[None]:
-    """Inside, whatever is printed is :func:`visible`. A standard stream that is closed is an empty one, and who cannot
-    be shown anything is told so where there is still a way.
+    """Context in which everything printed is made :func:`visible`.
+
+    A closed standard stream (None) is replaced by an empty one; if it is stdout, a note on stderr says so.
     """
     with contextlib.ExitStack() as stack:
         closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
@@ -121,5 +122,5 @@ def visible_output() -> Iterator[None]:
 
 
 def unfiltered(stream: TextIO) -> TextIO:
-    """The stream below, for a line that is drawn again and again (it needs carriage returns) and shows no data."""
+    """The wrapped stream, for a progress bar, which needs carriage returns and shows no data."""
     return stream.stream if isinstance(stream, VisibleStream) else stream

@@ -19,7 +19,7 @@ from .data.encoders import TextEncoder, create_encoder
 from .data.formats import shown
 from .data.pairs import PairDataset
 from .data.vectors import ArrayVectors, Preparation
-from .decoding import Answer, Calibration, Decoder, RetrievalDecoder, calibrate_threshold
+from .decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder, calibrate_threshold
 from .decoding.saved import SavedAnswers, read_answers, write_answers
 from .decoding.search import IndexKind
 from .errors import ArtifactError, InputError
@@ -31,11 +31,11 @@ ANSWERS, THRESHOLD = "answers.safetensors", "threshold.json"
 LONGEST_QUESTION = 100_000
 """Characters of a question, or of a turn before it."""
 
-_CALIBRATION = TypeAdapter(Calibration)
+_CALIBRATION = TypeAdapter(CalibratedThreshold)
 
 
 def save_answers(run: RunFolder, fingerprint: str, parts: Parts, handicap: float = 0.0, refitted: bool = False) -> None:
-    """Keep a run's bank of answers: their texts, their vectors as the core saw them, what was done to make them so, and
+    """Write a run's bank of answers: their texts, their embeddings as used in training, how these were prepared, and
     the fingerprint of the encoder.
 
     Args:
@@ -51,11 +51,11 @@ def save_answers(run: RunFolder, fingerprint: str, parts: Parts, handicap: float
     write_answers(run.path / ANSWERS, bank)
 
 
-def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: float = 0.9) -> Calibration:
-    """Calibrate on validation below which score a run says that it does not know, and keep that beside its answers.
+def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: float = 0.9) -> CalibratedThreshold:
+    """Calibrate on the validation part the score below which a run gives no answer, and write it into the run's folder.
 
-    The right answers of these questions are in the bank. A question about something else tends to score lower, but how
-    much lower nobody has measured here.
+    The right answers of these questions are in the bank. A question about something else tends to score lower; how
+    much lower has not been measured.
 
     Args:
         run: where ``threshold.json`` goes.
@@ -73,8 +73,8 @@ def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: flo
     return found
 
 
-def load_threshold(run: RunFolder) -> Calibration | None:
-    """What :func:`save_threshold` kept; None for a run without it. Raises ArtifactError for a damaged file."""
+def load_threshold(run: RunFolder) -> CalibratedThreshold | None:
+    """Read what :func:`save_threshold` wrote; None for a run without it. Raises ArtifactError for a damaged file."""
     path = run.path / THRESHOLD
     if not path.exists():
         return None

@@ -52,8 +52,8 @@ def train(
     began = time.perf_counter()
     environment = {"command": [sys.argv[0], *argv], **facts(), "processes": processes.everybody()}
 
-    def begun() -> None:
-        """Nothing of a run that cannot be gone on with is touched before."""
+    def on_start() -> None:
+        """Write what describes the run. Not before training can start: a run that cannot be resumed stays as it is."""
         run.write("config.yaml", config.to_yaml())
         run.write_json("environment.json", environment)
         run.write_json("data.json", dataset.stats().as_dict())
@@ -66,24 +66,26 @@ def train(
         if not resume:
             run.write("config.yaml", config.to_yaml())  # from now on it can be gone on with
             run.keep_metrics(0)
-        _announce(config, run, environment)
-        dataset, parts = _read(config, processes)
-        print(f"data        {len(dataset)} pairs, {len(parts.answers)} answers{_negatives(config, dataset)}")
+        _print_header(config, run, environment)
+        dataset, parts = _load_data(config, processes)
+        print(
+            f"data        {len(dataset)} pairs, {len(parts.answers)} answers{_describe_wrong_answers(config, dataset)}"
+        )
         print(f"split       {parts}")
-        print(f"core        {_describe(trainer.build_core(dataset.dim))}\n", flush=True)
+        print(f"core        {_describe_core(trainer.build_core(dataset.dim))}\n", flush=True)
         validation = Validation.of_parts(parts)
-        result = trainer.fit(parts.train, validation, resume=resume, on_start=begun)
+        result = trainer.fit(parts.train, validation, resume=resume, on_start=on_start)
         if result.stopped == "interrupted" and processes.count > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
         if _is_refitted(config, result):
             print(f"refit       on all {len(dataset)} pairs, as far as epoch {result.best_epoch} was", flush=True)
-            run.save_refit(trainer.refit(_everything(dataset, parts), result))
+            run.save_refit(trainer.refit(_all_pairs(dataset, parts), result))
         rivals = []
         if config.purpose == "retrieve" and result.stopped != "interrupted":
             print("rivals      four adapters, trained on the same pairs with the same losses", flush=True)
             rivals = trainer.rivals(parts.train, validation)
         comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
-        threshold = save_threshold(run, result.core, parts) if _can_be_asked(config, dataset) else None
+        threshold = save_threshold(run, result.core, parts) if _takes_questions(config, dataset) else None
         cube, metric = as_baseline(result.core), config.training.metric
         if parts.bank is not None and config.purpose == "retrieve":
             handicap = choose_handicap(result.core, validation, torch.from_numpy(parts.trained))
@@ -100,7 +102,7 @@ def train(
     finally:
         run.discard_if_empty()
         run.close()
-    _tell_of_the_end(config, result, run)
+    _print_advice(config, result, run)
     print(
         f"\n{result.stopped}: best validation {METRIC_NAMES[config.training.metric]} {result.best_value:.4f} at epoch "
         f"{result.best_epoch} of {len(result.records)}; {time.perf_counter() - began:.0f} s, {peak_memory_mb():.0f} MB"
@@ -114,7 +116,7 @@ def train(
     if threshold is not None and isinstance(dataset, DialogueDataset):
         # Quoted: a question of the data may hold what a shell would run.
         print(f"try: python -m cubefast.ask {shlex.quote(str(run.path))} {shlex.quote(dataset.dialogues[0].question)}")
-        print(f"     (it answers {threshold.in_words()})")
+        print(f"     (it answers {threshold.describe()})")
         print(f"     python -m cubefast.evaluate {shlex.quote(str(run.path))}")
     return result
 
@@ -125,8 +127,8 @@ def _in_short(validated: Mapping[str, Mapping[str, float]], cube: Baseline, scor
     return headline(regimes_of(scores, chosen.rival_name, cube.name), chosen)
 
 
-def _tell_of_the_end(config: TrainingConfig, result: TrainingResult, run: RunFolder) -> None:
-    """Whether more epochs might have found more, or the core is not to be trusted at all."""
+def _print_advice(config: TrainingConfig, result: TrainingResult, run: RunFolder) -> None:
+    """Say if more epochs might help, or if the core helps with no question at all."""
     trust = result.core.trust
     if trust is not None and float(trust.curve[2:].max()) == 0:
         print(
@@ -140,19 +142,23 @@ def _tell_of_the_end(config: TrainingConfig, result: TrainingResult, run: RunFol
         )
 
 
-def help_to_train(
+def train_as_worker(
     config: TrainingConfig, run: RunFolder | None, processes: Processes, *, resume: bool = False
 ) -> TrainingResult:
-    """The same in a process beside the main one: it works on its share, and writes and prints nothing.
+    """Train in a process beside the main one: it works on its share of each batch, and writes and prints nothing.
 
-    ``run`` is the one that was there before; None for a new one.
+    Args:
+        config: of the run.
+        run: the run to resume; None for a new one.
+        processes: those that train together.
+        resume: whether to go on from the last checkpoint.
     """
     processes.everybody()
     trainer = CubeTrainer(config, run, None, processes)
-    dataset, parts = _read(config, processes)
+    dataset, parts = _load_data(config, processes)
     result = trainer.fit(parts.train, Validation.of_parts(parts), resume=resume)
     if _is_refitted(config, result):
-        trainer.refit(_everything(dataset, parts), result)
+        trainer.refit(_all_pairs(dataset, parts), result)
     return result
 
 
@@ -160,22 +166,22 @@ def _is_refitted(config: TrainingConfig, result: TrainingResult) -> bool:
     return config.training.refit and result.stopped != "interrupted"
 
 
-def _everything(dataset: DialogueDataset | AutoencoderDataset, parts: Parts) -> PairDataset:
-    """All pairs, prepared as those of training are."""
+def _all_pairs(dataset: DialogueDataset | AutoencoderDataset, parts: Parts) -> PairDataset:
+    """All pairs of the data set, prepared like the training part."""
     whole = dataset.subset(np.arange(len(dataset)))
     whole.prepare, whole.teachers = parts.train.prepare, parts.train.teachers
     return whole
 
 
-def _read(config: TrainingConfig, processes: Processes) -> tuple[DialogueDataset | AutoencoderDataset, Parts]:
-    """The data set and its parts; of several processes on a machine, one encodes and the others wait."""
+def _load_data(config: TrainingConfig, processes: Processes) -> tuple[DialogueDataset | AutoencoderDataset, Parts]:
+    """The data set and its split; of several processes on a machine, one encodes and the others wait."""
     with processes.first_of_each_machine():
         dataset = open_data(config, cli.counting)
     return dataset, split_data(config, dataset)
 
 
-def _negatives(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> str:
-    """How many wrong answers the data set has, and whether anything is made of them."""
+def _describe_wrong_answers(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> str:
+    """How many wrong answers the data set has, and whether a loss uses them."""
     count = sum(len(each.negatives) for each in dataset.dialogues) if isinstance(dataset, DialogueDataset) else 0
     if count == 0:
         return ""
@@ -184,12 +190,12 @@ def _negatives(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDat
     return f", {count} wrong answers{unused}"
 
 
-def _can_be_asked(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> bool:
+def _takes_questions(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> bool:
     """Whether questions can be encoded and there are answers to find."""
     return isinstance(dataset, DialogueDataset) and config.mode != "autoencoder" and config.data.vectors is None
 
 
-def _announce(config: TrainingConfig, run: RunFolder, environment: dict[str, object]) -> None:
+def _print_header(config: TrainingConfig, run: RunFolder, environment: dict[str, object]) -> None:
     kernel = environment["kernel"]
     isa = f" ({kernel['isa']})" if environment["backend"] == "cpp" and isinstance(kernel, dict) else ""
     print(f"cubefast {environment['cubefast']}, mode {config.mode}, seed {config.seed} -> {run.path}")
@@ -202,7 +208,7 @@ def _announce(config: TrainingConfig, run: RunFolder, environment: dict[str, obj
     print(f"reading     {data}", flush=True)
 
 
-def _describe(core: CubicCore) -> str:
+def _describe_core(core: CubicCore) -> str:
     x, y, z = core.reshaper.shape
     lattice = core.lattice
     return (
@@ -231,7 +237,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         with joined(config.training.threads) as processes:
             if not processes.is_main:
-                help_to_train(config, run, processes, resume=resume)
+                train_as_worker(config, run, processes, resume=resume)
                 return 0
             if run is not None and not resume:
                 print("note: the run was stopped before its first epoch was saved; it begins anew", file=sys.stderr)

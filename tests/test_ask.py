@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from cubefast.decoding import Calibration
+from cubefast.decoding import CalibratedThreshold
 
 from .programs import command
 from .runs import make_run
@@ -26,7 +26,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     make_run(folder, "plain")
     poor, _, _ = make_run(folder, "poor")
-    poor.write_json("threshold.json", Calibration(None, 0.9, None, 0.0, 5).as_dict())
+    poor.write_json("threshold.json", CalibratedThreshold(None, 0.9, None, 0.0, 5).as_dict())
     make_run(folder, "calibrated", threshold=True)
     make_run(folder, "context", context={"mode": "mean", "decay": 0.9})
     return folder
@@ -130,12 +130,12 @@ def test_a_reply_is_json_whatever_was_sent(runs, line):
     assert replies[1]["answers"]
 
 
-def test_a_chat_hears_the_turns_before(runs):
+def test_a_chat_uses_the_turns_before(runs):
     script = "Where is the redtree?\nAnd why?\n/reset\nAnd why?\n/quit\nnever asked\n"
     done = ask("context", "--interactive", "--count", "1", cwd=runs, stdin=script)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert "A question hears the 3 turns before it." in lines[1]
+    assert "Each question is read together with the 3 turns before it." in lines[1]
     first, told, _, alone = (line.removeprefix("> ") for line in lines[2:6] if line)
     assert "redtree" in first
     assert "redtree" in told
@@ -223,7 +223,7 @@ def test_json_lines_are_answered_in_order(runs):
         assert len(reply["answers"]) == 2
 
 
-def test_json_lines_hear_their_history_and_know_what_they_do_not(runs):
+def test_json_lines_use_their_history_and_say_what_is_not_known(runs):
     turns = ["Where is the redtree?", "The redtree is in the city of redtreeville."]
     lines = [{"question": "And why?", "history": turns}, {"question": "And why?"}]
     code, replies, _ = ask_lines("context", "--threshold", "0.5", cwd=runs, lines=lines)

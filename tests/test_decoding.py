@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cubefast import RetrievalDecoder
+from cubefast import RetrievalDecoder, decoding
 from cubefast.data.vectors import ArrayVectors, StackedVectors
-from cubefast.decoding import Answer, Calibration, Decoder, calibrate_threshold
+from cubefast.decoding import Answer, CalibratedThreshold, Decoder, calibrate_threshold
 from cubefast.decoding.bank import Bank
 from cubefast.decoding.search import ExactIndex
 from cubefast.errors import InputError
@@ -229,14 +229,14 @@ def test_calibration_takes_the_lowest_threshold_that_is_right_often_enough():
     scores = [0.9, 0.8, 0.7, 0.6, 0.5]
     correct = [True, True, False, True, False]
     # Right among those from each score up: 1/1, 2/2, 2/3, 3/4, 3/5.
-    assert calibrate_threshold(scores, correct, 1.0) == Calibration(0.8, 1.0, 1.0, 0.4, 5)
-    assert calibrate_threshold(scores, correct, 0.7) == Calibration(0.6, 0.7, 0.75, 0.8, 5)
-    assert calibrate_threshold(scores[::-1], correct[::-1], 0.6) == Calibration(0.5, 0.6, 0.6, 1.0, 5)
+    assert calibrate_threshold(scores, correct, 1.0) == CalibratedThreshold(0.8, 1.0, 1.0, 0.4, 5)
+    assert calibrate_threshold(scores, correct, 0.7) == CalibratedThreshold(0.6, 0.7, 0.75, 0.8, 5)
+    assert calibrate_threshold(scores[::-1], correct[::-1], 0.6) == CalibratedThreshold(0.5, 0.6, 0.6, 1.0, 5)
 
 
 def test_equal_scores_are_answered_all_or_none():
     assert calibrate_threshold([0.9, 0.5, 0.5, 0.5], [True, True, True, False], 0.9).threshold == 0.9
-    assert calibrate_threshold([0.5, 0.5], [True, False], 0.9) == Calibration(None, 0.9, None, 0.0, 2)
+    assert calibrate_threshold([0.5, 0.5], [True, False], 0.9) == CalibratedThreshold(None, 0.9, None, 0.0, 2)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=30), st.sampled_from([0.5, 0.9, 1.0]))
@@ -307,3 +307,8 @@ def test_a_missing_usearch_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "usearch", None)
     with pytest.raises(InputError, match=r"pip install 'cubefast\[ann\]'"):
         RetrievalDecoder(["a"], np.ones((1, 2)), index="usearch")
+
+
+def test_the_old_name_of_a_calibrated_threshold_still_works_and_says_the_new_one():
+    with pytest.warns(DeprecationWarning, match="cubefast.decoding.Calibration is now CalibratedThreshold"):
+        assert decoding.Calibration is CalibratedThreshold

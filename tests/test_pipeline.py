@@ -11,7 +11,7 @@ import torch
 
 from cubefast import CubicCore, HashingEncoder, Pipeline
 from cubefast.core import predict
-from cubefast.decoding import Calibration
+from cubefast.decoding import CalibratedThreshold
 from cubefast.errors import ArtifactError, InputError
 from cubefast.pipeline import load_threshold, save_answers, save_threshold
 from cubefast.training.run_folder import RunFolder
@@ -114,7 +114,7 @@ def test_a_run_without_a_threshold_always_answers(tmp_path):
 
 def test_where_no_threshold_is_good_enough_it_always_answers(tmp_path):
     run, _, _ = make_run(tmp_path)
-    run.write_json("threshold.json", Calibration(None, 0.9, None, 0.0, 5).as_dict())
+    run.write_json("threshold.json", CalibratedThreshold(None, 0.9, None, 0.0, 5).as_dict())
     assert len(Pipeline.from_run(run.path)("Xyz qwv jkp?", 3)) == 3
 
 

@@ -1,4 +1,4 @@
-"""The embeddings of a bank of answers, wherever they are: read in chunks, never copied as a whole."""
+"""The embeddings of a bank of answers, in memory or in a file: they are read in chunks and never copied as a whole."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from ..data.vectors import CHUNK, ArrayVectors, Vectors
 from ..errors import InputError
 
 Doubles = NDArray[np.float64]
-Rows = NDArray[np.int64]
+Indices = NDArray[np.int64]
 
 _UNIT = 1e-6  # a row this close to unit length counts as such
 _PAIRS = 1024  # pairs whose cosine is taken at once
 
 
 class Bank:
-    """n embeddings and the cosines of others to them.
+    """The n embeddings of a bank of answers, and the cosine similarities of query embeddings to them.
 
     Args:
         vectors: [n, D], n at least 1: a tensor, an array (also a memory-mapped one) or :class:`Vectors`. They are read
             once here, to learn their lengths: where these are not all 1, one number per row is kept. A row of zeros
             has cosine 0 to everything.
-
-        handicap: float32 [n], taken off the cosine to each row in what is searched by; None: nothing is.
+        handicap: float32 [n], subtracted from the cosine to each row when rows are ordered; None: no handicap.
 
     Attributes:
-        slack: how far :meth:`scores` may be from the cosine less the handicap.
+        slack: the largest rounding error of :meth:`scores`.
 
     Raises InputError for another shape, or rows that are NaN or Inf.
     """
@@ -71,9 +70,9 @@ class Bank:
         return np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0).astype(np.float32)
 
     def chunks(self, size: int) -> Iterator[tuple[int, Embeddings]]:
-        """Where each chunk begins, and its rows as they are, float32 [at most size, D].
+        """Yield the first row's number and the rows of each chunk, float32 [at most size, D], not scaled.
 
-        Rows of a float32 array are not copied; of others there are a few thousand at a time.
+        The rows of a float32 array are not copied; other vectors are read a few thousand rows at a time.
         """
         step = size if self._view is not None else min(size, CHUNK)
         for begin in range(0, len(self), step):
@@ -81,8 +80,8 @@ class Bank:
             yield begin, self._vectors.gather(np.arange(begin, end)) if self._view is None else self._view[begin:end]
 
     def scores(self, queries: Embeddings, begin: int, rows: Embeddings) -> Embeddings:
-        """The cosines of unit queries [q, D] to a chunk [c, D], less the handicap: float32 [q, c], ``slack`` off at
-        most.
+        """The cosines of unit queries [q, D] to a chunk of rows [c, D], minus the handicap: float32 [q, c], with an
+        error of at most ``slack``.
         """
         found: Embeddings = queries @ rows.T
         if self._inverse_lengths is not None:
@@ -91,15 +90,15 @@ class Bank:
             found -= self.handicap[begin : begin + len(rows)]
         return found
 
-    def exact_scores(self, queries: Doubles, owners: Rows, rows: Rows) -> Doubles:
-        """The cosine of the unit query ``owners[i]`` to the row ``rows[i]`` less its handicap, in float64, [p]."""
+    def exact_scores(self, queries: Doubles, owners: Indices, rows: Indices) -> Doubles:
+        """The cosine of the unit query ``owners[i]`` to the row ``rows[i]``, minus that row's handicap: float64 [p]."""
         cosines = self.cosines(queries, owners, rows)
         return cosines if self.handicap is None else cosines - self.handicap[rows]
 
-    def cosines(self, queries: Doubles, owners: Rows, rows: Rows) -> Doubles:
-        """The cosine of the unit query ``owners[i]`` to the row ``rows[i]``, in float64, [p].
+    def cosines(self, queries: Doubles, owners: Indices, rows: Indices) -> Doubles:
+        """The cosine of the unit query ``owners[i]`` to the row ``rows[i]``: float64 [p].
 
-        It depends on the two vectors alone, to the last bit: equal rows have equal cosines.
+        Each cosine depends on its two vectors alone, to the last bit, so equal rows have equal cosines.
         """
         found = np.empty(len(rows))
         for begin in range(0, len(rows), _PAIRS):
@@ -107,8 +106,8 @@ class Bank:
             found[part] = (self.unit_rows(rows[part]) * queries[owners[part]]).sum(axis=1)
         return found.clip(-1, 1)
 
-    def unit_rows(self, rows: Rows) -> Doubles:
-        """These rows, scaled to unit length, float64 [p, D]."""
+    def unit_rows(self, rows: Indices) -> Doubles:
+        """The rows with these numbers, scaled to unit length: float64 [p, D]."""
         return unit(self._vectors.gather(rows))
 
 

@@ -1,4 +1,4 @@
-"""The answers of a bank that lie nearest to an embedding."""
+"""A decoder that retrieves: the answers of a bank whose embeddings are nearest to a given one."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ from torch import Tensor
 
 from ..data.vectors import Vectors
 from ..errors import InputError
-from .bank import Bank, Doubles, Rows, unit
+from .bank import Bank, Doubles, Indices, unit
 from .search import NO_ROW, ExactIndex, IndexKind, create_index
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer of the bank and its cosine to the embedding asked with."""
+    """An answer of the bank, and the cosine similarity of its embedding to the query embedding."""
 
     text: str
     score: float
 
 
 class Decoder(Protocol):
-    """What turns embeddings into texts."""
+    """Turns embeddings into texts."""
 
     def decode(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> list[list[Answer]]:
-        """For each embedding [n, D] at most ``count`` answers, the one to be given first; none: it does not know."""
+        """For each embedding [n, D] at most ``count`` answers, the best first; an empty list: none is known."""
         ...
 
 
 class RetrievalDecoder:
-    """Search by cosine among answers that are there.
+    """Nearest-neighbour search by cosine similarity among the answers of a bank.
 
     Args:
         texts: the bank's n answers.
         vectors: their embeddings [n, D], as a tensor, an array (also a memory-mapped one) or :class:`Vectors`; need not
             be of unit length. They are not copied.
         index: ``exact`` looks at every answer; ``usearch`` (extra ``ann``) builds an approximate index first, which
-            then answers much faster: :meth:`recall_against_exact` says what it misses.
+            then answers much faster and may miss some: :meth:`recall_against_exact` measures how many.
         mmr: None: the nearest answers. A number from 0 to 1: answers that differ, by maximal marginal relevance
             (Carbonell & Goldstein 1998). Of the ``fetch`` nearest, the next one taken is always::
 
                 argmax_d  mmr * cos(query, d) - (1 - mmr) * max_{e already taken} cos(d, e)
 
             So 1 is the plain order, and the first answer is always the nearest. Scores remain cosines to the query.
-        threshold: the least cosine of the nearest answer; below it, the list of answers is empty: it does not know.
-            None: it always answers. See :func:`calibrate_threshold`.
+        threshold: the least cosine of the nearest answer; below it, the list of answers is empty.
+            None: there are always answers. See :func:`calibrate_threshold`.
         fetch: how many answers ``mmr`` chooses from, if that is more than are asked for.
-        handicap: [n], taken off the cosine to each answer where answers are ordered; None: nothing is. A core pulls
-            questions to the answers that it was trained on, and these should lose what they owe to that
-            (:func:`cubefast.training.calibration.choose_handicap`). Scores remain cosines; an approximate index may
-            miss answers that only this brings to the front.
+        handicap: [n], subtracted from the cosine to each answer when answers are ordered; None: no handicap. A core
+            moves questions towards the answers that it was trained on, and the handicap makes up for that (see
+            :func:`cubefast.training.calibration.choose_handicap`). Scores remain cosines; an approximate index may
+            miss answers that come first only because of the handicap.
 
     Raises InputError for an empty bank, texts and vectors that do not match, rows that are NaN or Inf, a setting that
     cannot be, or ``usearch`` where it is not installed.
@@ -99,11 +99,11 @@ class RetrievalDecoder:
         rows, cosines = self.nearest(embeddings, count if self.mmr is None else max(count, self.fetch))
         return [self._answers(*found, count) for found in zip(rows, cosines, strict=True)]
 
-    def nearest(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> tuple[Rows, Doubles]:
-        """The places in the bank of the nearest answers, int64 [n, count], and their cosines, float64 [n, count].
+    def nearest(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> tuple[Indices, Doubles]:
+        """The row numbers of the nearest answers, int64 [n, count], and their cosines, float64 [n, count].
 
-        Neither ``mmr`` nor the threshold plays a part. ``count`` is no more than the bank has; where an approximate
-        index finds fewer, there are places -1 with the cosine -inf. Raises InputError as :meth:`decode` does.
+        ``mmr`` and the threshold are not applied. A ``count`` larger than the bank is reduced to its size; where an
+        approximate index finds fewer, the row is -1 and the cosine -inf. Raises InputError as :meth:`decode` does.
         """
         queries = self._queries(embeddings)
         if count < 1:
@@ -113,7 +113,7 @@ class RetrievalDecoder:
             scores = scores + self._bank.handicap[rows]  # the cosine again; -inf remains
         return rows, scores
 
-    def _answers(self, rows: Rows, cosines: Doubles, count: int) -> list[Answer]:
+    def _answers(self, rows: Indices, cosines: Doubles, count: int) -> list[Answer]:
         rows = rows[rows != NO_ROW]
         if not len(rows) or (self.threshold is not None and cosines[0] < self.threshold):
             return []
@@ -124,9 +124,9 @@ class RetrievalDecoder:
         return [Answer(self.texts[rows[i]], float(cosines[i])) for i in order]
 
     def recall_against_exact(self, embeddings: Tensor | NDArray[np.floating], count: int = 10) -> float:
-        """Which share of the ``count`` truly nearest answers the index finds, mean over the embeddings [n, D].
+        """The recall@count of the index against exact search, as a mean over the embeddings [n, D].
 
-        ``mmr`` and the threshold play no part. Of equally near answers, the ones that the exact search gives count.
+        ``mmr`` and the threshold are not applied. Of equally near answers, those that the exact search gives count.
 
         Raises InputError as :meth:`decode` does, and for no embeddings.
         """
@@ -137,7 +137,7 @@ class RetrievalDecoder:
         return float(np.mean([np.isin(*pair).mean() for pair in zip(exact, found, strict=True)]))
 
     def _queries(self, embeddings: Tensor | NDArray[np.floating]) -> Doubles:
-        """Unit rows, float64 [n, D]."""
+        """The embeddings as unit rows, float64 [n, D]."""
         queries = embeddings.detach().cpu().double().numpy() if isinstance(embeddings, Tensor) else embeddings
         if queries.ndim != 2 or queries.shape[1] != self._bank.dim:
             raise InputError(f"embeddings must be [n, {self._bank.dim}]; got {list(queries.shape)}")
@@ -148,12 +148,12 @@ class RetrievalDecoder:
 
 
 def _marginal_relevance(relevance: Doubles, similarity: Doubles, weight: float, count: int) -> list[int]:
-    """Which of f candidates, best first, are taken in turn; ``relevance`` [f], ``similarity`` [f, f]."""
+    """The candidates that maximal marginal relevance selects, in order; ``relevance`` [f], ``similarity`` [f, f]."""
     taken = [0]
-    alike = similarity[0].copy()  # to the most alike that is taken
+    closest = similarity[0].copy()  # of each candidate to the most similar one that is taken
     while len(taken) < count:
-        value = weight * relevance - (1 - weight) * alike
+        value = weight * relevance - (1 - weight) * closest
         value[taken] = -np.inf
         taken.append(int(value.argmax()))
-        alike = np.maximum(alike, similarity[taken[-1]])
+        closest = np.maximum(closest, similarity[taken[-1]])
     return taken

@@ -1,4 +1,4 @@
-"""A run's bank of answers in a file, answers.safetensors; checked when it is read."""
+"""The bank of answers of a run in a file, answers.safetensors, which is validated when it is read."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _TEXTS = TypeAdapter(list[str])
 
 @dataclass(frozen=True)
 class SavedAnswers:
-    """A bank of n answers, as it is kept.
+    """A bank of n answers as it is stored.
 
     Attributes:
-        texts: n.
-        vectors: float32 [n, D], as the core saw them in training; they stay in the file until they are looked at.
-        fingerprint: of the encoder that made them.
-        prepare: what was done to the encoder's embeddings to make them so.
-        trained: bool [n], which of them the core that is served was trained to find.
-        handicap: what is taken off the cosine to those.
+        texts: the n answers.
+        vectors: float32 [n, D], their embeddings as used in training; read from the file only when they are needed.
+        fingerprint: of the encoder that made the embeddings.
+        prepare: how the encoder's embeddings were prepared (mean and length).
+        trained: bool [n], which of the answers the core was trained on.
+        handicap: what is subtracted from the cosine to those, see :class:`RetrievalDecoder`.
     """
 
     texts: list[str]
@@ -81,7 +81,7 @@ class _Header(BaseModel):
 
 
 def write_answers(path: Path, answers: SavedAnswers) -> None:
-    """Write a bank atomically; equal ones give equal bytes."""
+    """Write a bank of answers to ``path`` atomically; equal banks give equal bytes."""
     # The texts, as JSON, are a tensor of bytes: a header may not have more than 100 MB.
     texts = json.dumps(answers.texts, ensure_ascii=False).encode()
     tensors = {
@@ -98,18 +98,18 @@ def write_answers(path: Path, answers: SavedAnswers) -> None:
 
 
 def read_answers(path: Path) -> SavedAnswers:
-    """What :func:`write_answers` wrote.
+    """Read a bank of answers that :func:`write_answers` wrote.
 
-    Raises ArtifactError for a file that is missing, damaged, or holds something else.
+    Raises ArtifactError if the file is missing, damaged, or no bank of answers.
     """
     try:
         with open_regular(path) as file:  # opened once: it may be replaced meanwhile
-            return _read(file)
+            return _parse(file)
     except (OSError, ValueError, MemoryError) as error:
         raise ArtifactError(f"the answers of the run, {path}, cannot be read: {why(error)}") from None
 
 
-def _read(file: BinaryIO) -> SavedAnswers:
+def _parse(file: BinaryIO) -> SavedAnswers:
     length = int.from_bytes(file.read(8), "little")
     header = _Header.model_validate_json(file.read(min(length, _LONGEST_HEADER)))
     encoding = _Encoding.model_validate_json(header.metadata.encoding)

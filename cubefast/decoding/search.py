@@ -1,4 +1,4 @@
-"""The rows of a bank that are nearest to an embedding: all of them looked at, or an index asked."""
+"""Nearest-neighbour search in a bank of embeddings: exact, or approximate with an index."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .bank import Bank, Doubles, Rows
+from .bank import Bank, Doubles, Indices
 
 IndexKind = Literal["exact", "usearch"]
 
@@ -17,44 +17,44 @@ _CHUNK = 65_536  # rows of the bank: the fewer chunks, the less the threads of a
 _QUERIES = 64  # at once: with a chunk, 16 MB of scores
 
 NO_ROW = -1
-"""Stands, with the score -inf, where an index found fewer rows than it was asked for."""
+"""The row number, with the score -inf, where an index found fewer rows than were requested."""
 
 
 class Index(Protocol):
-    """What finds the nearest rows of a bank."""
+    """Finds the nearest rows of a bank."""
 
-    def search(self, queries: Doubles, count: int) -> tuple[Rows, Doubles]:
-        """The nearest rows of unit queries [q, D], and their cosines less the bank's handicap: both [q, count], best
-        first.
+    def search(self, queries: Doubles, count: int) -> tuple[Indices, Doubles]:
+        """The nearest rows to unit queries [q, D], and their cosines minus the bank's handicap: both [q, count], the
+        best first.
 
-        Equal scores are in the order of their rows. ``count`` is at most the size of the bank.
+        Rows of equal score are in the order of the bank. ``count`` is at most the size of the bank.
         """
         ...
 
 
 class ExactIndex:
-    """Every row is looked at.
+    """Exact search: every row is compared with the query.
 
-    Chunk by chunk, a float32 matrix product says which rows could be among the best; their cosines are then taken in
-    float64. So what is found depends neither on the size of the chunks nor on which queries are asked together, and of
-    equal answers the first comes first. Memory: a number for each query and row of a chunk.
+    Chunk by chunk, a float32 matrix product finds the rows that could be among the best; their cosines are then
+    computed in float64. So the result depends neither on the size of the chunks nor on which queries are searched
+    together, and of equal answers the first comes first. Memory: a number for each query and row of a chunk.
 
     Args:
-        bank: what is searched.
-        chunk: rows looked at together.
+        bank: the embeddings to search.
+        chunk: rows per matrix product.
     """
 
     def __init__(self, bank: Bank, chunk: int = _CHUNK) -> None:
         self.bank = bank
         self.chunk = chunk
 
-    def search(self, queries: Doubles, count: int) -> tuple[Rows, Doubles]:
+    def search(self, queries: Doubles, count: int) -> tuple[Indices, Doubles]:
         """See :class:`Index`."""
         blocks = [self._search(queries[begin : begin + _QUERIES], count) for begin in range(0, len(queries), _QUERIES)]
         rows = np.concatenate([np.zeros((0, count), np.int64), *(each[0] for each in blocks)])
         return rows, np.concatenate([np.zeros((0, count)), *(each[1] for each in blocks)])
 
-    def _search(self, queries: Doubles, count: int) -> tuple[Rows, Doubles]:
+    def _search(self, queries: Doubles, count: int) -> tuple[Indices, Doubles]:
         narrow = queries.astype(np.float32)
         best_rows = np.full((len(queries), count), NO_ROW)
         best = np.full((len(queries), count), -np.inf)
@@ -69,10 +69,9 @@ class ExactIndex:
         return best_rows, best
 
 
-def _candidates(scores: NDArray[np.float32], worst: Doubles, count: int, slack: float) -> tuple[Rows, Rows]:
-    """Which of a chunk's scores [q, c], each at most ``slack`` off, could be among the best ``count``: queries, places.
-
-    ``worst`` [q] is the cosine that has to be reached, so far.
+def _candidates(scores: NDArray[np.float32], worst: Doubles, count: int, slack: float) -> tuple[Indices, Indices]:
+    """The queries and columns of those scores [q, c], each with an error of at most ``slack``, that could be among the
+    best ``count``. ``worst`` [q] is the lowest cosine among the best so far.
     """
     least = (worst - slack).astype(np.float32)
     hit = scores >= least[:, None]
@@ -86,8 +85,8 @@ def _candidates(scores: NDArray[np.float32], worst: Doubles, count: int, slack: 
     return owners, places
 
 
-def _merge(best: tuple[Rows, Doubles], owners: Rows, rows: Rows, cosines: Doubles) -> tuple[Rows, Doubles]:
-    """The best [q, count] of those so far and the new ones, of equal ones the lower row."""
+def _merge(best: tuple[Indices, Doubles], owners: Indices, rows: Indices, cosines: Doubles) -> tuple[Indices, Doubles]:
+    """The best [q, count] of those so far and the new ones; of equal ones the lower row."""
     queries, count = best[0].shape
     owners = np.concatenate([np.repeat(np.arange(queries), count), owners])
     rows = np.concatenate([best[0].ravel(), rows])
@@ -99,13 +98,13 @@ def _merge(best: tuple[Rows, Doubles], owners: Rows, rows: Rows, cosines: Double
 
 
 class UsearchIndex:
-    """A graph of near neighbors (HNSW) by the package usearch: much faster than looking at all, and may miss some.
+    """Approximate search in a graph of near neighbours (HNSW, package usearch): much faster, and may miss some rows.
 
-    Building it takes minutes for 100,000 rows, and memory for a copy of them as bfloat16. The cosines of what it finds
-    are exact. Several threads build it, so another time it may find other rows.
+    Building the graph takes minutes for 100,000 rows, and memory for a copy of them as bfloat16. The cosines of the
+    rows that it finds are exact. Several threads build it, so another graph of the same bank may find other rows.
 
     Args:
-        bank: what is searched.
+        bank: the embeddings to search.
 
     Raises InputError when usearch is not installed.
     """
@@ -120,7 +119,7 @@ class UsearchIndex:
         for begin, rows in bank.chunks(_CHUNK):
             self._graph.add(np.arange(begin, begin + len(rows)), rows)
 
-    def search(self, queries: Doubles, count: int) -> tuple[Rows, Doubles]:
+    def search(self, queries: Doubles, count: int) -> tuple[Indices, Doubles]:
         """See :class:`Index`."""
         rows = np.full((len(queries), count), NO_ROW)
         cosines = np.full((len(queries), count), -np.inf)
@@ -133,7 +132,7 @@ class UsearchIndex:
 
 
 def create_index(kind: IndexKind, bank: Bank) -> Index:
-    """An index by its name. Raises InputError for another name."""
+    """Create the index of a bank by the name of its kind. Raises InputError for an unknown name."""
     if kind == "exact":
         return ExactIndex(bank)
     if kind == "usearch":

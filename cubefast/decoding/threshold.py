@@ -1,4 +1,4 @@
-"""Below which score a decoder had better say that it does not know."""
+"""The score below which a decoder should give no answer, calibrated to a wanted precision."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..errors import InputError
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """A threshold, and what it came to on the questions it was found with.
+class CalibratedThreshold:
+    """A threshold on the score of an answer, and its precision and coverage on the questions it was calibrated on.
 
     Attributes:
-        threshold: the least score of an answer that is given; None: no threshold reaches the precision.
-        precision: how often what is answered had to be right.
-        right: how often it was; None without a threshold.
-        answered: which share of the questions was answered.
-        questions: how many there were.
+        threshold: the lowest score of an answer that is given; None: no threshold reaches the precision.
+        precision: the precision that was wanted: the share of right answers among those given.
+        right: the precision that was reached; None without a threshold.
+        answered: the coverage: the share of the questions that are answered.
+        questions: the number of questions.
     """
 
     threshold: Annotated[float, Field(ge=-1, le=1)] | None
@@ -31,8 +31,8 @@ class Calibration:
     answered: Annotated[float, Field(ge=0, le=1)]
     questions: Annotated[int, Field(ge=1)]
 
-    def in_words(self) -> str:
-        """When an answer is given."""
+    def describe(self) -> str:
+        """A phrase that says when an answer is given."""
         if self.threshold is None:
             return f"always: no score keeps {self.precision:.0%} of what is answered on validation right"
         return (
@@ -41,7 +41,7 @@ class Calibration:
         )
 
     def as_dict(self) -> dict[str, float | int | None]:
-        """For JSON."""
+        """The fields as a dict for JSON."""
         return asdict(self)
 
 
@@ -49,17 +49,17 @@ def calibrate_threshold(
     scores: Sequence[float] | NDArray[np.floating],
     correct: Sequence[bool] | NDArray[np.bool_],
     precision: float = 0.9,
-) -> Calibration:
-    """The lowest threshold above which answers are right often enough, so that as many as possible are given::
+) -> CalibratedThreshold:
+    """The lowest threshold that reaches a precision, so that as many questions as possible are answered::
 
         threshold = min { t in scores : sum_i correct_i [score_i >= t] / sum_i [score_i >= t] >= precision }
 
     Args:
         scores: [n], the cosine of each question's best answer.
-        correct: [n], whether that was the right one.
-        precision: more than 0 and at most 1.
+        correct: [n], whether that answer is the right one.
+        precision: the wanted share of right answers among those given, more than 0 and at most 1.
 
-    Raises InputError for no questions, NaN, lengths that differ, or another precision.
+    Raises InputError if there are no questions, for NaN, lengths that differ, or a precision out of range.
     """
     values, right = np.asarray(scores, np.float64), np.asarray(correct, np.bool_)
     if values.ndim != 1 or values.shape != right.shape or len(values) == 0 or np.isnan(values).any():
@@ -75,6 +75,8 @@ def calibrate_threshold(
     last_of_equals = np.append(values[1:] != values[:-1], True)
     enough = np.flatnonzero(last_of_equals & (share >= precision))
     if not len(enough):
-        return Calibration(None, precision, None, 0.0, len(values))
+        return CalibratedThreshold(None, precision, None, 0.0, len(values))
     last = int(enough[-1])
-    return Calibration(float(values[last]), precision, float(share[last]), (last + 1) / len(values), len(values))
+    return CalibratedThreshold(
+        float(values[last]), precision, float(share[last]), (last + 1) / len(values), len(values)
+    )

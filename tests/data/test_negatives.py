@@ -15,7 +15,7 @@ from cubefast.data.dialogues import load_dialogues, load_texts, normalize
 from cubefast.data.pairs import PairDataset
 from cubefast.data.vectors import ArrayVectors
 from cubefast.errors import InputError
-from cubefast.train import _negatives
+from cubefast.train import _describe_wrong_answers
 from cubefast.training.batches import ordered_batches
 from cubefast.training.inputs import training_pairs
 from cubefast.training.state import identity_of
@@ -196,8 +196,8 @@ def test_losses_without_negatives_take_none():
 )
 def test_a_run_says_how_many_there_are_and_whether_they_are_used(tmp_path, losses, said):
     config = TrainingConfig.load({"training": {"losses": losses}})
-    assert _negatives(config, made(triplets(3), tmp_path)) == said
-    assert _negatives(config, made([("q x", "a x")], tmp_path)) == ""
+    assert _describe_wrong_answers(config, made(triplets(3), tmp_path)) == said
+    assert _describe_wrong_answers(config, made([("q x", "a x")], tmp_path)) == ""
 
 
 def test_a_run_with_other_wrong_answers_is_another_run():
