@@ -24,7 +24,7 @@ from .baselines import (
     ridge,
     wiener,
 )
-from .report import Measured, Score, measure, noisy, score
+from .report import Measured, Regime, Score, measure, noisy, regime_of, score
 from .turns import Origin
 
 VALIDATION_SEED = 1  # the trainer's validation and the baselines' are the same
@@ -40,7 +40,10 @@ class HeldOut:
 
     Attributes:
         name: of the part it is made of.
-        title: with the noise, if any.
+        title: the name, with the noise, if any.
+        regime: what is new about its questions.
+        noise: the standard deviation of the Gaussian noise on each number of the inputs; None: the inputs as they are.
+        noise_trained: whether the core was trained on this noise; True without any.
         baselines: whom the core meets there.
         pairs: the test's.
         bank: [answers, D], all answers that ranks are among, whose rows the target ids are; None: the test's different
@@ -49,9 +52,12 @@ class HeldOut:
 
     name: str
     title: str
+    regime: Regime
     baselines: list[Baseline]
     pairs: EmbeddingPairs
     bank: Tensor | None = None
+    noise: float | None = None
+    noise_trained: bool = True
 
 
 class Comparison:
@@ -124,20 +130,21 @@ class Comparison:
     def tests(self) -> Iterator[HeldOut]:
         """Every test that the core meets the baselines on; for an autoencoder each part at several levels of noise."""
         for name, part in self.parts.tests.items():
-            pairs = part.pairs()
+            pairs, regime = part.pairs(), regime_of(name)
             if not self.denoise:
-                yield HeldOut(name, name, self.baselines, pairs, self.bank)
+                yield HeldOut(name, name, regime, self.baselines, pairs, self.bank)
                 continue
             for level in self._levels():
                 known = "gaussian" in self.noise.kinds and level in self.noise.levels
                 title = f"{name}, noise {level:g}" + ("" if known else " (not trained on)")
                 dirty = EmbeddingPairs(noisy(pairs.inputs, level, _TEST_SEED), pairs.targets, pairs.target_ids)
-                yield HeldOut(name, title, [*self.baselines, wiener(self.moments, level)], dirty)
+                baselines = [*self.baselines, wiener(self.moments, level)]
+                yield HeldOut(name, title, regime, baselines, dirty, noise=level, noise_trained=known)
 
     def scores(self, core: Baseline) -> list[Score]:
         """The core and each baseline on every test. Quick."""
         return [
-            score(test.title, model, test.pairs, test.bank)
+            score(test.title, model, test.pairs, test.bank, regime=test.regime, noise=test.noise)
             for test in self.tests()
             for model in (core, *test.baselines)
         ]
@@ -146,7 +153,16 @@ class Comparison:
         """The core and each baseline on one of the tests, with all metrics and the values of every query."""
         centre, origin = self.moments.y_mean.float(), self.origins.get(test.name)
         return [
-            measure(test.title, model, test.pairs, test.bank, centre=centre, origin=origin)
+            measure(
+                test.title,
+                model,
+                test.pairs,
+                test.bank,
+                centre=centre,
+                origin=origin,
+                regime=test.regime,
+                noise=test.noise,
+            )
             for model in (core, *test.baselines)
         ]
 

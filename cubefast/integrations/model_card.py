@@ -15,7 +15,7 @@ import yaml
 from ..config import TrainingConfig
 from ..core import CubicCore
 from ..data.config import BUILTIN
-from ..evaluation.report import Score
+from ..evaluation.report import Regime, Score
 from ..output import markdown, markdown_code, visible
 from .public_config import base_models, takes_ready_embeddings
 
@@ -25,9 +25,9 @@ _TASKS = {
     "mixed": "the embedding of a question into that of its answer, and a noisy embedding into the clean one",
 }
 _METRICS = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR", "cosine": "cosine"}
-_TESTS = {
-    "unseen paraphrase": "a question that was not trained, of an answer that was",
-    "unseen group": "a topic of which nothing was trained",
+_TESTS: dict[Regime, str] = {
+    "unseen_paraphrase": "a question that was not trained, of an answer that was",
+    "unseen_group": "a topic of which nothing was trained",
 }
 # By what of them the example uses.
 _IMPORTS = {
@@ -149,7 +149,7 @@ def _results(trained: Trained) -> list[str]:
         "against the model. Bold: best of its column."
     )
     for test, models in _tests(trained.scores).items():
-        meaning = next((f", {words}" for name, words in _TESTS.items() if test.startswith(name)), "")
+        meaning = f", {_TESTS[models[0].regime]}" if models[0].regime in _TESTS else ""
         ranked = f"{models[0].queries:,} queries, ranked among all {models[0].pool:,} answers"
         lines = [
             f"**{markdown(test)}**{meaning} ({ranked}):",

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.pairs import PairDataset
+from ..evaluation.baselines import CUBE
 from ..evaluation.metrics import nearest, spearman
-from ..evaluation.verdict import FEWEST_GROUPS, Verdict, paired_bootstrap
+from ..evaluation.verdict import Outcome, Verdict, paired_bootstrap
 from .material import Items
-from .results import CUBE, TestResult
+from .results import TestResult
 
 RESAMPLES = 2000  # of each bucket's interval
 FEWEST = 12  # queries that a bucket needs, and a test to be cut into thirds four times as many
@@ -56,7 +57,7 @@ class Bucket:
         cube_mrr, ridge_mrr: the same of MRR.
         difference, low, high: the core's mean cosine less ridge's, and its 95% interval.
         against_identity: the same three against identity.
-        words, identity_words: what they come to, as of a :class:`Verdict`, or "too few groups".
+        outcome, identity_outcome: what the two intervals say, as of a :class:`Verdict`.
         trained: pairs of this domain in training; None for other kinds.
     """
 
@@ -73,8 +74,8 @@ class Bucket:
     low: float
     high: float
     against_identity: tuple[float, float, float]
-    words: str
-    identity_words: str
+    outcome: Outcome
+    identity_outcome: Outcome
     trained: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -200,14 +201,10 @@ def _bucket(test: TestResult, kind: str, name: str, rows: NDArray[np.bool_], tra
         low=of_ridge.low,
         high=of_ridge.high,
         against_identity=(of_identity.difference, of_identity.low, of_identity.high),
-        words=_words_of(of_ridge),
-        identity_words=_words_of(of_identity),
+        outcome=of_ridge.outcome,
+        identity_outcome=of_identity.outcome,
         trained=trained,
     )
-
-
-def _words_of(verdict: Verdict) -> str:
-    return verdict.words if verdict.groups >= FEWEST_GROUPS else "too few groups"
 
 
 def _mean(values: torch.Tensor) -> float:

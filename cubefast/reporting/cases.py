@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .results import CUBE, TestResult
+from ..evaluation.baselines import CUBE
+from .results import TestResult
 
 COUNT = 10
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data.config import BUILTIN
+from ..evaluation.baselines import CUBE
 from ..evaluation.report import Measured
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES
 from ..training.progress import METRIC_NAMES
@@ -15,7 +16,7 @@ from .document import Block, Bullets, Card, Cards, Code, Document, Figure, Headi
 from .figures import captions, file_of
 from .findings import Findings
 from .limits import calibration_of
-from .results import CUBE, HEADLINES, TestResult
+from .results import HEADLINES, TestResult
 
 _COLUMNS = (
     # name, key of Measured.as_dict(), format, whether less is better
@@ -166,8 +167,7 @@ def _against(test: TestResult, other: Measured) -> list[Text]:
         verdict = test.verdict(metric, other.model)
         line += [f"{verdict.difference:+.4f}", f"{verdict.low:+.4f} to {verdict.high:+.4f}"]
         if test.can_tell:
-            words = verdict.words.removesuffix(" than").removesuffix(" from")
-            line.append(Strong(words) if words == "better" else words)
+            line.append(Strong(verdict.outcome) if verdict.outcome == "better" else verdict.outcome)
     return line
 
 
@@ -240,9 +240,8 @@ def _analysis(title: str, analysis: Analysis) -> list[Block]:
         row: list[Text] = [bucket.kind, bucket.name, f"{bucket.queries:,}", f"{bucket.groups:,}"]
         if with_pairs:
             row.append("" if bucket.trained is None else f"{bucket.trained:,}")
-        words = bucket.words.removesuffix(" than").removesuffix(" from")
         row += [f"{value:.3f}" for value in (bucket.identity, bucket.ridge, bucket.cube)]
-        row += [f"{bucket.difference:+.3f}", f"{bucket.low:+.3f} to {bucket.high:+.3f}", words]
+        row += [f"{bucket.difference:+.3f}", f"{bucket.low:+.3f} to {bucket.high:+.3f}", bucket.outcome]
         row += [f"{bucket.ridge_mrr:.3f}", f"{bucket.cube_mrr:.3f}"]
         rows.append(row)
     columns = ["by", "part", "queries", "groups", *(["trained pairs"] if with_pairs else [])]
@@ -260,7 +259,7 @@ def _worse_where(analysis: Analysis) -> str:
         return f"{bucket.kind} {bucket.name} ({bucket.difference:+.3f}, {bucket.queries} queries)"
 
     ordered = sorted(analysis.buckets, key=lambda bucket: bucket.difference)
-    worse = [bucket for bucket in ordered if bucket.words == "worse than"]
+    worse = [bucket for bucket in ordered if bucket.outcome == "worse"]
     if not worse:
         return f"In none of {len(ordered)} parts is it worse than ridge beyond chance. Weakest: {named(ordered[0])}."
     least = f", the least so in {named(worse[-1])}" if len(worse) > _MOST_NAMED else ""

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..evaluation.baselines import CUBE
 from ..output import visible
 from .analysis import Analysis
 from .limits import calibration_of
-from .results import CUBE, TestResult
+from .results import TestResult
 
 # Okabe and Ito's palette (2008), and a line style each, so that colour is not all there is.
 _COLORS = {"cube": "#0072B2", "ridge": "#D55E00", "identity": "#666666"}
@@ -161,8 +162,8 @@ def _difficulty(axes: Any, test: TestResult) -> None:
 def _errors(axes: Any, analysis: Analysis) -> None:
     buckets = analysis.buckets[::-1]
     for place, bucket in enumerate(buckets):
-        color = {"better than": _COLORS["cube"], "worse than": _COLORS["ridge"]}.get(bucket.words, "#666666")
-        marker = {"better than": "o", "worse than": "s"}.get(bucket.words, "D")
+        color = {"better": _COLORS["cube"], "worse": _COLORS["ridge"]}.get(bucket.outcome, "#666666")
+        marker = {"better": "o", "worse": "s"}.get(bucket.outcome, "D")
         axes.plot([bucket.low, bucket.high], [place, place], color=color, lw=1.8, solid_capstyle="round")
         axes.plot(bucket.difference, place, marker=marker, color=color, ms=6)
     axes.axvline(0, color="#222222", lw=1)

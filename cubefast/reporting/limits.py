@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from ..core import CubicCore, predict
 from ..decoding import RetrievalDecoder, calibrate_threshold
+from ..evaluation.baselines import CUBE
 from ..pipeline import load_threshold
 from ..training.progress import METRIC_NAMES
 from .analysis import Analysis
 from .material import Material
-from .results import CUBE, HEADLINES, SectionResult, TestResult
+from .results import HEADLINES, SectionResult, TestResult
 
 BINS = 10  # of the calibration
 
@@ -65,7 +66,7 @@ def threshold_of(material: Material, result: SectionResult) -> Threshold | None:
     answered: dict[str, float] = {}
     right: dict[str, float | None] = {}
     for test in result.tests:
-        scores, correct = scored(material.core, test.inputs, parts.tests[test.title].target_ids)
+        scores, correct = scored(material.core, test.inputs, parts.tests[test.part].target_ids)
         given = scores >= found.threshold if found.threshold is not None else np.zeros(len(scores), bool)
         answered[test.title] = float(given.mean())
         right[test.title] = float(correct[given].mean()) if given.any() else None
@@ -122,7 +123,7 @@ def limits_of(
             if test.can_tell:  # that others have too few groups is the verdict on them
                 lines += [line for metric in HEADLINES for line in _not_better(test, metric)]
     for title, analysis in analyses.items():
-        worse = [b for b in analysis.buckets if b.kind == "domain" and b.identity_words == "worse than"]
+        worse = [b for b in analysis.buckets if b.kind == "domain" and b.identity_outcome == "worse"]
         for bucket in worse:
             difference, low, high = bucket.against_identity
             lines.append(
@@ -160,7 +161,7 @@ def _not_better(test: TestResult, metric: str) -> list[str]:
     found: dict[str, list[str]] = {"worse than": [], "not distinguishable from": []}
     for other in test.measured[1:]:
         verdict = test.verdict(metric, other.model)
-        if verdict.words in found:
+        if verdict.outcome in ("worse", "not distinguishable"):
             found[verdict.words].append(f"{other.model} ({verdict.difference:+.3f})")
     return [
         f"{test.title}: in {METRIC_NAMES[metric]} it is {words} {', '.join(names)}."

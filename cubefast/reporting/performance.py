@@ -12,6 +12,7 @@ import torch
 from pydantic import TypeAdapter
 
 from ..core import predict
+from ..evaluation.baselines import RIDGE
 from ..files import read_json
 from ..lattice.backends import facts
 from ..pipeline import Pipeline
@@ -28,7 +29,7 @@ def measure_performance(material: Material, result: SectionResult) -> dict[str, 
     core, test = material.core, result.headline
     one = test.inputs[:1]
     many = test.inputs[torch.arange(_BATCH) % len(test.inputs)]
-    ridge = next(each for each in result.comparison.baselines if each.name.startswith("ridge"))
+    ridge = next(each for each in result.comparison.baselines if each.kind == RIDGE)
     machine = facts()
     return {
         "parameters": core.parameter_count(),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.metrics import cosine
 from ..evaluation.verdict import FEWEST_GROUPS
 from ..training.progress import METRIC_NAMES
@@ -17,7 +18,7 @@ from .analysis import Analysis
 from .limits import Threshold
 from .material import Material
 from .performance import epochs_of
-from .results import CUBE, HEADLINES, SectionResult
+from .results import HEADLINES, SectionResult
 
 SAMPLE = 4096  # training pairs that are scored, evenly spread
 
@@ -36,8 +37,8 @@ class Evidence:
         val_cosine, val_identity: the same on validation.
         val_curve: the value of training.metric after each epoch; stopped_early: before the last epoch that was set.
         metric: of the verdict that counts: mrr, or cosine where the run chose its best epoch by it.
-        verdicts: of the headline test, for each metric, against identity and against the strongest on validation: words
-            and difference.
+        verdicts: of the headline test, for each metric, against identity and against the strongest on validation:
+            outcome and difference.
         half_width, difference, groups: of the interval by ``metric`` against the strongest.
         near_duplicates: the share of the test's questions that have one in training at NEAR_DUPLICATE or nearer.
         domains: of each domain, pairs in training, queries, the core's cosine.
@@ -85,11 +86,11 @@ def evidence_of(material: Material, result: SectionResult, analysis: Analysis, t
     head = result.headline
     against = {}
     for metric in HEADLINES:
-        own, strongest = head.verdict(metric, "identity"), head.verdict(metric)
+        own, strongest = head.verdict(metric, head.identity.model), head.verdict(metric)
         against[metric] = {
-            "identity": own.words,
+            "identity": own.outcome,
             "identity_difference": own.difference,
-            "strongest": strongest.words,
+            "strongest": strongest.outcome,
             "strongest_name": strongest.baseline,
             "strongest_difference": strongest.difference,
         }
@@ -103,7 +104,7 @@ def evidence_of(material: Material, result: SectionResult, analysis: Analysis, t
         train_cosine=float(cosine(predicted, targets).mean()),
         train_identity=float(cosine(inputs, targets).mean()),
         val_cosine=result.validation[CUBE]["cosine"],
-        val_identity=result.validation["identity"]["cosine"],
+        val_identity=result.validation[IDENTITY]["cosine"],
         val_curve=[float(record[f"val_{chosen_by}"]) for record in records],
         epochs=material.config.training.epochs_of(len(train)),
         metric=counts,
@@ -126,7 +127,7 @@ def recommend(evidence: Evidence, material: Material) -> list[Recommendation]:
 
 def _other_model(e: Evidence, material: Material) -> list[Recommendation]:
     found = e.verdicts[e.metric]
-    if found["strongest"] != "worse than":
+    if found["strongest"] != "worse":
         return []
     return [
         Recommendation(
@@ -141,7 +142,7 @@ def _other_model(e: Evidence, material: Material) -> list[Recommendation]:
 
 def _retrieval(e: Evidence, material: Material) -> list[Recommendation]:
     near, finds = e.verdicts["cosine"], e.verdicts["mrr"]
-    if material.config.mode == "autoencoder" or near["identity"] != "better than" or finds["identity"] != "worse than":
+    if material.config.mode == "autoencoder" or near["identity"] != "better" or finds["identity"] != "worse":
         return []
     contrast = material.config.training.losses.contrast
     raised = 0.1 if contrast == 0 else round(contrast * 3, 4)
@@ -245,7 +246,7 @@ def _more_groups(e: Evidence, material: Material) -> list[Recommendation]:
                 "chance.",
             )
         ]
-    if verdict["strongest"] != "not distinguishable from" or e.difference == 0 or e.half_width == 0:
+    if verdict["strongest"] != "not distinguishable" or e.difference == 0 or e.half_width == 0:
         return []
     needed = math.ceil(e.groups * (e.half_width / abs(e.difference)) ** 2)
     if needed <= e.groups:

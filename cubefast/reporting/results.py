@@ -15,12 +15,11 @@ from torch import Tensor
 
 from ..config import TrainingConfig
 from ..core import CubicCore
-from ..data.datasets import GROUP
-from ..evaluation.baselines import Baseline, as_baseline, wiener
+from ..evaluation.baselines import CUBE, IDENTITY, RIDGE, Baseline, as_baseline, wiener
 from ..evaluation.comparison import Comparison
 from ..evaluation.metrics import different, nearest
-from ..evaluation.report import Measured
-from ..evaluation.summary import Chosen, headline, regimes_of
+from ..evaluation.report import Measured, Regime
+from ..evaluation.summary import ValidationSummary, headline, recall_by_regime
 from ..evaluation.verdict import FEWEST_GROUPS, Verdict, compare
 from ..training.progress import METRIC_NAMES
 from ..training.trainer import CubeTrainer
@@ -29,8 +28,6 @@ from .material import Items, Section
 
 HEADLINES = ("mrr", "cosine")
 """The metrics of a verdict: how well it finds, and how near it comes."""
-
-CUBE = "cube"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +43,10 @@ class TestResult:
     """One test.
 
     Attributes:
-        title: with the noise, where there is some.
+        part: the name of the part of the data set that it is made of.
+        title: the same with the noise, where there is some.
+        regime: what is new about its questions.
+        noise_trained: whether the core was trained on the noise of its inputs; True without any.
         items: of its n pairs.
         measured: the core first, then the baselines.
         inputs, targets: float32 [n, D].
@@ -58,7 +58,10 @@ class TestResult:
 
     __test__ = False  # it is no test of pytest's
 
+    part: str
     title: str
+    regime: Regime
+    noise_trained: bool
     items: Items
     measured: list[Measured]
     inputs: Tensor
@@ -73,6 +76,10 @@ class TestResult:
         """That of the model of this name."""
         return next(each for each in self.measured if each.model == model)
 
+    def of_kind(self, kind: str) -> Measured:
+        """That of the first model of this kind."""
+        return next(each for each in self.measured if each.kind == kind)
+
     @property
     def cube(self) -> Measured:
         """The core's."""
@@ -81,12 +88,12 @@ class TestResult:
     @property
     def ridge(self) -> Measured:
         """Ridge's, the plain linear map that every analysis stands beside."""
-        return next(each for each in self.measured if each.model.startswith("ridge"))
+        return self.of_kind(RIDGE)
 
     @property
     def identity(self) -> Measured:
         """The input's as it is: before."""
-        return self.of("identity")
+        return self.of_kind(IDENTITY)
 
     @property
     def groups(self) -> int:
@@ -151,12 +158,14 @@ class SectionResult:
 
     Attributes:
         section: its data.
+        cube: the core, as a model.
         comparison: the baselines.
         tests: the core and the baselines on each, in the order of the regimes.
         validation: the metrics of the core and, after it, the baselines by name, as of :meth:`Validation.metrics`.
     """
 
     section: Section
+    cube: Baseline
     comparison: Comparison
     tests: list[TestResult]
     validation: dict[str, dict[str, float]]
@@ -164,8 +173,8 @@ class SectionResult:
     @property
     def headline(self) -> TestResult:
         """The test that figures are drawn of first: new groups, under a noise that was trained on."""
-        known = [test for test in self.tests if "(not trained on)" not in test.title] or self.tests
-        return next((test for test in known if test.title.startswith(GROUP)), known[0])
+        known = [test for test in self.tests if test.noise_trained] or self.tests
+        return next((test for test in known if test.regime == "unseen_group"), known[0])
 
     @property
     def verdicts(self) -> list[RegimeVerdict]:
@@ -178,9 +187,9 @@ class SectionResult:
         """What it came to for questions, in a sentence or two; nothing for an autoencoder."""
         if self.section.mode != "dialogue":
             return ""
-        chosen = Chosen.of(self.validation, CUBE)
+        summary = ValidationSummary.of([self.cube, *self.comparison.baselines], self.validation)
         scores = [each.score for test in self.tests for each in test.measured]
-        return headline(regimes_of(scores, chosen.rival_name, CUBE), chosen)
+        return headline(recall_by_regime(scores, summary.rival_name), summary)
 
 
 def _interval(verdict: Verdict) -> str:
@@ -207,7 +216,7 @@ def measure_section(
     )
     validation = on_validation([cube, *_rivals(comparison)], Validation.of_parts(section.parts))
     strongest = {metric: _strongest(validation, metric) for metric in HEADLINES}
-    ridge = next(each for each in comparison.baselines if each.name.startswith("ridge"))
+    ridge = next(each for each in comparison.baselines if each.kind == RIDGE)
     tests = []
     for test in comparison.tests():
         inputs, targets, ids = test.pairs.inputs, test.pairs.targets, test.pairs.target_ids
@@ -220,8 +229,23 @@ def measure_section(
             each.name: Found(*reversed(nearest(each.predict(inputs), each.stored(pool)))) for each in (cube, ridge)
         }
         measured, items = comparison.measure(cube, test), section.tests[test.name]
-        tests.append(TestResult(test.title, items, measured, inputs, targets, right, texts, found, strongest))
-    return SectionResult(section, comparison, tests, validation)
+        tests.append(
+            TestResult(
+                part=test.name,
+                title=test.title,
+                regime=test.regime,
+                noise_trained=test.noise_trained,
+                items=items,
+                measured=measured,
+                inputs=inputs,
+                targets=targets,
+                right=right,
+                pool_texts=texts,
+                found=found,
+                strongest=strongest,
+            )
+        )
+    return SectionResult(section, cube, comparison, tests, validation)
 
 
 def _trained(
@@ -240,7 +264,7 @@ def _trained(
 
 
 def _rivals(comparison: Comparison) -> list[Baseline]:
-    """All baselines, as they meet the core on validation: under the noise of training, of which PCA-Wiener is told."""
+    """All baselines, as they meet the core on validation: under the noise of training, which PCA-Wiener is given."""
     if not comparison.denoise:
         return comparison.baselines
     levels = comparison.noise.levels
@@ -254,12 +278,13 @@ def _strongest(validation: Mapping[str, Mapping[str, float]], metric: str) -> st
 
 
 def per_query(results: Sequence[SectionResult]) -> dict[str, NDArray[Any]]:
-    """Every value of every query, for ``per_query.npz``.
+    """Every value of every query, for ``per_query.npz``: arrays by name.
 
-    ``tests`` and ``models`` are names; for test number t and the models in the order of ``t/models``: ``t/cosine``,
-    ``t/centred_cosine``, ``t/mse``, ``t/rank``, ``t/semantic_relevance`` [models, n], ``t/groups`` and ``t/key`` [n]
-    (the same for the same pair), ``t/pool``; of the core alone ``t/score`` and ``t/nearest`` [n], the cosine and the
-    place of the answer it gives, and ``t/right`` [n], the place of the right one, among the ``t/pool`` answers.
+    ``tests`` has the titles. For test number t: ``t/models``, ``t/kinds`` (the models with and without their settings)
+    and ``t/parameters`` [models]; ``t/cosine``, ``t/centred_cosine``, ``t/mse``, ``t/rank`` and
+    ``t/semantic_relevance`` [models, n]; ``t/groups`` and ``t/key`` [n], where the same pair has the same key; and
+    ``t/pool``, the number of answers. Of the core alone: ``t/score`` and ``t/nearest`` [n], the cosine and the place of
+    the answer that it gives, and ``t/right`` [n], the place of the right one, among the ``t/pool`` answers.
     """
     tests = [test for result in results for test in result.tests]
     arrays: dict[str, NDArray[Any]] = {"tests": np.array([test.title for test in tests])}
@@ -267,6 +292,7 @@ def per_query(results: Sequence[SectionResult]) -> dict[str, NDArray[Any]]:
         metrics = [each.metrics for each in test.measured]
         arrays |= {
             f"{number}/models": np.array([each.model for each in test.measured]),
+            f"{number}/kinds": np.array([each.kind for each in test.measured]),
             f"{number}/parameters": np.array([each.parameters for each in test.measured]),
             f"{number}/cosine": torch.stack([each.cosines for each in metrics]).numpy(),
             f"{number}/centred_cosine": torch.stack([each.values("centred_cosine") for each in metrics])

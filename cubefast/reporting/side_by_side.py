@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
 from ..errors import ArtifactError, InputError
+from ..evaluation.baselines import CUBE, IDENTITY, RIDGE
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_bootstrap
 from ..files import open_regular, read_json, why
 from ..training.progress import METRIC_NAMES
 from .document import Block, Document, Heading, Paragraph, Table, Text
-from .results import CUBE, HEADLINES
+from .results import HEADLINES
 
 _MUST_AGREE = ("data.centre", "data.normalize")  # they change what a cosine is taken of
 _MEAN_NOTHING = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # for what is learnt
@@ -72,9 +73,10 @@ class Evaluated:
         """The titles of its tests."""
         return [str(title) for title in self.arrays["tests"]]
 
-    def model(self, test: int, name: str) -> int:
-        """The place of a model whose name begins so."""
-        return next(i for i, each in enumerate(self.arrays[f"{test}/models"]) if str(each).startswith(name))
+    def model(self, test: int, kind: str) -> int:
+        """The place of the first model of this kind."""
+        place: int = self.arrays[f"{test}/kinds"].tolist().index(kind)
+        return place
 
     def values(self, test: int, metric: str, model: int = 0) -> NDArray[np.float64]:
         """float64 [n]: of each query, the model's cosine or 1 / rank."""
@@ -124,9 +126,10 @@ def _arrays(stream: BinaryIO) -> dict[str, NDArray[Any]]:
             take(f"{test}/cosine", "f", models, queries)
             take(f"{test}/groups", "iu", queries)
             take(f"{test}/pool", "iu")
-            names = [str(name).split(",")[0] for name in arrays[f"{test}/models"]]
-            if not queries or not {"identity", "ridge"} <= set(names):
-                raise ValueError(f"test {test} has {queries} queries, and the models {', '.join(names)[:200]}")
+            take(f"{test}/kinds", "U", models)
+            kinds = arrays[f"{test}/kinds"].tolist()
+            if not queries or not {IDENTITY, RIDGE} <= set(kinds):
+                raise ValueError(f"test {test} has {queries} queries, and the models {', '.join(kinds)[:200]}")
             if arrays[f"{test}/rank"].min() < 1 or not np.isfinite(arrays[f"{test}/cosine"]).all():
                 raise ValueError(f"test {test} has ranks below 1, or cosines that are NaN or Inf")
     if not len(arrays["tests"]):
@@ -190,7 +193,7 @@ def _check_same(first: Evaluated, other: Evaluated) -> None:
 def _scores(runs: Sequence[Evaluated], names: Sequence[str], test: int, title: str) -> Table:
     first = runs[0]
     lines = [(name, run, 0) for name, run in zip(names, runs, strict=True)]
-    for reference in ("identity", "ridge"):
+    for reference in (IDENTITY, RIDGE):
         place = first.model(test, reference)
         lines.append((f"{first.arrays[f'{test}/models'][place]} (of 1)", first, place))
     rows: list[list[Text]] = []
@@ -224,7 +227,7 @@ def _differences(runs: Sequence[Evaluated], names: Sequence[str], test: int, tit
             verdict = verdict_between(run, runs[0], test, metric)
             line += [f"{verdict.difference:+.4f}", f"{verdict.low:+.4f} to {verdict.high:+.4f}"]
             if can_tell:
-                line.append(verdict.words.removesuffix(" than").removesuffix(" from"))
+                line.append(verdict.outcome)
         rows.append(line)
     told = ["it is"] if can_tell else []
     columns = ["run less 1", *(each for metric in HEADLINES for each in (METRIC_NAMES[metric], "interval", *told))]

@@ -17,9 +17,9 @@ QUIET = Evidence(
     metric="cosine",
     verdicts={
         metric: {
-            "identity": "better than",
+            "identity": "better",
             "identity_difference": 0.1,
-            "strongest": "better than",
+            "strongest": "better",
             "strongest_name": "ridge",
             "strongest_difference": 0.05,
         }
@@ -52,12 +52,12 @@ def test_nothing_is_advised_where_nothing_is_wrong():
     assert rules(QUIET) == {}
 
 
-FINDS_LESS = {"verdicts": verdict("mrr", identity="worse than", identity_difference=-0.07)}
-WORSE = {"verdicts": verdict("cosine", strongest="worse than", strongest_difference=-0.03)}
-OPEN = {"verdicts": verdict("cosine", strongest="not distinguishable from"), "difference": 0.01}
-OPEN_IN_MRR = {"metric": "mrr", "verdicts": verdict("mrr", strongest="not distinguishable from"), "difference": 0.01}
-WORSE_IN_MRR = {"metric": "mrr", "verdicts": verdict("mrr", strongest="worse than", strongest_difference=-0.02)}
-FIVE = {"groups": 5, "verdicts": verdict("cosine", strongest="too few groups (5) to tell")}
+FINDS_LESS = {"verdicts": verdict("mrr", identity="worse", identity_difference=-0.07)}
+WORSE = {"verdicts": verdict("cosine", strongest="worse", strongest_difference=-0.03)}
+OPEN = {"verdicts": verdict("cosine", strongest="not distinguishable"), "difference": 0.01}
+OPEN_IN_MRR = {"metric": "mrr", "verdicts": verdict("mrr", strongest="not distinguishable"), "difference": 0.01}
+WORSE_IN_MRR = {"metric": "mrr", "verdicts": verdict("mrr", strongest="worse", strongest_difference=-0.02)}
+FIVE = {"groups": 5, "verdicts": verdict("cosine", strongest="too few groups")}
 FEW = {"domains": QUIET.domains | {"tea": (20, 15, 0.57)}}
 
 
@@ -90,7 +90,7 @@ def test_each_rule_speaks_alone_and_says_its_figure(rule, changed, figures):
         {"val_curve": [0.5, 0.6]},  # stopped before the last epoch
         {"domains": QUIET.domains | {"tea": (21, 15, 0.5)}},  # few, but more than half
         {"domains": QUIET.domains | {"tea": (5, 15, 0.58)}},  # hardly below
-        {"verdicts": verdict("mrr", strongest="worse than")},  # where cosine counts
+        {"verdicts": verdict("mrr", strongest="worse")},  # where cosine counts
         {"near_duplicates": 0.019},
         {"answered": 0.5},
         {"answered": None},
@@ -101,10 +101,10 @@ def test_short_of_the_condition_nothing_is_said(changed):
 
 
 def test_the_advice_names_the_settings_as_they_are():
-    worse = dataclasses.replace(QUIET, verdicts=verdict("mrr", identity="worse than"))
+    worse = dataclasses.replace(QUIET, verdicts=verdict("mrr", identity="worse"))
     (found,) = rules(worse, training={"losses": {"contrast": 0, "cosine": 1}, "metric": "mrr"}).values()
     assert found.advice == "Raise training.losses.contrast (now 0, try 0.1)."
     few = dataclasses.replace(
-        QUIET, verdicts=verdict("cosine", strongest="not distinguishable from"), difference=-0.01, half_width=0.04
+        QUIET, verdicts=verdict("cosine", strongest="not distinguishable"), difference=-0.01, half_width=0.04
     )
     assert "about 800 would be needed" in rules(few)["too few groups to tell"].advice  # 50 groups * (0.04 / 0.01)^2

@@ -1,3 +1,4 @@
+import dataclasses
 import html.parser
 import json
 import re
@@ -75,6 +76,23 @@ def test_each_regime_has_its_verdict_by_mrr_and_then_by_cosine(findings, report)
         assert (saved["test"], saved["sentence"]) == (each.test, str(each))
         assert saved["cosine"]["difference"] == each.verdicts[1].difference
         assert " in MRR: " in str(each).split(" in cosine: ")[0]
+
+
+def test_the_headline_test_and_its_ridge_are_chosen_by_fields_and_not_by_titles(findings):
+    (result,) = findings.results
+    misnamed = [
+        dataclasses.replace(
+            test,
+            title=f"unseen group (not trained on) {test.part}",
+            measured=[dataclasses.replace(each, model=f"ridge of {each.model}") for each in test.measured],
+        )
+        for test in result.tests
+    ]
+    head = dataclasses.replace(result, tests=misnamed).headline
+    assert (head.regime, head.part) == ("unseen_group", "unseen group")
+    assert (head.ridge.kind, head.identity.kind) == ("ridge", "identity")
+    noisy = [dataclasses.replace(test, noise_trained=test.regime != "unseen_group") for test in misnamed]
+    assert dataclasses.replace(result, tests=noisy).headline.regime == "unseen_paraphrase"
 
 
 def test_what_it_came_to_stands_first_after_the_title(findings, folder, report):
@@ -351,7 +369,7 @@ def test_an_autoencoder_of_bare_embeddings_is_evaluated(tmp_path):
     assert "unseen text, noise 0.1 (not trained on)" in titles
     assert found.cases[titles[0]][0][0].question is None
     assert "query " in (path / "report.md").read_text()
-    assert "PCA-Wiener (told the noise)" in {each.model for each in found.headline.measured}
+    assert "PCA-Wiener, given the noise" in {each.model for each in found.headline.measured}
     assert re.match(
         "On unseen text, noise 0.05 (better|worse) than .+ in cosine: .+ in MRR: .+ \\(paired bootstrap", found.verdict
     )

@@ -46,6 +46,18 @@ def test_a_run_beside_itself_differs_by_nothing(folder):
     assert to_markdown(document).startswith("# 2 runs side by side")
 
 
+def test_what_models_are_called_decides_nothing(folder, copy):
+    run = Evaluated.read(folder)
+    for test in range(len(run.tests)):
+        names = [f"model {number}" for number in range(len(run.arrays[f"{test}/models"]))]
+        change_arrays(copy, **{f"{test}/models": np.array(names)})
+    renamed = Evaluated.read(copy)
+    assert [renamed.model(0, kind) for kind in ("identity", "ridge")] == [
+        run.model(0, k) for k in ("identity", "ridge")
+    ]
+    assert verdict_between(renamed, run, 0, "mrr").outcome == "not distinguishable"
+
+
 def test_a_better_run_is_told_with_its_settings(folder, copy):
     run = Evaluated.read(folder)
     better = run.arrays["0/cosine"].copy()
