@@ -111,7 +111,7 @@ class Moments:
         )
 
     def residual(self) -> Moments:
-        """The moments of the same inputs with targets less inputs."""
+        """The moments of the same inputs with the differences (targets - inputs) as targets."""
         return Moments(
             self.count,
             self.x_mean,
@@ -183,7 +183,7 @@ def low_rank_ridge(
         train, validation: the pairs.
         ranks: those tried, each with each of RIDGE_PENALTIES; the best mean cosine on validation decides.
         residual: fit what is to be added to the input, Y - X, instead of Y: a penalty then pulls towards the identity,
-            where a pretrained teacher is right already, and no longer towards the mean answer. It is the linear
+            where a pretrained encoder is right already, and no longer towards the mean answer. It is the linear
             counterpart of a core or MLP that adds to its input.
 
     Raises InputError for a rank that is not from 1 to D.

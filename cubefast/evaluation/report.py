@@ -14,7 +14,7 @@ from ..data.pairs import EmbeddingPairs
 from .baselines import Baseline
 from .embedding_metrics import EmbeddingMetrics
 from .metrics import cosine, different, mean_reciprocal_rank, nearest, recall_at, retrieval_ranks
-from .turns import Origin
+from .turns import PairStructure
 
 Regime = Literal["unseen_paraphrase", "unseen_group", "unseen_text", "other"]
 """What is new about the questions of a test: their wording (the answer was trained), their topic, their text (of an
@@ -104,7 +104,7 @@ def score(
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class ModelResult:
     """One model on one test, with all metrics and the values of every query.
 
     Attributes:
@@ -157,10 +157,10 @@ def measure(
     bank: Tensor | None = None,
     *,
     centre: Tensor | None = None,
-    origin: Origin | None = None,
+    structure: PairStructure | None = None,
     regime: Regime = "other",
     noise: float | None = None,
-) -> Measured:
+) -> ModelResult:
     """All metrics of what a model makes of the inputs.
 
     Args:
@@ -169,7 +169,7 @@ def measure(
         pairs: the test.
         bank: [answers, D], as of :func:`score`.
         centre: [D], the mean of the training targets, for the centred cosine.
-        origin: where the pairs come from; None: each answer is a group, and nothing is said of conversations.
+        structure: the groups and conversations of the pairs; None: each answer is a group, and there are none.
         regime, noise: of the test, for the line.
 
     A model that maps the stored answers is measured among what it makes of them; the centre is then their mean. The
@@ -177,7 +177,7 @@ def measure(
 
     Raises InputError for predictions that are NaN, Inf or zero.
     """
-    origin = origin or Origin()
+    structure = structure or PairStructure()
     with torch.no_grad():
         predicted = model.predict(pairs.inputs)
     pool, targets = bank, pairs.targets
@@ -190,15 +190,15 @@ def measure(
         pairs.target_ids,
         pool=pool,
         centre=centre,
-        groups=origin.groups,
-        conversations=origin.conversations,
-        context=origin.context,
+        groups=structure.groups,
+        conversations=structure.conversations,
+        context=structure.context,
     )
     if model.map_answers is not None:  # what an answer means, the encoder says
         answers = bank if bank is not None else different(pairs.targets, pairs.target_ids)[0]
         given = nearest(predicted, model.stored(answers))[1]
         metrics = replace(metrics, relevances=cosine(answers[given], pairs.targets))
-    return Measured(test, model.name, model.kind, regime, noise, model.parameters, model.tried, metrics)
+    return ModelResult(test, model.name, model.kind, regime, noise, model.parameters, model.tried, metrics)
 
 
 def table(scores: Sequence[Score]) -> str:

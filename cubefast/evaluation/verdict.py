@@ -34,7 +34,7 @@ class Verdict:
     Attributes:
         model, baseline: their names.
         metric: what is compared, one of METRICS.
-        difference: the model's mean less the baseline's.
+        difference: of the means, model - baseline.
         low, high: the 95% interval of the difference.
         queries, groups: how many; an interval of few groups is not to be trusted.
     """
@@ -49,14 +49,14 @@ class Verdict:
     groups: int
 
     @property
-    def can_tell(self) -> bool:
+    def enough_groups(self) -> bool:
         """Whether there are FEWEST_GROUPS groups: with fewer the interval says nothing either way."""
         return self.groups >= FEWEST_GROUPS
 
     @property
     def outcome(self) -> Outcome:
         """What the interval says."""
-        if not self.can_tell:
+        if not self.enough_groups:
             return "too few groups"
         if self.low <= 0 <= self.high:
             return "not distinguishable"
@@ -73,7 +73,7 @@ class Verdict:
         return {**asdict(self), "outcome": self.outcome, "words": self.words}
 
     def __str__(self) -> str:
-        if self.can_tell:
+        if self.enough_groups:
             found = f"{self.model} is {self.words} {self.baseline}"
         else:
             found = f"{self.words} {self.model} and {self.baseline} apart"

@@ -17,8 +17,8 @@ from ..data.pairs import PairDataset
 from ..evaluation.baselines import CUBE
 from ..evaluation.metrics import nearest, spearman
 from ..evaluation.verdict import Outcome, Verdict, paired_bootstrap
-from .material import Items
 from .results import TestResult
+from .run_data import PairMetadata
 
 RESAMPLES = 2000  # of each bucket's interval
 FEWEST = 12  # queries that a bucket needs, and a test to be cut into thirds four times as many
@@ -55,7 +55,7 @@ class Bucket:
         queries, groups: how many.
         cube, ridge, identity: mean cosines.
         cube_mrr, ridge_mrr: the same of MRR.
-        difference, low, high: the core's mean cosine less ridge's, and its 95% interval.
+        difference, low, high: the difference in mean cosine (core - ridge), and its 95% interval.
         against_identity: the same three against identity.
         outcome, identity_outcome: what the two intervals say, as of a :class:`Verdict`.
         trained: pairs of this domain in training; None for other kinds.
@@ -90,7 +90,7 @@ class Analysis:
     Attributes:
         buckets: by kind.
         features: what the queries were cut by.
-        correlations: of each feature, Spearman's with the core's cosine less ridge's, over queries.
+        correlations: of each feature, Spearman's with the difference in cosine (core - ridge), over queries.
     """
 
     buckets: list[Bucket]
@@ -106,14 +106,14 @@ class Analysis:
         }
 
 
-def analyse(test: TestResult, train: PairDataset, trained: Items) -> Analysis:
+def analyse(test: TestResult, train: PairDataset, trained: PairMetadata) -> Analysis:
     """Cut a test by every feature that is known, and by domain."""
     features = features_of(test, train, trained)
     buckets = []
-    if test.items.domains is not None:
+    if test.metadata.domains is not None:
         known = Counter(trained.domains or ())
-        for domain, count in Counter(test.items.domains).most_common(MOST_DOMAINS):
-            rows = np.array([each == domain for each in test.items.domains])
+        for domain, count in Counter(test.metadata.domains).most_common(MOST_DOMAINS):
+            rows = np.array([each == domain for each in test.metadata.domains])
             if count >= FEWEST:
                 buckets.append(_bucket(test, "domain", domain or "(none)", rows, known[domain]))
     for feature in features:
@@ -131,10 +131,10 @@ def analyse(test: TestResult, train: PairDataset, trained: Items) -> Analysis:
     return Analysis(buckets, features, correlations)
 
 
-def features_of(test: TestResult, train: PairDataset, trained: Items) -> list[Feature]:
+def features_of(test: TestResult, train: PairDataset, trained: PairMetadata) -> list[Feature]:
     """The numbers a test is cut by; those of texts are left out where there are none."""
     found = []
-    questions = test.items.questions
+    questions = test.metadata.questions
     if questions is not None:
         lengths = np.array([len(text) for text in questions], np.float64)
         found.append(Feature("length", "characters of the question", "short", "long", lengths))

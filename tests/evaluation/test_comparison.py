@@ -12,7 +12,7 @@ from cubefast.data.datasets import GROUP, PARAPHRASE, TEXT, Parts
 from cubefast.data.vectors import Preparation
 from cubefast.evaluation.baselines import Baseline
 from cubefast.evaluation.comparison import Comparison
-from cubefast.evaluation.turns import Origin
+from cubefast.evaluation.turns import PairStructure
 
 DIM = 8
 CORE = Baseline("cube", 45, lambda inputs: 2 * inputs)
@@ -55,7 +55,7 @@ def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_those_trained_els
         NoiseConfig(),
         core_parameters=45,
         rivals=[Baseline("linear adapter", 64, lambda inputs: 3 * inputs, settings="lr 0.001")],
-        fitted=lambda baseline, seconds: told.append((baseline.name, seconds)),
+        on_fitted=lambda baseline, seconds: told.append((baseline.name, seconds)),
     )
     assert names(comparison.baselines) == [
         "identity",
@@ -78,8 +78,8 @@ def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_those_trained_els
 
 def test_everything_is_measured_with_its_origin_and_the_training_mean():
     data = parts()
-    origin = Origin(groups=torch.arange(40) // 4)
-    comparison = Comparison(data, "dialogue", NoiseConfig(), origins={"unseen": origin})
+    structure = PairStructure(groups=torch.arange(40) // 4)
+    comparison = Comparison(data, "dialogue", NoiseConfig(), structures={"unseen": structure})
     (test,) = comparison.tests()
     measured = comparison.measure(CORE, test)
     assert [each.model for each in measured] == ["cube", *(b.name for b in comparison.baselines)]
