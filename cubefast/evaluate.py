@@ -16,13 +16,13 @@ from .errors import ArtifactError
 from .evaluation.baselines import Baseline
 from .evaluation.report import table
 from .files import open_regular, plain_name, why, write_atomically, write_json, writing
-from .reporting.composed import compose
+from .reporting.compose import compose
+from .reporting.evaluation import Evaluation, evaluate_run
 from .reporting.figures import draw
-from .reporting.findings import Findings, find_out
 from .reporting.html import to_html
 from .reporting.markdown import to_markdown
-from .reporting.material import Material, open_material
 from .reporting.results import per_query
+from .reporting.run_data import RunData, open_run_data
 from .training.run_folder import RunFolder
 
 _DESCRIPTION = """Score a trained run beside all baselines on its held-out tests, and say in words what came of it.
@@ -41,53 +41,53 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     began = time.perf_counter()
-    material = open_material(arguments.run, arguments.overrides, cli.counting)
-    folder = _folder(material)
+    run_data = open_run_data(arguments.run, arguments.overrides, cli.counting)
+    folder = _folder(run_data)
     print("fitting the baselines on the training part")
-    findings = find_out(material, _tell, lambda text: print(text, flush=True))
-    write_report(findings, folder)
-    if findings.in_short:
-        print(f"\n{findings.in_short}")
-    print(table([each.score for test in findings.tests for each in test.measured]))
-    print(f"\n{findings.verdict}")
+    evaluation = evaluate_run(run_data, _print_fitted, lambda text: print(text, flush=True))
+    write_report(evaluation, folder)
+    if evaluation.headline:
+        print(f"\n{evaluation.headline}")
+    print(table([each.score for test in evaluation.tests for each in test.measured]))
+    print(f"\n{evaluation.verdict}")
     print(f"\n{time.perf_counter() - began:.0f} s; read {folder / 'report.html'} or {folder / 'report.md'}")
     return 0
 
 
-def _tell(baseline: Baseline, seconds: float) -> None:
+def _print_fitted(baseline: Baseline, seconds: float) -> None:
     print(f"  {baseline.name} ({seconds:.1f} s)", flush=True)
 
 
-def _folder(material: Material) -> Path:
+def _folder(run_data: RunData) -> Path:
     """Where the report goes: beside what the run has, or in a folder for the other file."""
-    if material.source is None:
-        return material.run.path
-    name = Path(material.source).name
+    if run_data.source is None:
+        return run_data.run.path
+    name = Path(run_data.source).name
     for suffix in (".gz", Path(name.removesuffix(".gz")).suffix):
         name = name.removesuffix(suffix)
-    return material.run.path / "evaluations" / plain_name(name, f"data={material.source}, without its suffix,")
+    return run_data.run.path / "evaluations" / plain_name(name, f"data={run_data.source}, without its suffix,")
 
 
-def write_report(findings: Findings, folder: Path) -> None:
+def write_report(evaluation: Evaluation, folder: Path) -> None:
     """All files of a report, each whole or not there; report.json comes last."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, bytes] = {}
-    for test in findings.looked_at:
-        pictures |= draw(test, findings.analyses[test.title], None if test is findings.headline else test.title)
+    for test in evaluation.analysed_tests:
+        pictures |= draw(test, evaluation.analyses[test.title], None if test is evaluation.main_test else test.title)
     for name, picture in pictures.items():
         write_atomically(folder / name, picture)
-    curves = findings.material.run.path / "curves.png"
-    with_curves = findings.material.source is None and os.path.lexists(curves)
+    curves = evaluation.run_data.run.path / "curves.png"
+    with_curves = evaluation.run_data.source is None and os.path.lexists(curves)
     if with_curves:
         pictures["curves.png"] = _picture(curves)
     arrays = io.BytesIO()
-    np.savez_compressed(arrays, **per_query(findings.results))  # type: ignore[arg-type]  # taken for allow_pickle
+    np.savez_compressed(arrays, **per_query(evaluation.results))  # type: ignore[arg-type]  # taken for allow_pickle
     write_atomically(folder / "per_query.npz", arrays.getvalue())
-    document = compose(findings, with_curves)
+    document = compose(evaluation, with_curves)
     write_atomically(folder / "report.html", to_html(document, pictures))
     write_atomically(folder / "report.md", to_markdown(document))
-    write_json(folder / "report.json", findings.as_dict())
+    write_json(folder / "report.json", evaluation.as_dict())
 
 
 def _picture(path: Path) -> bytes:

@@ -22,7 +22,7 @@ from .evaluation.baselines import Baseline, as_baseline
 from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
 from .evaluation.report import Score, table
-from .evaluation.summary import Chosen, headline, regimes_of
+from .evaluation.summary import ValidationSummary, headline, recall_by_regime
 from .lattice.backends import facts
 from .pipeline import save_answers, save_threshold
 from .settings import describe_keys
@@ -94,7 +94,7 @@ def train(
         lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
         run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines))
         scores = comparison.scores(cube)
-        in_short = "" if comparison.denoise else _in_short(validated, cube, scores)
+        in_short = "" if comparison.denoise else _in_short([cube, *comparison.baselines], validated, scores)
         if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
             alone = dataset.split("autoencoder", config.seed)
             scores += Comparison(alone, "autoencoder", config.data.noise).scores(cube)
@@ -121,10 +121,10 @@ def train(
     return result
 
 
-def _in_short(validated: Mapping[str, Mapping[str, float]], cube: Baseline, scores: Sequence[Score]) -> str:
+def _in_short(models: Sequence[Baseline], validated: Mapping[str, Mapping[str, float]], scores: Sequence[Score]) -> str:
     """What it came to for questions, in a sentence or two."""
-    chosen = Chosen.of(validated, cube.name)
-    return headline(regimes_of(scores, chosen.rival_name, cube.name), chosen)
+    summary = ValidationSummary.of(models, validated)
+    return headline(recall_by_regime(scores, summary.rival_name), summary)
 
 
 def _print_advice(config: TrainingConfig, result: TrainingResult, run: RunFolder) -> None:

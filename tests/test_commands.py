@@ -68,7 +68,7 @@ def test_train_leaves_a_whole_run_folder(finished):
     assert [r["epoch"] for r in records if r["event"] == "epoch"] == [1, 2]
     assert (run / "curves.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     scores = json.loads((run / "report.json").read_text())["scores"]
-    assert {s["model"].split(",")[0] for s in scores} == {
+    assert {s["kind"] for s in scores} == {
         *("cube", "identity", "mean answer", "ridge"),
         *("linear adapter", "two-layer adapter", "low-rank adapter", "residual MLP"),
     }
@@ -118,7 +118,7 @@ def test_autoencoder_mode_stands_beside_its_baselines(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "unseen group, noise 0.05 (" in done.stdout
     assert "noise 0.1 (not trained on) (" in done.stdout
-    assert "PCA-Wiener (told the noise)" in done.stdout
+    assert "PCA-Wiener, given the noise" in done.stdout
     assert (tmp_path / "runs" / "autoencoder" / "best").is_dir()
 
 

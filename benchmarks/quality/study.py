@@ -85,7 +85,7 @@ def measure(settings: list[str], seeds: list[int], ablations: bool) -> dict[str,
         core = trained(trainer, parts)
         seconds.append(time.perf_counter() - began)
         found = trainer.rivals(parts.train, parts.validations, bank=torch.from_numpy(parts.answer_vectors))
-        rivals = {model.name.split(",")[0]: model for model in found}
+        rivals = {model.kind: model for model in found}
         models = {CUBE: as_baseline(core), "identity": identity(), **rivals}
         if seed == seeds[0]:
             models["nearest question's answer"] = nearest_question(parts.train)

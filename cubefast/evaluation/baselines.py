@@ -10,7 +10,7 @@ Procrustes                 none
 nearest training question  none
 ridge                      9 penalties
 low-rank ridge             9 penalties; where the rank is not given, each with about 9 ranks
-PCA-Wiener                 none; it is told the noise of the test
+PCA-Wiener                 none; it is given the noise of the test
 =========================  ============================================================
 
 A core with the default config has one setting and when to stop: whoever tunes it further has to say so.
@@ -33,25 +33,35 @@ RIDGE_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 
 Pairs = PairDataset | EmbeddingPairs
 
+CUBE, IDENTITY, RIDGE = "cube", "identity", "ridge"
+"""The kinds of the three models that every report has."""
+
 
 @dataclass(frozen=True)
 class Baseline:
     """A map from embeddings [n, D] to embeddings [n, D].
 
     Attributes:
-        name: what it is called in a report, with what was chosen.
+        kind: its short name, such as "ridge": what programs look for.
         parameters: how many numbers it has fitted and must keep.
         predict: the map.
         tried: how many settings were compared on validation.
         map_answers: embeddings of stored answers [n, D] -> [n, D], among which the right one is looked for; None: they
             stay as they are.
+        settings: what was chosen on validation, such as "lambda 0.3"; empty where nothing was.
     """
 
-    name: str
+    kind: str
     parameters: int
     predict: Callable[[Tensor], Tensor]
     tried: int = 1
     map_answers: Callable[[Tensor], Tensor] | None = None
+    settings: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is called in a report: its kind and settings, such as "ridge, lambda 0.3"."""
+        return f"{self.kind}, {self.settings}" if self.settings else self.kind
 
     def stored(self, answers: Tensor) -> Tensor:
         """[n, D]: what the model looks among, of the embeddings of answers [n, D]."""
@@ -101,7 +111,7 @@ class Moments:
         )
 
     def residual(self) -> Moments:
-        """The moments of the same inputs with targets less inputs."""
+        """The moments of the same inputs with the differences (targets - inputs) as targets."""
         return Moments(
             self.count,
             self.x_mean,
@@ -117,20 +127,20 @@ class Moments:
 
 
 def as_baseline(core: CubicCore) -> Baseline:
-    """The core in the form that its baselines have, called "cube"."""
+    """The core in the form that its baselines have, of the kind CUBE."""
     map_answers = None if core.answer_map is None else core.map_answers
-    return Baseline("cube", core.parameter_count(), lambda inputs: predict(core, inputs), map_answers=map_answers)
+    return Baseline(CUBE, core.parameter_count(), lambda inputs: predict(core, inputs), map_answers=map_answers)
 
 
 def identity() -> Baseline:
     """The input as it is."""
-    return Baseline("identity", 0, lambda inputs: inputs)
+    return Baseline(IDENTITY, 0, lambda inputs: inputs)
 
 
-def mean_target(train: Pairs | Moments, name: str = "mean answer") -> Baseline:
+def mean_target(train: Pairs | Moments, kind: str = "mean answer") -> Baseline:
     """The mean of the training targets, whatever the input."""
     mean = Moments.of(train).y_mean.float()
-    return Baseline(name, mean.numel(), mean.expand_as)
+    return Baseline(kind, mean.numel(), mean.expand_as)
 
 
 def procrustes(train: Pairs | Moments) -> Baseline:
@@ -154,10 +164,11 @@ def ridge(train: Pairs | Moments, validation: EmbeddingPairs) -> Baseline:
     scores = [_mean_cosine(moments.affine(weights), validation) for _, weights in fits]
     penalty, weights = fits[scores.index(max(scores))]  # the smallest of equals
     return Baseline(
-        f"ridge, lambda {penalty:g}",
+        RIDGE,
         weights.numel() + moments.y_mean.numel(),
         moments.affine(weights),
         tried=len(fits),
+        settings=f"lambda {penalty:g}",
     )
 
 
@@ -172,7 +183,7 @@ def low_rank_ridge(
         train, validation: the pairs.
         ranks: those tried, each with each of RIDGE_PENALTIES; the best mean cosine on validation decides.
         residual: fit what is to be added to the input, Y - X, instead of Y: a penalty then pulls towards the identity,
-            where a pretrained teacher is right already, and no longer towards the mean answer. It is the linear
+            where a pretrained encoder is right already, and no longer towards the mean answer. It is the linear
             counterpart of a core or MLP that adds to its input.
 
     Raises InputError for a rank that is not from 1 to D.
@@ -203,12 +214,13 @@ def low_rank_ridge(
         change = (x - moments.x_mean) @ narrow @ wide.T + moments.y_mean
         return (x + change if residual else change).float()
 
-    kind = "ridge" if rank == dim else f"low-rank ridge, rank {rank}"
+    kind, size = (RIDGE, "") if rank == dim else ("low-rank ridge", f"rank {rank}, ")
     return Baseline(
-        f"{'residual ' if residual else ''}{kind}, lambda {penalty:g}",
+        f"residual {kind}" if residual else kind,
         min(2 * dim * rank, dim * dim) + dim,  # two matrices, or multiplied out
         predict,
         tried=len(RIDGE_PENALTIES) * len(ranks),
+        settings=f"{size}lambda {penalty:g}",
     )
 
 
@@ -217,7 +229,7 @@ def rank_within(parameters: int, dim: int) -> int:
     return max(0, min(dim, (parameters - dim) // (2 * dim)))
 
 
-def nearest_question(train: Pairs, name: str = "nearest training question") -> Baseline:
+def nearest_question(train: Pairs, kind: str = "nearest training question") -> Baseline:
     """The target of the training pair whose (clean) input has the highest cosine to the input: what a search among past
     questions would answer. It keeps all training pairs, and goes through them in parts.
     """
@@ -232,11 +244,11 @@ def nearest_question(train: Pairs, name: str = "nearest training question") -> B
             best[better], answers[better] = cosines[better], targets[places[better]]
         return answers
 
-    return Baseline(name, 2 * len(source) * source.dim, predict)
+    return Baseline(kind, 2 * len(source) * source.dim, predict)
 
 
 def wiener(train: Pairs | Moments, noise: float) -> Baseline:
-    """The best linear denoiser in closed form, told the noise: each principal axis of the clean training targets is
+    """The best linear denoiser in closed form, given the noise: each principal axis of the clean training targets is
     shrunk by variance / (variance + noise^2) around their mean.
     """
     moments = Moments.of(train)
@@ -245,9 +257,10 @@ def wiener(train: Pairs | Moments, noise: float) -> Baseline:
     variances = variances.clamp(min=0)
     shrink = (axes * (variances / (variances + noise**2).clamp(min=1e-30))) @ axes.T
     return Baseline(
-        "PCA-Wiener (told the noise)",
+        "PCA-Wiener",
         shrink.numel() + mean.numel(),
         lambda inputs: ((inputs.double() - mean) @ shrink + mean).float(),
+        settings="given the noise",
     )
 
 

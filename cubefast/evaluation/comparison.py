@@ -24,34 +24,40 @@ from .baselines import (
     ridge,
     wiener,
 )
-from .report import Measured, Score, measure, noisy, score
-from .turns import Origin
+from .report import ModelResult, Regime, Score, measure, noisy, regime_of, score
+from .turns import PairStructure
 
 VALIDATION_SEED = 1  # the trainer's validation and the baselines' are the same
 _TRAIN_SEED, _TEST_SEED = 2, 3
 
-Fitted = Callable[[Baseline, float], None]
-"""Told each baseline when it is fitted, and the seconds that took."""
+OnFitted = Callable[[Baseline, float], None]
+"""A callback that gets each baseline when it is fitted, and the seconds that took."""
 
 
 @dataclass(frozen=True, eq=False)
-class HeldOut:
-    """A test.
+class HeldOutTest:
+    """A test, and the baselines that the core is compared with on it.
 
     Attributes:
         name: of the part it is made of.
-        title: with the noise, if any.
-        baselines: whom the core meets there.
-        pairs: the test's.
+        title: the name, with the noise, if any.
+        regime: what is new about its questions.
+        noise: the standard deviation of the Gaussian noise on each number of the inputs; None: the inputs as they are.
+        noise_trained: whether the core was trained on this noise; True without any.
+        baselines: those that the core is compared with.
+        pairs: its questions and answers as embeddings.
         bank: [answers, D], all answers that ranks are among, whose rows the target ids are; None: the test's different
             targets, as for an autoencoder.
     """
 
     name: str
     title: str
+    regime: Regime
     baselines: list[Baseline]
     pairs: EmbeddingPairs
     bank: Tensor | None = None
+    noise: float | None = None
+    noise_trained: bool = True
 
 
 class Comparison:
@@ -65,10 +71,11 @@ class Comparison:
         core_parameters: of the core; given, it meets all baselines in closed form, some of them of its size. None:
             identity, the mean answer and ridge alone.
         rivals: models that were trained elsewhere, which the core meets too.
-        origins: of each test by its name, where its pairs come from; what is left out is not known.
+        structures: by the name of each test, the groups and conversations of its pairs; where a test is left out,
+            they are not known.
         bank: [answers, D], all answers that the tests rank among; None: all of the data set, trained and new together.
             An autoencoder has none: there the right embedding is found among those of the test.
-        fitted: told what is done.
+        on_fitted: called with each baseline when it is fitted.
 
     Attributes:
         baselines: the fitted ones, in the order of the table.
@@ -82,14 +89,14 @@ class Comparison:
         *,
         core_parameters: int | None = None,
         rivals: Sequence[Baseline] = (),
-        origins: Mapping[str, Origin] | None = None,
+        structures: Mapping[str, PairStructure] | None = None,
         bank: Tensor | None = None,
-        fitted: Fitted | None = None,
+        on_fitted: OnFitted | None = None,
     ) -> None:
         self.parts = parts
         self.denoise = mode == "autoencoder"
         self.noise = noise
-        self.origins = origins or {}
+        self.structures = structures or {}
         if bank is None and parts.bank is not None:
             bank = torch.from_numpy(parts.bank)
         self.bank = bank
@@ -100,8 +107,8 @@ class Comparison:
         began = time.perf_counter()
         for baseline in self._fit(train, core_parameters):
             self.baselines.append(baseline)
-            if fitted is not None:
-                fitted(baseline, time.perf_counter() - began)
+            if on_fitted is not None:
+                on_fitted(baseline, time.perf_counter() - began)
             began = time.perf_counter()
         self.baselines += rivals
 
@@ -121,32 +128,42 @@ class Comparison:
         yield low_rank_ridge(moments, validation, [*ranks, dim], residual=True)
         yield nearest_question(train, "nearest training embedding" if self.denoise else "nearest training question")
 
-    def tests(self) -> Iterator[HeldOut]:
+    def tests(self) -> Iterator[HeldOutTest]:
         """Every test that the core meets the baselines on; for an autoencoder each part at several levels of noise."""
         for name, part in self.parts.tests.items():
-            pairs = part.pairs()
+            pairs, regime = part.pairs(), regime_of(name)
             if not self.denoise:
-                yield HeldOut(name, name, self.baselines, pairs, self.bank)
+                yield HeldOutTest(name, name, regime, self.baselines, pairs, self.bank)
                 continue
             for level in self._levels():
                 known = "gaussian" in self.noise.kinds and level in self.noise.levels
                 title = f"{name}, noise {level:g}" + ("" if known else " (not trained on)")
                 dirty = EmbeddingPairs(noisy(pairs.inputs, level, _TEST_SEED), pairs.targets, pairs.target_ids)
-                yield HeldOut(name, title, [*self.baselines, wiener(self.moments, level)], dirty)
+                baselines = [*self.baselines, wiener(self.moments, level)]
+                yield HeldOutTest(name, title, regime, baselines, dirty, noise=level, noise_trained=known)
 
     def scores(self, core: Baseline) -> list[Score]:
         """The core and each baseline on every test. Quick."""
         return [
-            score(test.title, model, test.pairs, test.bank)
+            score(test.title, model, test.pairs, test.bank, regime=test.regime, noise=test.noise)
             for test in self.tests()
             for model in (core, *test.baselines)
         ]
 
-    def measure(self, core: Baseline, test: HeldOut) -> list[Measured]:
+    def measure(self, core: Baseline, test: HeldOutTest) -> list[ModelResult]:
         """The core and each baseline on one of the tests, with all metrics and the values of every query."""
-        centre, origin = self.moments.y_mean.float(), self.origins.get(test.name)
+        centre, structure = self.moments.y_mean.float(), self.structures.get(test.name)
         return [
-            measure(test.title, model, test.pairs, test.bank, centre=centre, origin=origin)
+            measure(
+                test.title,
+                model,
+                test.pairs,
+                test.bank,
+                centre=centre,
+                structure=structure,
+                regime=test.regime,
+                noise=test.noise,
+            )
             for model in (core, *test.baselines)
         ]
 

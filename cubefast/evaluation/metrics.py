@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 TIE = 1e-6
-"""Cosines this close count as the same: float32 cannot tell which of them is larger."""
+"""Cosines this close count as the same: in float32 either may come out larger."""
 
 # A block of scores has this many queries and candidates at most: 16 MB of float32.
 _QUERIES, _CANDIDATES = 256, 16_384
@@ -157,14 +157,14 @@ def mean_reciprocal_rank(ranks: Tensor) -> float:
 
 
 def semantic_relevance(predicted: Tensor, target: Tensor, bank: Tensor) -> Tensor:
-    """[n]: how near the answer that would be given is to the true one, by the teacher: cos(bank[best], target), where
+    """[n]: how near the answer that would be given is to the true one, by the encoder: cos(bank[best], target), where
     best is the answer of the bank nearest to the prediction (what RetrievalDecoder returns first).
 
     1 for the right answer, and high for another that says nearly the same; R@1 counts the latter as wrong.
 
     Args:
         predicted: [n, D].
-        target: [n, D], the teacher's embeddings of the true answers.
-        bank: [answers, D], the teacher's embeddings of the answers that can be given.
+        target: [n, D], the encoder's embeddings of the true answers.
+        bank: [answers, D], the encoder's embeddings of the answers that can be given.
     """
     return cosine(bank[nearest(predicted, bank)[1]], target)

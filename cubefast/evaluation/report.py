@@ -3,22 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from ..data.datasets import GROUP, PARAPHRASE, TEXT
 from ..data.pairs import EmbeddingPairs
 from .baselines import Baseline
 from .embedding_metrics import EmbeddingMetrics
 from .metrics import cosine, different, mean_reciprocal_rank, nearest, recall_at, retrieval_ranks
-from .turns import Origin
+from .turns import PairStructure
+
+Regime = Literal["unseen_paraphrase", "unseen_group", "unseen_text", "other"]
+"""What is new about the questions of a test: their wording (the answer was trained), their topic, their text (of an
+autoencoder); other: the pairs of a file that the user gave."""
+
+_REGIMES: dict[str, Regime] = {PARAPHRASE: "unseen_paraphrase", GROUP: "unseen_group", TEXT: "unseen_text"}
+
+
+def regime_of(part: str) -> Regime:
+    """The regime of a part of a data set, by the part's name; "other" for any other name."""
+    return _REGIMES.get(part, "other")
 
 
 @dataclass(frozen=True)
 class Score:
-    """One model on one test: a line of the table. ``pool``: among how many answers the right one was ranked."""
+    """One model on one test: a line of the table.
+
+    Attributes:
+        test: the title of the test.
+        model: the name of the model.
+        parameters: how many numbers the model has fitted.
+        queries: how many the test has.
+        pool: among how many answers the right one was ranked.
+        cosine, recall_at_1, recall_at_10, mrr: means over the queries.
+        kind: the model's, as of a :class:`~cubefast.evaluation.baselines.Baseline`; empty: not known.
+        regime: of the test.
+        noise: the standard deviation of the Gaussian noise on each number of the inputs; None: the inputs as they are.
+    """
 
     test: str
     model: str
@@ -29,13 +53,24 @@ class Score:
     recall_at_1: float
     recall_at_10: float
     mrr: float
+    kind: str = ""
+    regime: Regime = "other"
+    noise: float | None = None
 
-    def as_dict(self) -> dict[str, str | int | float]:
+    def as_dict(self) -> dict[str, str | int | float | None]:
         """For JSON; ``Score(**...)`` takes it back."""
         return asdict(self)
 
 
-def score(test: str, model: Baseline, pairs: EmbeddingPairs, bank: Tensor | None = None) -> Score:
+def score(
+    test: str,
+    model: Baseline,
+    pairs: EmbeddingPairs,
+    bank: Tensor | None = None,
+    *,
+    regime: Regime = "other",
+    noise: float | None = None,
+) -> Score:
     """Mean cosine to the target, and retrieval; no more, so it is quick. Both are among what the model makes of the
     stored answers.
 
@@ -45,6 +80,7 @@ def score(test: str, model: Baseline, pairs: EmbeddingPairs, bank: Tensor | None
         pairs: the test.
         bank: [answers, D], all answers that the right one is ranked among, as an index ranks: of training and of other
             tests too. The target ids of ``pairs`` are its rows. None: the different targets of the test.
+        regime, noise: of the test, for the line.
     """
     with torch.no_grad():
         predicted = model.predict(pairs.inputs)
@@ -61,15 +97,20 @@ def score(test: str, model: Baseline, pairs: EmbeddingPairs, bank: Tensor | None
         recall_at_1=recall_at(ranks, 1),
         recall_at_10=recall_at(ranks, 10),
         mrr=mean_reciprocal_rank(ranks),
+        kind=model.kind,
+        regime=regime,
+        noise=noise,
     )
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class ModelResult:
     """One model on one test, with all metrics and the values of every query.
 
     Attributes:
-        test, model: their names.
+        test, model: the title of the test and the name of the model.
+        kind: of the model, as of a :class:`~cubefast.evaluation.baselines.Baseline`.
+        regime, noise: of the test, as of a :class:`Score`.
         parameters: how many numbers the model has fitted.
         tried: how many settings of it were compared on validation.
         metrics: what it came to.
@@ -77,6 +118,9 @@ class Measured:
 
     test: str
     model: str
+    kind: str
+    regime: Regime
+    noise: float | None
     parameters: int
     tried: int
     metrics: EmbeddingMetrics
@@ -95,12 +139,15 @@ class Measured:
             recall_at_1=found.recall_at_1,
             recall_at_10=found.recall_at_10,
             mrr=found.mrr,
+            kind=self.kind,
+            regime=self.regime,
+            noise=self.noise,
         )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: all but the values of single queries."""
-        names = {"test": self.test, "model": self.model, "parameters": self.parameters, "tried": self.tried}
-        return {**names, **self.metrics.as_dict()}
+        own = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "metrics"}
+        return {**own, **self.metrics.as_dict()}
 
 
 def measure(
@@ -110,8 +157,10 @@ def measure(
     bank: Tensor | None = None,
     *,
     centre: Tensor | None = None,
-    origin: Origin | None = None,
-) -> Measured:
+    structure: PairStructure | None = None,
+    regime: Regime = "other",
+    noise: float | None = None,
+) -> ModelResult:
     """All metrics of what a model makes of the inputs.
 
     Args:
@@ -120,14 +169,15 @@ def measure(
         pairs: the test.
         bank: [answers, D], as of :func:`score`.
         centre: [D], the mean of the training targets, for the centred cosine.
-        origin: where the pairs come from; None: each answer is a group, and nothing is said of conversations.
+        structure: the groups and conversations of the pairs; None: each answer is a group, and there are none.
+        regime, noise: of the test, for the line.
 
     A model that maps the stored answers is measured among what it makes of them; the centre is then their mean. The
     relevance of what is found is the encoder's all the same.
 
     Raises InputError for predictions that are NaN, Inf or zero.
     """
-    origin = origin or Origin()
+    structure = structure or PairStructure()
     with torch.no_grad():
         predicted = model.predict(pairs.inputs)
     pool, targets = bank, pairs.targets
@@ -140,15 +190,15 @@ def measure(
         pairs.target_ids,
         pool=pool,
         centre=centre,
-        groups=origin.groups,
-        conversations=origin.conversations,
-        context=origin.context,
+        groups=structure.groups,
+        conversations=structure.conversations,
+        context=structure.context,
     )
     if model.map_answers is not None:  # what an answer means, the encoder says
         answers = bank if bank is not None else different(pairs.targets, pairs.target_ids)[0]
         given = nearest(predicted, model.stored(answers))[1]
         metrics = replace(metrics, relevances=cosine(answers[given], pairs.targets))
-    return Measured(test, model.name, model.parameters, model.tried, metrics)
+    return ModelResult(test, model.name, model.kind, regime, noise, model.parameters, model.tried, metrics)
 
 
 def table(scores: Sequence[Score]) -> str:

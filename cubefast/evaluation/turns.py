@@ -16,7 +16,7 @@ from .metrics import cosine
 
 @dataclass(frozen=True)
 class TurnMetric:
-    """A mean cosine of predicted answers, beside the same of the true ones: near it is good, above it is not better.
+    """A mean cosine of predicted answers and that of the true ones: a model is good where the two are close.
 
     Attributes:
         predicted, true: the two means.
@@ -45,10 +45,10 @@ def context_preservation(predicted: Tensor, target: Tensor, context: Tensor) -> 
     Returns:
         None if no answer has turns before its question.
     """
-    heard = context.any(dim=1)
-    if not heard.any():
+    has_context = context.any(dim=1)
+    if not has_context.any():
         return None
-    predicted, target, context = predicted[heard], target[heard], context[heard]
+    predicted, target, context = predicted[has_context], target[has_context], context[has_context]
     return TurnMetric(float(cosine(predicted, context).mean()), float(cosine(target, context).mean()), len(context))
 
 
@@ -77,12 +77,12 @@ def dialogue_coherence(predicted: Tensor, target: Tensor, conversations: Tensor)
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where the n pairs of a test come from; None for what is not known.
+class PairStructure:
+    """How the n pairs of a test belong together; a field is None where that is not known.
 
     Attributes:
-        groups: int64 [n], what is resampled as a whole for an interval.
-        conversations: int64 [n].
+        groups: int64 [n], the group of each pair; groups are resampled as a whole for an interval.
+        conversations: int64 [n], the conversation of each pair.
         context: [n, D], the mean of the turns before each question; a row of zeros where there are none.
     """
 
@@ -91,8 +91,8 @@ class Origin:
     context: Tensor | None = None
 
     @classmethod
-    def of(cls, dialogues: Sequence[Dialogue], pairs: PairDataset) -> Origin:
-        """Of n pairs and the n dialogues they were made from, in the same order.
+    def of(cls, dialogues: Sequence[Dialogue], pairs: PairDataset) -> PairStructure:
+        """The structure of n pairs, given the n dialogues that they were made from, in the same order.
 
         The context is known where the data set has the turns' embeddings (``data.context.mode=mean``).
         """
@@ -103,7 +103,7 @@ class Origin:
 
 def context_embeddings(pairs: PairDataset) -> Tensor | None:
     """float32 [n, D]: the mean of the prepared embeddings of the turns before each question, zeros where there are
-    none; None if the pairs hear one embedding alone.
+    none; None if the inputs of the pairs are one embedding each.
     """
     turns = pairs.input_rows[:, 1:]
     if turns.shape[1] == 0:

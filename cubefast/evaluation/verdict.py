@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +15,15 @@ RESAMPLES = 10_000
 FEWEST_GROUPS = 6
 """With five, even a model that is better in each of them is so by chance in 2 of 2^5 cases, which is more than 5%."""
 
+Outcome = Literal["better", "worse", "not distinguishable", "too few groups"]
+"""Better or worse where the interval leaves 0 out; not distinguishable where it does not; too few groups where no
+interval could tell, because there are fewer than FEWEST_GROUPS of them."""
+
+_IN_WORDS: dict[Outcome, str] = {
+    "better": "better than",
+    "worse": "worse than",
+    "not distinguishable": "not distinguishable from",
+}
 _DRAWS = 1 << 22  # group numbers drawn at once: 32 MB
 
 
@@ -25,7 +34,7 @@ class Verdict:
     Attributes:
         model, baseline: their names.
         metric: what is compared, one of METRICS.
-        difference: the model's mean less the baseline's.
+        difference: of the means, model - baseline.
         low, high: the 95% interval of the difference.
         queries, groups: how many; an interval of few groups is not to be trusted.
     """
@@ -40,28 +49,31 @@ class Verdict:
     groups: int
 
     @property
-    def can_tell(self) -> bool:
+    def enough_groups(self) -> bool:
         """Whether there are FEWEST_GROUPS groups: with fewer the interval says nothing either way."""
         return self.groups >= FEWEST_GROUPS
 
     @property
-    def words(self) -> str:
-        """better than, or worse than, where the interval leaves 0 out; not distinguishable from, where it does not; too
-        few groups (their number) to tell, where no interval could.
-        """
-        if not self.can_tell:
-            return f"too few groups ({self.groups}) to tell"
+    def outcome(self) -> Outcome:
+        """What the interval says."""
+        if not self.enough_groups:
+            return "too few groups"
         if self.low <= 0 <= self.high:
-            return "not distinguishable from"
+            return "not distinguishable"
         higher = self.low > 0
-        return "worse than" if higher == (self.metric in LOWER_IS_BETTER) else "better than"
+        return "worse" if higher == (self.metric in LOWER_IS_BETTER) else "better"
+
+    @property
+    def words(self) -> str:
+        """The outcome as it stands in a sentence: "better than", or "too few groups (5) to tell"."""
+        return _IN_WORDS.get(self.outcome, f"too few groups ({self.groups}) to tell")
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, with the words."""
-        return {**asdict(self), "words": self.words}
+        """For JSON, with the outcome and its words."""
+        return {**asdict(self), "outcome": self.outcome, "words": self.words}
 
     def __str__(self) -> str:
-        if self.can_tell:
+        if self.enough_groups:
             found = f"{self.model} is {self.words} {self.baseline}"
         else:
             found = f"{self.words} {self.model} and {self.baseline} apart"

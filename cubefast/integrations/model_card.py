@@ -15,7 +15,7 @@ import yaml
 from ..config import TrainingConfig
 from ..core import CubicCore
 from ..data.config import BUILTIN
-from ..evaluation.report import Score
+from ..evaluation.report import Regime, Score
 from ..output import markdown, markdown_code, visible
 from .public_config import base_models, takes_ready_embeddings
 
@@ -25,9 +25,9 @@ _TASKS = {
     "mixed": "the embedding of a question into that of its answer, and a noisy embedding into the clean one",
 }
 _METRICS = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR", "cosine": "cosine"}
-_TESTS = {
-    "unseen paraphrase": "a question that was not trained, of an answer that was",
-    "unseen group": "a topic of which nothing was trained",
+_TESTS: dict[Regime, str] = {
+    "unseen_paraphrase": "a question that was not trained, of an answer that was",
+    "unseen_group": "a topic of which nothing was trained",
 }
 # By what of them the example uses.
 _IMPORTS = {
@@ -40,8 +40,8 @@ _DOMAINS = 8  # are named, the largest
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a card tells of.
+class CardContent:
+    """The content of a model card.
 
     Attributes:
         name: what the model is called.
@@ -69,22 +69,22 @@ class Trained:
     license: str | None = None
 
 
-def model_card(trained: Trained) -> str:
+def model_card(card: CardContent) -> str:
     """The card: Markdown, with the front matter that the hub reads."""
-    front = yaml.safe_dump(_front_matter(trained), sort_keys=False, allow_unicode=True)
+    front = yaml.safe_dump(_front_matter(card), sort_keys=False, allow_unicode=True)
     sections = [
-        f"# {markdown(trained.name)}",
-        *_what_it_is(trained),
+        f"# {markdown(card.name)}",
+        *_what_it_is(card),
         "## How it did",
-        *_results(trained),
+        *_results(card),
         "## Use it",
         "With cubefast installed (`config.json` names the version that wrote it):",
-        f"```python\n{_example(trained)}\n```",
-        *_notes(trained),
+        f"```python\n{_example(card)}\n```",
+        *_notes(card),
         "## What it cannot do",
-        "\n".join(f"- {line}" for line in _limits(trained)),
+        "\n".join(f"- {line}" for line in _limits(card)),
         "## What it was trained on",
-        *_training(trained),
+        *_training(card),
     ]
     return visible(f"---\n{front}---\n\n" + "\n\n".join(sections) + "\n")
 
@@ -99,10 +99,10 @@ def _figure(score: Score, metric: str) -> float:
     return round(float(getattr(score, metric)), 3)
 
 
-def _front_matter(trained: Trained) -> dict[str, Any]:
-    data = trained.config.data.path
+def _front_matter(card: CardContent) -> dict[str, Any]:
+    data = card.config.data.path
     published = data.removeprefix("hub:") if data.startswith("hub:") else None
-    base = base_models(trained.config)
+    base = base_models(card.config)
     results = [
         {
             "task": {"type": "information-retrieval", "name": "Information Retrieval"},
@@ -111,29 +111,29 @@ def _front_matter(trained: Trained) -> dict[str, Any]:
                 {"type": metric, "name": name, "value": _figure(models[0], metric)} for metric, name in _METRICS.items()
             ],
         }
-        for test, models in _tests(trained.scores).items()
+        for test, models in _tests(card.scores).items()
     ]
     return {
-        **({"license": trained.license} if trained.license else {}),
+        **({"license": card.license} if card.license else {}),
         "library_name": "cubefast",
         "pipeline_tag": "feature-extraction",
         "tags": ["cubefast", "embeddings", "adapter", "neural-cellular-automata"],
         **({"base_model": base, "base_model_relation": "adapter"} if base else {}),
         **({"datasets": [published]} if published else {}),
-        "model-index": [{"name": trained.name, "results": results}],
+        "model-index": [{"name": card.name, "results": results}],
     }
 
 
-def _what_it_is(trained: Trained) -> list[str]:
-    core, lattice = trained.core, trained.core.lattice
-    if takes_ready_embeddings(trained.config):
+def _what_it_is(card: CardContent) -> list[str]:
+    core, lattice = card.core, card.core.lattice
+    if takes_ready_embeddings(card.config):
         source = f"embeddings of {core.dim} numbers that came ready in a file"
     else:
-        source = f"embeddings of {core.dim} numbers by the encoder {markdown_code(trained.config.encoder)}"
-        source += f" ({markdown_code(trained.fingerprint)})" if trained.fingerprint else ""
+        source = f"embeddings of {core.dim} numbers by the encoder {markdown_code(card.config.encoder)}"
+        source += f" ({markdown_code(card.fingerprint)})" if card.fingerprint else ""
     x, y, z = core.reshaper.shape
     return [
-        f"A 3D lattice of cells (a neural cellular automaton) that turns {_TASKS[trained.config.mode]}. It was trained "
+        f"A 3D lattice of cells (a neural cellular automaton) that turns {_TASKS[card.config.mode]}. It was trained "
         f"with cubefast on {source}; what made them was not trained.",
         f"{core.parameter_count():,} parameters: {x}x{y}x{z} cells with {lattice.state_size} numbers of state and "
         f"{lattice.hidden_size} hidden ones each, run for {lattice.steps} steps in {len(lattice.phases)} phases with "
@@ -141,15 +141,15 @@ def _what_it_is(trained: Trained) -> list[str]:
     ]
 
 
-def _results(trained: Trained) -> list[str]:
-    found = [f"**{markdown(trained.verdict)}.**"] if trained.verdict else []
+def _results(card: CardContent) -> list[str]:
+    found = [f"**{markdown(card.verdict)}.**"] if card.verdict else []
     found.append(
-        f"On held-out data, one training with seed {trained.config.seed}. Cosine: to the embedding wanted. R@k: how "
+        f"On held-out data, one training with seed {card.config.seed}. Cosine: to the embedding wanted. R@k: how "
         "often the right answer is among the first k of all answers. MRR: the mean of 1 / rank. Ties count "
         "against the model. Bold: best of its column."
     )
-    for test, models in _tests(trained.scores).items():
-        meaning = next((f", {words}" for name, words in _TESTS.items() if test.startswith(name)), "")
+    for test, models in _tests(card.scores).items():
+        meaning = f", {_TESTS[models[0].regime]}" if models[0].regime in _TESTS else ""
         ranked = f"{models[0].queries:,} queries, ranked among all {models[0].pool:,} answers"
         lines = [
             f"**{markdown(test)}**{meaning} ({ranked}):",
@@ -166,22 +166,22 @@ def _results(trained: Trained) -> list[str]:
     return found
 
 
-def _example(trained: Trained) -> str:
-    config, dim = trained.config, trained.core.dim
+def _example(card: CardContent) -> str:
+    config, dim = card.config, card.core.dim
 
     def prepared(vectors: str) -> str:
-        return f"prepare({vectors})" if trained.centred else vectors
+        return f"prepare({vectors})" if card.centred else vectors
 
     def encoded(texts: str, prompt: str) -> str:
         behind = f"[{json.dumps(prompt, ensure_ascii=False)} + text for text in {texts}]" if prompt else texts
         return prepared(f"encoder.encode({behind})")
 
-    both, prompts = trained.core.answer_map is not None, config.data.prompts
+    both, prompts = card.core.answer_map is not None, config.data.prompts
     lines = [
         'folder = "."  # this one; of the hub: huggingface_hub.snapshot_download("OWNER/NAME")',
         "core = CubicCore.from_pretrained(folder)",
     ]
-    if trained.centred:
+    if card.centred:
         lines.append(f'prepare = Preparation(np.load(f"{{folder}}/mean.npy"), normalize={config.data.normalize})')
     if takes_ready_embeddings(config):
         lines += [
@@ -215,9 +215,9 @@ def _example(trained: Trained) -> str:
     return "\n".join([*(line for used, line in _IMPORTS.items() if used in body), "", body])
 
 
-def _notes(trained: Trained) -> list[str]:
-    config, base = trained.config, base_models(trained.config)
-    both = trained.core.answer_map is not None
+def _notes(card: CardContent) -> list[str]:
+    config, base = card.config, base_models(card.config)
+    both = card.core.answer_map is not None
     found = []
     if config.mode != "autoencoder":
         found.append(
@@ -227,27 +227,27 @@ def _notes(trained: Trained) -> list[str]:
         )
         if config.data.context.mode != "none":
             found.append(
-                "In training a question heard the turns of the conversation before it, as `data.context` in "
-                "`config.yaml` says."
+                "In training, the input of a question included the turns of the conversation before it, as "
+                "`data.context` in `config.yaml` says."
             )
-    if base and config.encoder.startswith("st:") and not set(config.encoder) & set("?+") and not trained.centred:
+    if base and config.encoder.startswith("st:") and not set(config.encoder) & set("?+") and not card.centred:
         found.append(
             "In sentence-transformers the core is a module after the encoder: "
             + markdown_code(f"SentenceTransformer(modules=[*SentenceTransformer({json.dumps(base[0])}), core])")
             + "."
         )
-    if trained.exported:
+    if card.exported:
         answers = ", and `answers.pt2` does the same for answers" if both else ""
         found.append(
             '`core.pt2` is the core as a program: `torch.export.load("core.pt2").module()` takes and gives [n, '
-            f"{trained.core.dim}]{answers}. If torch does not know an operator in it, `import cubefast` first."
+            f"{card.core.dim}]{answers}. If torch does not know an operator in it, `import cubefast` first."
         )
     return [" ".join(found)] if found else []
 
 
-def _limits(trained: Trained) -> list[str]:
-    found = [markdown(limit) for limit in trained.limits] or _beaten(trained.scores)
-    source = "the model that made its training data" if takes_ready_embeddings(trained.config) else "its encoder"
+def _limits(card: CardContent) -> list[str]:
+    found = [markdown(limit) for limit in card.limits] or _beaten(card.scores)
+    source = "the model that made its training data" if takes_ready_embeddings(card.config) else "its encoder"
     found.append(f"It knows the embeddings of {source} only; those of another mean nothing to it.")
     found.append("What it does with other topics or languages than those of its training data was not measured.")
     return found
@@ -271,8 +271,8 @@ def _beaten(scores: Sequence[Score]) -> list[str]:
     return found
 
 
-def _training(trained: Trained) -> list[str]:
-    config, numbers = trained.config, trained.statistics
+def _training(card: CardContent) -> list[str]:
+    config, numbers = card.config, card.statistics
     data = "The set that comes with cubefast" if config.data.path == BUILTIN else markdown_code(config.data.path)
     counts = [f"{numbers[key]:,} {what}" for key, what in _COUNTS.items() if numbers.get(key)]
     found = [f"{data}: {', '.join(counts)}. `data.json` has more." if counts else f"{data}."]
@@ -285,7 +285,7 @@ def _training(trained: Trained) -> list[str]:
         noise = config.data.noise
         found.append(f"Noise: {', '.join(noise.kinds)}, levels {', '.join(f'{level:g}' for level in noise.levels)}.")
     found.append("`config.yaml` has the settings, with names in the place of folders, and `report.json` every figure.")
-    if not trained.license:
+    if not card.license:
         found.append("License: not stated; whoever publishes this sets `license:` at the top of this file.")
     return found
 

@@ -20,7 +20,7 @@ from ..evaluation.report import Score
 from ..files import appearing, read_json, write_atomically, write_json
 from ..pipeline import ANSWERS
 from ..training.run_folder import RunFolder
-from .model_card import Trained, model_card
+from .model_card import CardContent, model_card
 from .public_config import without_places
 from .torch_export import Operators, save_exported
 
@@ -64,7 +64,7 @@ def write_model_folder(
     public = without_places(config)
     settings = public.model_dump(mode="json", exclude={"name", "runs", "cache", "cache_limit_mb", "tensorboard"})
     statistics = _read(source, "data.json", _STATISTICS).as_dict()
-    card = Trained(
+    card = CardContent(
         name=source.path.resolve().name,
         config=public,
         core=core,

@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from ..data.pairs import PairDataset
+from ..evaluation.baselines import CUBE
 from ..evaluation.metrics import nearest, spearman
-from ..evaluation.verdict import FEWEST_GROUPS, Verdict, paired_bootstrap
-from .material import Items
-from .results import CUBE, TestResult
+from ..evaluation.verdict import Outcome, Verdict, paired_bootstrap
+from .results import TestResult
+from .run_data import PairMetadata
 
 RESAMPLES = 2000  # of each bucket's interval
 FEWEST = 12  # queries that a bucket needs, and a test to be cut into thirds four times as many
@@ -54,9 +55,9 @@ class Bucket:
         queries, groups: how many.
         cube, ridge, identity: mean cosines.
         cube_mrr, ridge_mrr: the same of MRR.
-        difference, low, high: the core's mean cosine less ridge's, and its 95% interval.
+        difference, low, high: the difference in mean cosine (core - ridge), and its 95% interval.
         against_identity: the same three against identity.
-        words, identity_words: what they come to, as of a :class:`Verdict`, or "too few groups".
+        outcome, identity_outcome: what the two intervals say, as of a :class:`Verdict`.
         trained: pairs of this domain in training; None for other kinds.
     """
 
@@ -73,8 +74,8 @@ class Bucket:
     low: float
     high: float
     against_identity: tuple[float, float, float]
-    words: str
-    identity_words: str
+    outcome: Outcome
+    identity_outcome: Outcome
     trained: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -89,7 +90,7 @@ class Analysis:
     Attributes:
         buckets: by kind.
         features: what the queries were cut by.
-        correlations: of each feature, Spearman's with the core's cosine less ridge's, over queries.
+        correlations: of each feature, Spearman's with the difference in cosine (core - ridge), over queries.
     """
 
     buckets: list[Bucket]
@@ -105,14 +106,14 @@ class Analysis:
         }
 
 
-def analyse(test: TestResult, train: PairDataset, trained: Items) -> Analysis:
+def analyse(test: TestResult, train: PairDataset, trained: PairMetadata) -> Analysis:
     """Cut a test by every feature that is known, and by domain."""
     features = features_of(test, train, trained)
     buckets = []
-    if test.items.domains is not None:
+    if test.metadata.domains is not None:
         known = Counter(trained.domains or ())
-        for domain, count in Counter(test.items.domains).most_common(MOST_DOMAINS):
-            rows = np.array([each == domain for each in test.items.domains])
+        for domain, count in Counter(test.metadata.domains).most_common(MOST_DOMAINS):
+            rows = np.array([each == domain for each in test.metadata.domains])
             if count >= FEWEST:
                 buckets.append(_bucket(test, "domain", domain or "(none)", rows, known[domain]))
     for feature in features:
@@ -130,10 +131,10 @@ def analyse(test: TestResult, train: PairDataset, trained: Items) -> Analysis:
     return Analysis(buckets, features, correlations)
 
 
-def features_of(test: TestResult, train: PairDataset, trained: Items) -> list[Feature]:
+def features_of(test: TestResult, train: PairDataset, trained: PairMetadata) -> list[Feature]:
     """The numbers a test is cut by; those of texts are left out where there are none."""
     found = []
-    questions = test.items.questions
+    questions = test.metadata.questions
     if questions is not None:
         lengths = np.array([len(text) for text in questions], np.float64)
         found.append(Feature("length", "characters of the question", "short", "long", lengths))
@@ -200,14 +201,10 @@ def _bucket(test: TestResult, kind: str, name: str, rows: NDArray[np.bool_], tra
         low=of_ridge.low,
         high=of_ridge.high,
         against_identity=(of_identity.difference, of_identity.low, of_identity.high),
-        words=_words_of(of_ridge),
-        identity_words=_words_of(of_identity),
+        outcome=of_ridge.outcome,
+        identity_outcome=of_identity.outcome,
         trained=trained,
     )
-
-
-def _words_of(verdict: Verdict) -> str:
-    return verdict.words if verdict.groups >= FEWEST_GROUPS else "too few groups"
 
 
 def _mean(values: torch.Tensor) -> float:

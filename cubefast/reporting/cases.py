@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .results import CUBE, TestResult
+from ..evaluation.baselines import CUBE
+from .results import TestResult
 
 COUNT = 10
 
@@ -54,7 +55,7 @@ def worst_and_median(test: TestResult) -> tuple[list[Case], list[Case]]:
 
 
 def _case(test: TestResult, row: int) -> Case:
-    items, found = test.items, test.found[CUBE]
+    items, found = test.metadata, test.retrieved[CUBE]
     cube, ridge, identity = (each.metrics for each in (test.cube, test.ridge, test.identity))
     return Case(
         query=row,

@@ -37,10 +37,10 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """A paragraph; ``quiet`` for remarks."""
+    """A paragraph; ``remark`` for remarks."""
 
     text: Text
-    quiet: bool = False
+    remark: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..evaluation.baselines import CUBE
 from ..output import visible
 from .analysis import Analysis
-from .limits import calibration_of
-from .results import CUBE, TestResult
+from .limits import reliability_curve
+from .results import TestResult
 
 # Okabe and Ito's palette (2008), and a line style each, so that colour is not all there is.
 _COLORS = {"cube": "#0072B2", "ridge": "#D55E00", "identity": "#666666"}
@@ -120,16 +121,14 @@ def _ranks(axes: Any, test: TestResult) -> None:
 
 def _calibration(axes: Any, test: TestResult) -> None:
     for which, model in (("ridge", test.ridge.model), ("cube", CUBE)):
-        found = calibration_of(test, model)
-        told = (
-            "" if found.separation is None else f": a right answer scores more than a wrong one {found.separation:.0%}"
-        )
+        found = reliability_curve(test, model)
+        separation = "" if found.separation is None else f": area under the ROC curve {found.separation:.2f}"
         axes.plot(
             found.scores, found.right, color=_COLORS[which], ls=_LINES[which], marker="o", ms=5, lw=1.6,
-            label=f"{model}{told}",
+            label=f"{model}{separation}",
         )  # fmt: skip
     axes.set(
-        title="Does the score tell whether the answer is right?",
+        title="Does the score show whether the answer is right?",
         xlabel="cosine of the output and the nearest answer (each point a tenth of the queries)",
         ylabel="share that is right",
         ylim=(-0.03, 1.03),
@@ -161,8 +160,8 @@ def _difficulty(axes: Any, test: TestResult) -> None:
 def _errors(axes: Any, analysis: Analysis) -> None:
     buckets = analysis.buckets[::-1]
     for place, bucket in enumerate(buckets):
-        color = {"better than": _COLORS["cube"], "worse than": _COLORS["ridge"]}.get(bucket.words, "#666666")
-        marker = {"better than": "o", "worse than": "s"}.get(bucket.words, "D")
+        color = {"better": _COLORS["cube"], "worse": _COLORS["ridge"]}.get(bucket.outcome, "#666666")
+        marker = {"better": "o", "worse": "s"}.get(bucket.outcome, "D")
         axes.plot([bucket.low, bucket.high], [place, place], color=color, lw=1.8, solid_capstyle="round")
         axes.plot(bucket.difference, place, marker=marker, color=color, ms=6)
     axes.axvline(0, color="#222222", lw=1)
@@ -170,7 +169,7 @@ def _errors(axes: Any, analysis: Analysis) -> None:
     axes.set_ylim(-0.7, len(buckets) - 0.3)
     axes.set(
         title="Better or worse than ridge, and where",
-        xlabel="cosine of the cube less ridge's, with its 95% interval (left of 0: ridge is better)",
+        xlabel="difference in cosine (cube - ridge), with its 95% interval (left of 0: ridge is better)",
     )
     axes.grid(axis="y", visible=False)
     if not buckets:
@@ -189,7 +188,7 @@ def captions(test: TestResult, analysis: Analysis) -> Sequence[tuple[str, str, s
         f"{name} {float(np.median(metrics.cosines.double().numpy())):.3f}" for _, name, metrics in _models(test)
     )
     firsts = ", ".join(f"{name} {metrics.recall_at_1:.0%}" for _, name, metrics in _models(test))
-    found = calibration_of(test)
+    found = reliability_curve(test)
     worst = min(analysis.buckets, key=lambda bucket: bucket.difference, default=None)
     return [
         (
@@ -209,7 +208,7 @@ def captions(test: TestResult, analysis: Analysis) -> Sequence[tuple[str, str, s
             f"Share of right answers against the score, from {found.right[0]:.0%} in the lowest tenth to "
             f"{found.right[-1]:.0%} in the highest.",
             f"{test.title}: whether the nearest answer is right, by its score. A line that climbs means that a "
-            "threshold can tell what is known.",
+            "threshold can separate right answers from wrong ones.",
         ),
         (
             "difficulty",

@@ -47,7 +47,7 @@ def _block(block: Block, pictures: Mapping[str, bytes]) -> str:
     if isinstance(block, Heading):
         return f"<h{block.level}>{escape(block.text)}</h{block.level}>"
     if isinstance(block, Paragraph):
-        kind = ' class="quiet"' if block.quiet else ""
+        kind = ' class="remark"' if block.remark else ""
         return f"<p{kind}>{_text(block.text)}</p>"
     if isinstance(block, Bullets):
         return "<ul>\n" + "\n".join(f"<li>{_text(item)}</li>" for item in block.items) + "\n</ul>"

@@ -1,4 +1,4 @@
-"""What a run cannot do, each line with the figure it comes from; and how far its score can be trusted."""
+"""What a run cannot do, each sentence with its figure; the threshold; and the reliability curve of its scores."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from numpy.typing import NDArray
 
 from ..core import CubicCore, predict
 from ..decoding import RetrievalDecoder, calibrate_threshold
+from ..evaluation.baselines import CUBE
 from ..pipeline import load_threshold
 from ..training.progress import METRIC_NAMES
 from .analysis import Analysis
-from .material import Material
-from .results import CUBE, HEADLINES, SectionResult, TestResult
+from .results import VERDICT_METRICS, TaskResult, TestResult
+from .run_data import RunData
 
-BINS = 10  # of the calibration
+BINS = 10  # of the reliability curve
 
 
 @dataclass(frozen=True)
-class Threshold:
-    """What comes of saying "I do not know" below a score found on validation, among the run's whole bank of answers.
+class ThresholdResult:
+    """The effect of a threshold: questions whose best answer in the run's bank scores less are not answered.
 
     Attributes:
-        threshold: the score; None: none reaches the precision on validation.
-        precision: how often what is answered was to be right.
+        threshold: the score, chosen on validation; None: no score reaches the precision there.
+        precision: the share of right answers that the threshold was chosen for.
         answers: how many the bank has.
-        answered, right: of each test, the share of its questions that is answered, and of these the share that is
-            right (None where nothing is answered).
+        answered: by the title of each test, the share of its questions that is answered.
+        right: by the same titles, the share of these answers that is right; None where nothing is answered.
     """
 
     threshold: float | None
@@ -44,41 +45,41 @@ class Threshold:
         return asdict(self)
 
 
-def threshold_of(material: Material, result: SectionResult) -> Threshold | None:
+def apply_threshold(run_data: RunData, result: TaskResult) -> ThresholdResult | None:
     """The run's own threshold (threshold.json) or, without one, calibrated now on validation, and tried on the tests.
 
     None where answers are not those of the run's bank: another file, or an autoencoder.
     """
-    parts = result.section.parts
-    if material.source is not None or result.section.mode != "dialogue" or not parts.answers:
+    parts = result.task.parts
+    if run_data.source is not None or result.task.mode != "dialogue" or not parts.answers:
         return None
-    decoder = RetrievalDecoder(parts.answers, material.core.transform_answers(parts.answer_vectors))
+    decoder = RetrievalDecoder(parts.answers, run_data.core.transform_answers(parts.answer_vectors))
 
     def scored(core: CubicCore, inputs: torch.Tensor, ids: NDArray[np.int64]) -> tuple[Any, NDArray[np.bool_]]:
         rows, scores = decoder.nearest(predict(core, inputs), 1)
         return scores[:, 0], rows[:, 0] == ids
 
-    found = load_threshold(material.run)
+    found = load_threshold(run_data.run)
     if found is None:
         validation = parts.validation.pairs()
-        found = calibrate_threshold(*scored(material.core, validation.inputs, validation.target_ids.numpy()))
+        found = calibrate_threshold(*scored(run_data.core, validation.inputs, validation.target_ids.numpy()))
     answered: dict[str, float] = {}
     right: dict[str, float | None] = {}
     for test in result.tests:
-        scores, correct = scored(material.core, test.inputs, parts.tests[test.title].target_ids)
+        scores, correct = scored(run_data.core, test.inputs, parts.tests[test.part].target_ids)
         given = scores >= found.threshold if found.threshold is not None else np.zeros(len(scores), bool)
         answered[test.title] = float(given.mean())
         right[test.title] = float(correct[given].mean()) if given.any() else None
-    return Threshold(found.threshold, found.precision, len(parts.answers), answered, right)
+    return ThresholdResult(found.threshold, found.precision, len(parts.answers), answered, right)
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How often the nearest answer is right, by its score.
+class ReliabilityCurve:
+    """A reliability diagram: how often the nearest answer is right, by its score.
 
     Attributes:
-        scores, right: of each tenth of the queries (by score), the mean score and the share that is right.
-        queries: of each.
+        scores, right: for each tenth of the queries (by score), the mean score and the share that is right.
+        queries: the number of queries in each tenth.
         separation: how likely a right answer scores more than a wrong one (the area under the ROC curve); None where
             all are right or all wrong.
     """
@@ -93,9 +94,9 @@ class Calibration:
         return asdict(self)
 
 
-def calibration_of(test: TestResult, model: str = CUBE) -> Calibration:
-    """Of the answers that a model of ``test.found`` gives."""
-    found = test.found[model]
+def reliability_curve(test: TestResult, model: str = CUBE) -> ReliabilityCurve:
+    """The reliability curve of a model of ``test.retrieved``."""
+    found = test.retrieved[model]
     scores = found.scores.double().numpy()
     correct = (found.places == test.right).numpy()
     order = np.argsort(scores, kind="stable")
@@ -104,7 +105,7 @@ def calibration_of(test: TestResult, model: str = CUBE) -> Calibration:
     if 0 < correct.sum() < len(correct):
         above = scores[correct][:, None] - scores[~correct][None, :]
         separation = float((above > 0).mean() + 0.5 * (above == 0).mean())
-    return Calibration(
+    return ReliabilityCurve(
         [float(scores[part].mean()) for part in parts],
         [float(correct[part].mean()) for part in parts],
         [len(part) for part in parts],
@@ -112,22 +113,22 @@ def calibration_of(test: TestResult, model: str = CUBE) -> Calibration:
     )
 
 
-def limits_of(
-    material: Material, results: list[SectionResult], analyses: dict[str, Analysis], threshold: Threshold | None
+def list_limits(
+    run_data: RunData, results: list[TaskResult], analyses: dict[str, Analysis], threshold: ThresholdResult | None
 ) -> list[str]:
-    """Sentences, each with its figure. Those that do not hold are not there."""
+    """Sentences on what the run cannot do, each with its figure; those that do not hold are left out."""
     lines = []
     for result in results:
         for test in result.tests:
-            if test.can_tell:  # that others have too few groups is the verdict on them
-                lines += [line for metric in HEADLINES for line in _not_better(test, metric)]
+            if test.enough_groups:  # that others have too few groups is the verdict on them
+                lines += [line for metric in VERDICT_METRICS for line in _not_better(test, metric)]
     for title, analysis in analyses.items():
-        worse = [b for b in analysis.buckets if b.kind == "domain" and b.identity_words == "worse than"]
+        worse = [b for b in analysis.buckets if b.kind == "domain" and b.identity_outcome == "worse"]
         for bucket in worse:
             difference, low, high = bucket.against_identity
             lines.append(
-                f"{title}: in the domain {bucket.name} it is further from the right answer than the question is as it "
-                f"stands: {difference:+.3f} against identity, interval {low:+.3f} to {high:+.3f} "
+                f"{title}: in the domain {bucket.name} its outputs are less similar to the right answers than the "
+                f"questions are: {difference:+.3f} in cosine against identity, interval {low:+.3f} to {high:+.3f} "
                 f"({bucket.queries} queries)."
             )
     lines += _unseen_domains(results[0])
@@ -136,8 +137,8 @@ def limits_of(
             right = threshold.right[title]
             if threshold.threshold is None:
                 lines.append(
-                    f"It cannot tell when it does not know: no score reaches {threshold.precision:.0%} right "
-                    "on validation."
+                    f"Its score does not show when it is wrong: no threshold reaches {threshold.precision:.0%} right "
+                    "answers on validation."
                 )
                 break
             of_others = "" if right is None else f"; of the others {right:.0%} get the right one"
@@ -146,13 +147,13 @@ def limits_of(
                 f"found on validation for {threshold.precision:.0%} right{of_others} (among all "
                 f"{threshold.answers:,} answers of the bank)."
             )
-    head = results[0].headline
-    if results[0].section.mode == "dialogue":
+    head = results[0].main_test
+    if results[0].task.mode == "dialogue":
         lines.append(
             "It writes no text: it finds one of the answers it is given. Here the right one was looked for among all "
             f"{head.cube.metrics.pool:,} of them, trained and new; among more answers ranks are worse."
         )
-    lines.append("This is one run with one seed. What another seed would change is not in any interval here.")
+    lines.append("This is one run with one seed; the intervals do not cover what another seed would change.")
     return lines
 
 
@@ -160,7 +161,7 @@ def _not_better(test: TestResult, metric: str) -> list[str]:
     found: dict[str, list[str]] = {"worse than": [], "not distinguishable from": []}
     for other in test.measured[1:]:
         verdict = test.verdict(metric, other.model)
-        if verdict.words in found:
+        if verdict.outcome in ("worse", "not distinguishable"):
             found[verdict.words].append(f"{other.model} ({verdict.difference:+.3f})")
     return [
         f"{test.title}: in {METRIC_NAMES[metric]} it is {words} {', '.join(names)}."
@@ -169,13 +170,13 @@ def _not_better(test: TestResult, metric: str) -> list[str]:
     ]
 
 
-def _unseen_domains(result: SectionResult) -> list[str]:
-    known = Counter(result.section.train.domains or ())
+def _unseen_domains(result: TaskResult) -> list[str]:
+    known = Counter(result.task.train.domains or ())
     lines = []
-    for title, items in result.section.tests.items():
+    for title, items in result.task.tests.items():
         new = Counter(domain for domain in items.domains or () if domain and domain not in known)
         if known and new:
             named = ", ".join(f"{name} ({count})" for name, count in new.most_common(5))
             more = f" and {len(new) - 5} more" if len(new) > 5 else ""
-            lines.append(f"{title}: of these domains it was trained on nothing: {named}{more}.")
+            lines.append(f"{title}: nothing was trained of the domains {named}{more}.")
     return lines

@@ -12,31 +12,32 @@ import torch
 from pydantic import TypeAdapter
 
 from ..core import predict
+from ..evaluation.baselines import RIDGE
 from ..files import read_json
 from ..lattice.backends import facts
 from ..pipeline import Pipeline
 from ..training.memory import peak_memory_mb
-from .material import Material
-from .results import SectionResult
+from .results import TaskResult
+from .run_data import RunData
 
 _WARM, _TIMED, _BATCH = 5, 100, 256
 _MAPPING = TypeAdapter(dict[str, Any])
 
 
-def measure_performance(material: Material, result: SectionResult) -> dict[str, Any]:
+def measure_performance(run_data: RunData, result: TaskResult) -> dict[str, Any]:
     """Sizes, times and memory, for JSON. Times are of this moment and this machine; they differ from call to call."""
-    core, test = material.core, result.headline
+    core, test = run_data.core, result.main_test
     one = test.inputs[:1]
     many = test.inputs[torch.arange(_BATCH) % len(test.inputs)]
-    ridge = next(each for each in result.comparison.baselines if each.name.startswith("ridge"))
+    ridge = next(each for each in result.comparison.baselines if each.kind == RIDGE)
     machine = facts()
     return {
         "parameters": core.parameter_count(),
-        "bytes_on_disk": sum(file.stat().st_size for file in (material.run.path / "best").iterdir()),
-        "training": _training(material),
+        "bytes_on_disk": sum(file.stat().st_size for file in (run_data.run.path / "best").iterdir()),
+        "training": _training(run_data),
         "one_query_core": _latency(lambda: predict(core, one)),
         "one_query_ridge": _latency(lambda: ridge.predict(one)),
-        "one_query_whole": _whole(material, test.items.questions),
+        "one_query_whole": _whole(run_data, test.metadata.questions),
         "batch": _BATCH,
         "queries_per_second": _BATCH / (_latency(lambda: predict(core, many), 10)["median_ms"] / 1000),
         "peak_memory_mb": peak_memory_mb(),
@@ -44,19 +45,19 @@ def measure_performance(material: Material, result: SectionResult) -> dict[str, 
     }
 
 
-def _whole(material: Material, questions: list[str] | None) -> dict[str, float] | None:
+def _whole(run_data: RunData, questions: list[str] | None) -> dict[str, float] | None:
     """From the text of a question to the text of an answer; None where the run cannot be asked."""
-    if material.config.data.vectors is not None or not material.sections[0].parts.answers or not questions:
+    if run_data.config.data.vectors is not None or not run_data.tasks[0].parts.answers or not questions:
         return None
-    pipeline = Pipeline.from_run(material.run.path, threshold=None)
+    pipeline = Pipeline.from_run(run_data.run.path, threshold=None)
     asked = itertools.cycle(questions)
     return _latency(lambda: pipeline(next(asked), 1))
 
 
-def _training(material: Material) -> dict[str, Any]:
+def _training(run_data: RunData) -> dict[str, Any]:
     """Of metrics.jsonl and environment.json: what the training took, and where."""
-    records = epochs_of(material)
-    path = material.run.path / "environment.json"
+    records = epochs_of(run_data)
+    path = run_data.run.path / "environment.json"
     environment = read_json(path, _MAPPING) if path.exists() else {}
     return {
         "epochs": len(records),
@@ -67,9 +68,9 @@ def _training(material: Material) -> dict[str, Any]:
     }
 
 
-def epochs_of(material: Material) -> list[dict[str, Any]]:
+def epochs_of(run_data: RunData) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl that end an epoch; none where the file is missing."""
-    return [record.model_dump() for record in material.run.epochs()]
+    return [record.model_dump() for record in run_data.run.epochs()]
 
 
 def _latency(call: Callable[[], object], times: int = _TIMED) -> dict[str, float]:

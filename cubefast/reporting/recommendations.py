@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.metrics import cosine
 from ..evaluation.verdict import FEWEST_GROUPS
 from ..training.progress import METRIC_NAMES
 from .analysis import Analysis
-from .limits import Threshold
-from .material import Material
+from .limits import ThresholdResult
 from .performance import epochs_of
-from .results import CUBE, HEADLINES, SectionResult
+from .results import VERDICT_METRICS, TaskResult
+from .run_data import RunData
 
 SAMPLE = 4096  # training pairs that are scored, evenly spread
 
@@ -36,8 +37,8 @@ class Evidence:
         val_cosine, val_identity: the same on validation.
         val_curve: the value of training.metric after each epoch; stopped_early: before the last epoch that was set.
         metric: of the verdict that counts: mrr, or cosine where the run chose its best epoch by it.
-        verdicts: of the headline test, for each metric, against identity and against the strongest on validation: words
-            and difference.
+        verdicts: of the headline test, for each metric, against identity and against the strongest on validation:
+            outcome and difference.
         half_width, difference, groups: of the interval by ``metric`` against the strongest.
         near_duplicates: the share of the test's questions that have one in training at NEAR_DUPLICATE or nearer.
         domains: of each domain, pairs in training, queries, the core's cosine.
@@ -75,58 +76,60 @@ class Recommendation:
         return asdict(self)
 
 
-def evidence_of(material: Material, result: SectionResult, analysis: Analysis, threshold: Threshold | None) -> Evidence:
+def evidence_of(
+    run_data: RunData, result: TaskResult, analysis: Analysis, threshold: ThresholdResult | None
+) -> Evidence:
     """Gather the figures; the training pairs are scored here, up to SAMPLE of them."""
-    train = result.section.parts.train
+    train = result.task.parts.train
     rows = np.unique(np.linspace(0, len(train) - 1, min(SAMPLE, len(train))).round().astype(np.int64))
     inputs, targets, _ = train.batch(rows)
     with torch.no_grad():
-        predicted = torch.cat([material.core(part) for part in inputs.split(256)])
-    head = result.headline
+        predicted = torch.cat([run_data.core(part) for part in inputs.split(256)])
+    head = result.main_test
     against = {}
-    for metric in HEADLINES:
-        own, strongest = head.verdict(metric, "identity"), head.verdict(metric)
+    for metric in VERDICT_METRICS:
+        own, strongest = head.verdict(metric, head.identity.model), head.verdict(metric)
         against[metric] = {
-            "identity": own.words,
+            "identity": own.outcome,
             "identity_difference": own.difference,
-            "strongest": strongest.words,
+            "strongest": strongest.outcome,
             "strongest_name": strongest.baseline,
             "strongest_difference": strongest.difference,
         }
-    chosen_by = material.config.training.metric
+    chosen_by = run_data.config.training.metric
     counts = "cosine" if chosen_by == "cosine" else "mrr"
     verdict = head.verdict(counts)
-    near = next(each.values for each in analysis.features if each.name == "nearness")
-    records = epochs_of(material)
-    known = Counter(result.section.train.domains or ())
+    similarities = next(each.values for each in analysis.features if each.name == "nearness")
+    records = epochs_of(run_data)
+    known = Counter(result.task.train.domains or ())
     return Evidence(
         train_cosine=float(cosine(predicted, targets).mean()),
         train_identity=float(cosine(inputs, targets).mean()),
         val_cosine=result.validation[CUBE]["cosine"],
-        val_identity=result.validation["identity"]["cosine"],
+        val_identity=result.validation[IDENTITY]["cosine"],
         val_curve=[float(record[f"val_{chosen_by}"]) for record in records],
-        epochs=material.config.training.epochs_of(len(train)),
+        epochs=run_data.config.training.epochs_of(len(train)),
         metric=counts,
         verdicts=against,
         half_width=(verdict.high - verdict.low) / 2,
         difference=verdict.difference,
         groups=verdict.groups,
-        near_duplicates=float((near >= NEAR_DUPLICATE).mean()),
+        near_duplicates=float((similarities >= NEAR_DUPLICATE).mean()),
         domains={b.name: (known[b.name], b.queries, b.cube) for b in analysis.buckets if b.kind == "domain"},
         cosine=head.cube.metrics.cosine,
         answered=threshold.answered[head.title] if threshold is not None else None,
     )
 
 
-def recommend(evidence: Evidence, material: Material) -> list[Recommendation]:
+def recommend(evidence: Evidence, run_data: RunData) -> list[Recommendation]:
     """The advice whose condition is met, what matters most first."""
     rules = (_rising, _other_model, _retrieval, _overfits, _domains, _duplicates, _threshold, _more_groups)
-    return [found for rule in rules for found in rule(evidence, material)]
+    return [found for rule in rules for found in rule(evidence, run_data)]
 
 
-def _other_model(e: Evidence, material: Material) -> list[Recommendation]:
+def _other_model(e: Evidence, run_data: RunData) -> list[Recommendation]:
     found = e.verdicts[e.metric]
-    if found["strongest"] != "worse than":
+    if found["strongest"] != "worse":
         return []
     return [
         Recommendation(
@@ -139,34 +142,34 @@ def _other_model(e: Evidence, material: Material) -> list[Recommendation]:
     ]
 
 
-def _retrieval(e: Evidence, material: Material) -> list[Recommendation]:
-    near, finds = e.verdicts["cosine"], e.verdicts["mrr"]
-    if material.config.mode == "autoencoder" or near["identity"] != "better than" or finds["identity"] != "worse than":
+def _retrieval(e: Evidence, run_data: RunData) -> list[Recommendation]:
+    close, retrieves = e.verdicts["cosine"], e.verdicts["mrr"]
+    if run_data.config.mode == "autoencoder" or close["identity"] != "better" or retrieves["identity"] != "worse":
         return []
-    contrast = material.config.training.losses.contrast
+    contrast = run_data.config.training.losses.contrast
     raised = 0.1 if contrast == 0 else round(contrast * 3, 4)
-    metric = material.config.training.metric
+    metric = run_data.config.training.metric
     also = "" if metric == "mrr" else f", and choose the best epoch by retrieval: training.metric=mrr (now {metric})"
     return [
         Recommendation(
-            "nearer, but finds less",
+            "closer, but retrieves less",
             f"Raise training.losses.contrast (now {contrast:g}, try {raised:g}){also}.",
-            f"Against identity, cosine is better ({near['identity_difference']:+.3f}) while MRR is worse "
-            f"({finds['identity_difference']:+.3f}): outputs move towards what all answers have in common.",
+            f"Against identity, cosine is better ({close['identity_difference']:+.3f}) while MRR is worse "
+            f"({retrieves['identity_difference']:+.3f}): outputs move towards what all answers have in common.",
         )
     ]
 
 
-def _overfits(e: Evidence, material: Material) -> list[Recommendation]:
+def _overfits(e: Evidence, run_data: RunData) -> list[Recommendation]:
     gap = (e.train_cosine - e.train_identity) - (e.val_cosine - e.val_identity)
     if gap <= OVERFITS:
         return []
-    training = material.config.training
+    training = run_data.config.training
     return [
         Recommendation(
             "overfits",
             f"Raise training.weight_decay (now {training.weight_decay:g}) or training.input_noise (now "
-            f"{training.input_noise:g}), or take fewer core.steps (now {material.config.core.steps}); more pairs help "
+            f"{training.input_noise:g}), or take fewer core.steps (now {run_data.config.core.steps}); more pairs help "
             "most.",
             f"Over identity it gains {e.train_cosine - e.train_identity:+.3f} on training pairs and "
             f"{e.val_cosine - e.val_identity:+.3f} on validation: {gap:.3f} less, more than {OVERFITS:g}.",
@@ -174,7 +177,7 @@ def _overfits(e: Evidence, material: Material) -> list[Recommendation]:
     ]
 
 
-def _rising(e: Evidence, material: Material) -> list[Recommendation]:
+def _rising(e: Evidence, run_data: RunData) -> list[Recommendation]:
     if len(e.val_curve) < e.epochs or not e.val_curve:
         return []
     best = int(np.argmax(e.val_curve)) + 1
@@ -184,13 +187,13 @@ def _rising(e: Evidence, material: Material) -> list[Recommendation]:
         Recommendation(
             "still learning",
             f"Train longer: training.epochs={2 * e.epochs} (now {e.epochs}).",
-            f"Validation {material.config.training.metric} was best in the last epoch that was allowed, {best} "
+            f"Validation {run_data.config.training.metric} was best in the last epoch that was allowed, {best} "
             f"({e.val_curve[-1]:.4f}).",
         )
     ]
 
 
-def _domains(e: Evidence, material: Material) -> list[Recommendation]:
+def _domains(e: Evidence, run_data: RunData) -> list[Recommendation]:
     if not e.domains:
         return []
     middle = float(np.median([pairs for pairs, _, _ in e.domains.values()]))
@@ -208,7 +211,7 @@ def _domains(e: Evidence, material: Material) -> list[Recommendation]:
     return found
 
 
-def _duplicates(e: Evidence, material: Material) -> list[Recommendation]:
+def _duplicates(e: Evidence, run_data: RunData) -> list[Recommendation]:
     if e.near_duplicates < MANY_DUPLICATES:
         return []
     return [
@@ -221,7 +224,7 @@ def _duplicates(e: Evidence, material: Material) -> list[Recommendation]:
     ]
 
 
-def _threshold(e: Evidence, material: Material) -> list[Recommendation]:
+def _threshold(e: Evidence, run_data: RunData) -> list[Recommendation]:
     if e.answered is None or e.answered >= LITTLE_ANSWERED:
         return []
     return [
@@ -233,19 +236,19 @@ def _threshold(e: Evidence, material: Material) -> list[Recommendation]:
     ]
 
 
-def _more_groups(e: Evidence, material: Material) -> list[Recommendation]:
+def _more_groups(e: Evidence, run_data: RunData) -> list[Recommendation]:
     verdict = e.verdicts[e.metric]
     if e.groups < FEWEST_GROUPS:
         return [
             Recommendation(
                 "too few groups to tell",
-                f"Hold out more groups (data.split.test_percent, now {material.config.data.split.test_percent}) or "
+                f"Hold out more groups (data.split.test_percent, now {run_data.config.data.split.test_percent}) or "
                 f"collect more: {FEWEST_GROUPS} at the very least.",
                 f"The test has {e.groups}, and with so few even a model that is better in each of them may be so by "
                 "chance.",
             )
         ]
-    if verdict["strongest"] != "not distinguishable from" or e.difference == 0 or e.half_width == 0:
+    if verdict["strongest"] != "not distinguishable" or e.difference == 0 or e.half_width == 0:
         return []
     needed = math.ceil(e.groups * (e.half_width / abs(e.difference)) ** 2)
     if needed <= e.groups:
@@ -253,7 +256,7 @@ def _more_groups(e: Evidence, material: Material) -> list[Recommendation]:
     return [
         Recommendation(
             "too few groups to tell",
-            f"Hold out more groups (data.split.test_percent, now {material.config.data.split.test_percent}) or collect "
+            f"Hold out more groups (data.split.test_percent, now {run_data.config.data.split.test_percent}) or collect "
             f"more: about {needed:,} would be needed if the difference stays what it is."
             + (" That many say that the two are as good as equal." if needed > 100 * e.groups else ""),
             f"The difference to {verdict['strongest_name']} in {METRIC_NAMES[e.metric]} is {e.difference:+.4f}, the "

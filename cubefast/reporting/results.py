@@ -1,10 +1,10 @@
-"""The core and all baselines on every test of a section, with what is needed to look into single queries."""
+"""The core and all baselines on every test of a task, with what is needed to look into single queries."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,27 +15,29 @@ from torch import Tensor
 
 from ..config import TrainingConfig
 from ..core import CubicCore
-from ..data.datasets import GROUP
-from ..evaluation.baselines import Baseline, as_baseline, wiener
-from ..evaluation.comparison import Comparison
+from ..evaluation.baselines import CUBE, IDENTITY, RIDGE, Baseline, as_baseline, wiener
+from ..evaluation.comparison import Comparison, OnFitted
 from ..evaluation.metrics import different, nearest
-from ..evaluation.report import Measured
-from ..evaluation.summary import Chosen, headline, regimes_of
+from ..evaluation.report import ModelResult, Regime
+from ..evaluation.summary import ValidationSummary, headline, recall_by_regime
 from ..evaluation.verdict import FEWEST_GROUPS, Verdict, compare
 from ..training.progress import METRIC_NAMES
 from ..training.trainer import CubeTrainer
 from ..training.validation import Validation, on_validation
-from .material import Items, Section
+from .run_data import PairMetadata, TaskData
 
-HEADLINES = ("mrr", "cosine")
-"""The metrics of a verdict: how well it finds, and how near it comes."""
-
-CUBE = "cube"
+VERDICT_METRICS = ("mrr", "cosine")
+"""The metrics of a verdict: how well the model retrieves, and how close its outputs are to the right answers."""
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What one model answers to n queries of a test: the nearest answer of the pool, int64 [n], and its cosine [n]."""
+class Retrieved:
+    """What one model retrieves for the n queries of a test.
+
+    Attributes:
+        places: int64 [n], the place of the nearest answer in the pool.
+        scores: float32 [n], its cosine to the model's output.
+    """
 
     places: Tensor
     scores: Tensor
@@ -43,59 +45,69 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class TestResult:
-    """One test.
+    """The core and the baselines on one test of n pairs.
 
     Attributes:
-        title: with the noise, where there is some.
-        items: of its n pairs.
+        part: the name of the part of the data set that it is made of.
+        title: the same with the noise, where there is some.
+        regime: what is new about its questions.
+        noise_trained: whether the core was trained on the noise of its inputs; True without any.
+        metadata: the texts, domains and groups of its pairs.
         measured: the core first, then the baselines.
         inputs, targets: float32 [n, D].
         right: int64 [n], the place of the right answer in the pool: all answers that it is ranked among.
         pool_texts: of the pool, or None.
-        found: what the core and ridge answer, by the model's name.
-        strongest: for each metric of HEADLINES, the baseline that was best on validation.
+        retrieved: the answers that the core and ridge give, by the model's name.
+        strongest: for each metric of VERDICT_METRICS, the baseline that was best on validation.
     """
 
     __test__ = False  # it is no test of pytest's
 
+    part: str
     title: str
-    items: Items
-    measured: list[Measured]
+    regime: Regime
+    noise_trained: bool
+    metadata: PairMetadata
+    measured: list[ModelResult]
     inputs: Tensor
     targets: Tensor
     right: Tensor
     pool_texts: list[str] | None
-    found: dict[str, Found]
+    retrieved: dict[str, Retrieved]
     strongest: dict[str, str]
     _verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict, repr=False)
 
-    def of(self, model: str) -> Measured:
-        """That of the model of this name."""
+    def of(self, model: str) -> ModelResult:
+        """The result of the model of this name."""
         return next(each for each in self.measured if each.model == model)
 
+    def of_kind(self, kind: str) -> ModelResult:
+        """The result of the first model of this kind."""
+        return next(each for each in self.measured if each.kind == kind)
+
     @property
-    def cube(self) -> Measured:
-        """The core's."""
+    def cube(self) -> ModelResult:
+        """The result of the core."""
         return self.measured[0]
 
     @property
-    def ridge(self) -> Measured:
-        """Ridge's, the plain linear map that every analysis stands beside."""
-        return next(each for each in self.measured if each.model.startswith("ridge"))
+    def ridge(self) -> ModelResult:
+        """The result of ridge regression, the plain linear map that every analysis compares with."""
+        return self.of_kind(RIDGE)
 
     @property
-    def identity(self) -> Measured:
-        """The input's as it is: before."""
-        return self.of("identity")
+    def identity(self) -> ModelResult:
+        """The result of the embeddings as they are, without the core."""
+        return self.of_kind(IDENTITY)
 
     @property
     def groups(self) -> int:
-        """How many groups its queries are in."""
+        """The number of groups that its queries are in."""
         return len(self.cube.metrics.groups.unique())
 
     @property
-    def can_tell(self) -> bool:
-        """Whether these are enough to tell two models apart."""
+    def enough_groups(self) -> bool:
+        """Whether these are enough for an interval to show a difference between two models."""
         return self.groups >= FEWEST_GROUPS
 
     def verdict(self, metric: str, baseline: str | None = None) -> Verdict:
@@ -109,11 +121,11 @@ class TestResult:
 
 @dataclass(frozen=True)
 class RegimeVerdict:
-    """The core against the strongest of the baselines in one test. ``str()`` is a sentence, as it stands in a line.
+    """The core against the strongest of the baselines in one test. ``str()`` is a sentence without its capital.
 
     Attributes:
         test: its title.
-        verdicts: by each metric of HEADLINES, what matters most first; each is against the baseline that was the
+        verdicts: by each metric of VERDICT_METRICS, what matters most first; each is against the baseline that was the
             strongest on validation by that metric.
     """
 
@@ -121,21 +133,21 @@ class RegimeVerdict:
     verdicts: tuple[Verdict, ...]
 
     @property
-    def can_tell(self) -> bool:
-        """Whether the test has groups enough."""
-        return self.verdicts[0].can_tell
+    def enough_groups(self) -> bool:
+        """Whether the test has enough groups for a verdict."""
+        return self.verdicts[0].enough_groups
 
     @property
-    def in_short(self) -> str:
-        """The same by what matters most alone."""
-        return self._told(self.verdicts[:1])
+    def short(self) -> str:
+        """The sentence on the first metric alone."""
+        return self._sentence(self.verdicts[:1])
 
     def __str__(self) -> str:
-        return self._told(self.verdicts)
+        return self._sentence(self.verdicts)
 
-    def _told(self, verdicts: Sequence[Verdict]) -> str:
+    def _sentence(self, verdicts: Sequence[Verdict]) -> str:
         first = verdicts[0]
-        if not first.can_tell:
+        if not first.enough_groups:
             return f"{first.words} on {self.test}"
         found = [f"{each.words} {each.baseline} in {METRIC_NAMES[each.metric]}: {_interval(each)}" for each in verdicts]
         return f"on {self.test} {'; '.join(found)} (paired bootstrap over {first.groups:,} groups)"
@@ -146,68 +158,73 @@ class RegimeVerdict:
 
 
 @dataclass(frozen=True, eq=False)
-class SectionResult:
-    """What a section came to.
+class TaskResult:
+    """The result of an evaluation on one task.
 
     Attributes:
-        section: its data.
+        task: its data.
+        cube: the core, as a model.
         comparison: the baselines.
         tests: the core and the baselines on each, in the order of the regimes.
         validation: the metrics of the core and, after it, the baselines by name, as of :meth:`Validation.metrics`.
     """
 
-    section: Section
+    task: TaskData
+    cube: Baseline
     comparison: Comparison
     tests: list[TestResult]
     validation: dict[str, dict[str, float]]
 
     @property
-    def headline(self) -> TestResult:
+    def main_test(self) -> TestResult:
         """The test that figures are drawn of first: new groups, under a noise that was trained on."""
-        known = [test for test in self.tests if "(not trained on)" not in test.title] or self.tests
-        return next((test for test in known if test.title.startswith(GROUP)), known[0])
+        known = [test for test in self.tests if test.noise_trained] or self.tests
+        return next((test for test in known if test.regime == "unseen_group"), known[0])
 
     @property
     def verdicts(self) -> list[RegimeVerdict]:
         """Of each test: MRR first, then cosine; of an autoencoder the other way round."""
-        metrics = HEADLINES if self.section.mode == "dialogue" else HEADLINES[::-1]
+        metrics = VERDICT_METRICS if self.task.mode == "dialogue" else VERDICT_METRICS[::-1]
         return [RegimeVerdict(test.title, tuple(test.verdict(metric) for metric in metrics)) for test in self.tests]
 
     @property
-    def in_short(self) -> str:
-        """What it came to for questions, in a sentence or two; nothing for an autoencoder."""
-        if self.section.mode != "dialogue":
+    def headline(self) -> str:
+        """R@1 before and after in each test, in a sentence or two; empty for an autoencoder."""
+        if self.task.mode != "dialogue":
             return ""
-        chosen = Chosen.of(self.validation, CUBE)
+        summary = ValidationSummary.of([self.cube, *self.comparison.baselines], self.validation)
         scores = [each.score for test in self.tests for each in test.measured]
-        return headline(regimes_of(scores, chosen.rival_name, CUBE), chosen)
+        return headline(recall_by_regime(scores, summary.rival_name), summary)
 
 
 def _interval(verdict: Verdict) -> str:
     return f"{verdict.difference:+.4f}, 95% interval {verdict.low:+.4f} to {verdict.high:+.4f}"
 
 
-def measure_section(
-    section: Section,
+def evaluate_task(
+    task: TaskData,
     core: CubicCore,
     config: TrainingConfig,
-    fitted: Callable[[Baseline, float], None] | None = None,
-) -> SectionResult:
-    """Fit the baselines on the section's training part and score them beside the core on its tests."""
+    on_fitted: OnFitted | None = None,
+) -> TaskResult:
+    """Fit the baselines on the task's training part and score them beside the core on its tests.
+
+    ``on_fitted`` is called with each baseline and the seconds that its fitting took.
+    """
     cube = as_baseline(core)
     comparison = Comparison(
-        section.parts,
-        section.mode,
+        task.parts,
+        task.mode,
         config.data.noise,
         core_parameters=cube.parameters,
-        rivals=_trained(section, config, fitted),
-        origins=section.origins,
-        bank=section.bank,
-        fitted=fitted,
+        rivals=_trained(task, config, on_fitted),
+        structures=task.structures,
+        bank=task.bank,
+        on_fitted=on_fitted,
     )
-    validation = on_validation([cube, *_rivals(comparison)], Validation.of_parts(section.parts))
-    strongest = {metric: _strongest(validation, metric) for metric in HEADLINES}
-    ridge = next(each for each in comparison.baselines if each.name.startswith("ridge"))
+    validation = on_validation([cube, *_rivals(comparison)], Validation.of_parts(task.parts))
+    strongest = {metric: _strongest(validation, metric) for metric in VERDICT_METRICS}
+    ridge = next(each for each in comparison.baselines if each.kind == RIDGE)
     tests = []
     for test in comparison.tests():
         inputs, targets, ids = test.pairs.inputs, test.pairs.targets, test.pairs.target_ids
@@ -215,32 +232,45 @@ def measure_section(
             (pool, right), in_pool = different(targets, ids), ids.unique().tolist()
         else:
             pool, right, in_pool = test.bank, ids, list(range(len(test.bank)))
-        texts = None if section.texts is None else [section.texts[row] for row in in_pool]
-        found = {
-            each.name: Found(*reversed(nearest(each.predict(inputs), each.stored(pool)))) for each in (cube, ridge)
+        texts = None if task.texts is None else [task.texts[row] for row in in_pool]
+        retrieved = {
+            each.name: Retrieved(*reversed(nearest(each.predict(inputs), each.stored(pool)))) for each in (cube, ridge)
         }
-        measured, items = comparison.measure(cube, test), section.tests[test.name]
-        tests.append(TestResult(test.title, items, measured, inputs, targets, right, texts, found, strongest))
-    return SectionResult(section, comparison, tests, validation)
+        measured = comparison.measure(cube, test)
+        tests.append(
+            TestResult(
+                part=test.name,
+                title=test.title,
+                regime=test.regime,
+                noise_trained=test.noise_trained,
+                metadata=task.tests[test.name],
+                measured=measured,
+                inputs=inputs,
+                targets=targets,
+                right=right,
+                pool_texts=texts,
+                retrieved=retrieved,
+                strongest=strongest,
+            )
+        )
+    return TaskResult(task, cube, comparison, tests, validation)
 
 
-def _trained(
-    section: Section, config: TrainingConfig, fitted: Callable[[Baseline, float], None] | None
-) -> list[Baseline]:
-    """The adapters that are trained as the core was."""
+def _trained(task: TaskData, config: TrainingConfig, on_fitted: OnFitted | None) -> list[Baseline]:
+    """The adapters, trained on the same batches and losses as the core."""
     began = time.perf_counter()
 
-    def told(model: Baseline, _: float) -> None:
-        if fitted is not None:
-            fitted(model, time.perf_counter() - began)
+    def report(model: Baseline, _: float) -> None:
+        if on_fitted is not None:
+            on_fitted(model, time.perf_counter() - began)
 
-    parts = section.parts
-    trainer = CubeTrainer(config.model_copy(update={"mode": section.mode, "tensorboard": False}))
-    return trainer.rivals(parts.train, parts.validations, bank=parts.bank, on_trained=told)
+    parts = task.parts
+    trainer = CubeTrainer(config.model_copy(update={"mode": task.mode, "tensorboard": False}))
+    return trainer.rivals(parts.train, parts.validations, bank=parts.bank, on_trained=report)
 
 
 def _rivals(comparison: Comparison) -> list[Baseline]:
-    """All baselines, as they meet the core on validation: under the noise of training, of which PCA-Wiener is told."""
+    """All baselines, as they meet the core on validation: under the noise of training, which PCA-Wiener is given."""
     if not comparison.denoise:
         return comparison.baselines
     levels = comparison.noise.levels
@@ -249,17 +279,18 @@ def _rivals(comparison: Comparison) -> list[Baseline]:
 
 
 def _strongest(validation: Mapping[str, Mapping[str, float]], metric: str) -> str:
-    """The baseline that is the best there; leaving the cube out is one."""
+    """The name of the baseline with the best metric on validation; the identity is one of them."""
     return max((name for name in validation if name != CUBE), key=lambda name: validation[name][metric])
 
 
-def per_query(results: Sequence[SectionResult]) -> dict[str, NDArray[Any]]:
-    """Every value of every query, for ``per_query.npz``.
+def per_query(results: Sequence[TaskResult]) -> dict[str, NDArray[Any]]:
+    """Every value of every query, for ``per_query.npz``: arrays by name.
 
-    ``tests`` and ``models`` are names; for test number t and the models in the order of ``t/models``: ``t/cosine``,
-    ``t/centred_cosine``, ``t/mse``, ``t/rank``, ``t/semantic_relevance`` [models, n], ``t/groups`` and ``t/key`` [n]
-    (the same for the same pair), ``t/pool``; of the core alone ``t/score`` and ``t/nearest`` [n], the cosine and the
-    place of the answer it gives, and ``t/right`` [n], the place of the right one, among the ``t/pool`` answers.
+    ``tests`` has the titles. For test number t: ``t/models``, ``t/kinds`` (the models with and without their settings)
+    and ``t/parameters`` [models]; ``t/cosine``, ``t/centred_cosine``, ``t/mse``, ``t/rank`` and
+    ``t/semantic_relevance`` [models, n]; ``t/groups`` and ``t/key`` [n], where the same pair has the same key; and
+    ``t/pool``, the number of answers. Of the core alone: ``t/score`` and ``t/nearest`` [n], the cosine and the place of
+    the answer that it gives, and ``t/right`` [n], the place of the right one, among the ``t/pool`` answers.
     """
     tests = [test for result in results for test in result.tests]
     arrays: dict[str, NDArray[Any]] = {"tests": np.array([test.title for test in tests])}
@@ -267,6 +298,7 @@ def per_query(results: Sequence[SectionResult]) -> dict[str, NDArray[Any]]:
         metrics = [each.metrics for each in test.measured]
         arrays |= {
             f"{number}/models": np.array([each.model for each in test.measured]),
+            f"{number}/kinds": np.array([each.kind for each in test.measured]),
             f"{number}/parameters": np.array([each.parameters for each in test.measured]),
             f"{number}/cosine": torch.stack([each.cosines for each in metrics]).numpy(),
             f"{number}/centred_cosine": torch.stack([each.values("centred_cosine") for each in metrics])
@@ -276,10 +308,10 @@ def per_query(results: Sequence[SectionResult]) -> dict[str, NDArray[Any]]:
             f"{number}/rank": torch.stack([each.ranks for each in metrics]).numpy(),
             f"{number}/semantic_relevance": torch.stack([each.relevances for each in metrics]).numpy(),
             f"{number}/groups": test.cube.metrics.groups.numpy(),
-            f"{number}/key": test.items.keys,
+            f"{number}/key": test.metadata.keys,
             f"{number}/pool": np.array(test.cube.metrics.pool),
-            f"{number}/score": test.found[CUBE].scores.numpy(),
-            f"{number}/nearest": test.found[CUBE].places.numpy(),
+            f"{number}/score": test.retrieved[CUBE].scores.numpy(),
+            f"{number}/nearest": test.retrieved[CUBE].places.numpy(),
             f"{number}/right": test.right.numpy(),
         }
     return arrays

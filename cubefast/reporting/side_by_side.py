@@ -16,27 +16,28 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
 from ..errors import ArtifactError, InputError
+from ..evaluation.baselines import CUBE, IDENTITY, RIDGE
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_bootstrap
 from ..files import open_regular, read_json, why
 from ..training.progress import METRIC_NAMES
 from .document import Block, Document, Heading, Paragraph, Table, Text
-from .results import CUBE, HEADLINES
+from .results import VERDICT_METRICS
 
 _MUST_AGREE = ("data.centre", "data.normalize")  # they change what a cosine is taken of
-_MEAN_NOTHING = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # for what is learnt
+_NO_EFFECT = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # on what is learnt
 
 _REPORT = TypeAdapter(dict[str, Any])
 _LARGEST = 2**31  # bytes of per_query.npz, unpacked
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """What an evaluation of a run left behind.
+class EvaluatedRun:
+    """The files of an evaluation of a run.
 
     Attributes:
         name: the folder, as it was given.
-        report: of report.json.
-        arrays: of per_query.npz.
+        report: the content of report.json.
+        arrays: the arrays of per_query.npz by name.
     """
 
     name: str
@@ -44,8 +45,8 @@ class Evaluated:
     arrays: dict[str, NDArray[Any]]
 
     @classmethod
-    def read(cls, path: str | Path) -> Evaluated:
-        """From a run's folder, or RUN/evaluations/NAME. Raises ArtifactError where it has not been evaluated."""
+    def read(cls, path: str | Path) -> EvaluatedRun:
+        """Read a run's folder, or RUN/evaluations/NAME. Raises ArtifactError where it has not been evaluated."""
         folder = Path(path)
         unread = f"the evaluation in {folder} cannot be read"
         try:
@@ -72,9 +73,10 @@ class Evaluated:
         """The titles of its tests."""
         return [str(title) for title in self.arrays["tests"]]
 
-    def model(self, test: int, name: str) -> int:
-        """The place of a model whose name begins so."""
-        return next(i for i, each in enumerate(self.arrays[f"{test}/models"]) if str(each).startswith(name))
+    def model(self, test: int, kind: str) -> int:
+        """The place of the first model of this kind."""
+        place: int = self.arrays[f"{test}/kinds"].tolist().index(kind)
+        return place
 
     def values(self, test: int, metric: str, model: int = 0) -> NDArray[np.float64]:
         """float64 [n]: of each query, the model's cosine or 1 / rank."""
@@ -90,14 +92,14 @@ class _Run(BaseModel):
 
 
 class _Report(BaseModel):
-    """What is looked at of report.json."""
+    """The part of report.json that is read here."""
 
     run: _Run
     config: dict[str, Any]
 
 
 def _arrays(stream: BinaryIO) -> dict[str, NDArray[Any]]:
-    """What is looked at of per_query.npz; see :func:`~cubefast.reporting.results.per_query`.
+    """The arrays of per_query.npz that are read here; see :func:`~cubefast.reporting.results.per_query`.
 
     Raises ValueError or KeyError for arrays that are not there, or not of the types and sizes that belong together.
     """
@@ -124,9 +126,10 @@ def _arrays(stream: BinaryIO) -> dict[str, NDArray[Any]]:
             take(f"{test}/cosine", "f", models, queries)
             take(f"{test}/groups", "iu", queries)
             take(f"{test}/pool", "iu")
-            names = [str(name).split(",")[0] for name in arrays[f"{test}/models"]]
-            if not queries or not {"identity", "ridge"} <= set(names):
-                raise ValueError(f"test {test} has {queries} queries, and the models {', '.join(names)[:200]}")
+            take(f"{test}/kinds", "U", models)
+            kinds = arrays[f"{test}/kinds"].tolist()
+            if not queries or not {IDENTITY, RIDGE} <= set(kinds):
+                raise ValueError(f"test {test} has {queries} queries, and the models {', '.join(kinds)[:200]}")
             if arrays[f"{test}/rank"].min() < 1 or not np.isfinite(arrays[f"{test}/cosine"]).all():
                 raise ValueError(f"test {test} has ranks below 1, or cosines that are NaN or Inf")
     if not len(arrays["tests"]):
@@ -143,7 +146,7 @@ def compare_runs(paths: Sequence[str]) -> Document:
     """
     if len(paths) < 2:
         raise InputError(f"a comparison needs two runs or more; got {len(paths)}")
-    first, *others = runs = [Evaluated.read(path) for path in paths]
+    first, *others = runs = [EvaluatedRun.read(path) for path in paths]
     for other in others:
         _check_same(first, other)
     names = [f"{number}. {run.name}" for number, run in enumerate(runs, start=1)]
@@ -155,15 +158,15 @@ def compare_runs(paths: Sequence[str]) -> Document:
     blocks.append(
         Paragraph(
             f"Intervals are paired, by {RESAMPLES:,} resamples of whole groups; one that leaves 0 out is called better "
-            f"or worse, if there are {FEWEST_GROUPS} groups or more. Each run is one seed: an interval is of the "
-            "questions, not of the seeds.",
-            quiet=True,
+            f"or worse, if there are {FEWEST_GROUPS} groups or more. Each run has one seed: the intervals "
+            "cover the choice of questions, not that of seeds.",
+            remark=True,
         )
     )
     return Document(f"{len(runs)} runs side by side, each against {first.name}", blocks)
 
 
-def _check_same(first: Evaluated, other: Evaluated) -> None:
+def _check_same(first: EvaluatedRun, other: EvaluatedRun) -> None:
     """Raise InputError unless the two were tested on the same pairs, embedded alike."""
     beginning = f"{first.name} and {other.name} cannot be compared: "
     ours, theirs = (each.report["run"]["fingerprint"] for each in (first, other))
@@ -187,10 +190,10 @@ def _check_same(first: Evaluated, other: Evaluated) -> None:
             )
 
 
-def _scores(runs: Sequence[Evaluated], names: Sequence[str], test: int, title: str) -> Table:
+def _scores(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title: str) -> Table:
     first = runs[0]
     lines = [(name, run, 0) for name, run in zip(names, runs, strict=True)]
-    for reference in ("identity", "ridge"):
+    for reference in (IDENTITY, RIDGE):
         place = first.model(test, reference)
         lines.append((f"{first.arrays[f'{test}/models'][place]} (of 1)", first, place))
     rows: list[list[Text]] = []
@@ -211,27 +214,30 @@ def _scores(runs: Sequence[Evaluated], names: Sequence[str], test: int, title: s
     return Table(caption, ["run", "parameters", "R@1", "R@10", "MRR", "cosine"], rows)
 
 
-def _differences(runs: Sequence[Evaluated], names: Sequence[str], test: int, title: str) -> Table:
+def _differences(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title: str) -> Table:
     rows: list[list[Text]] = []
     caption = f"{title}: each against {names[0]}, with 95% intervals"
     groups = len(np.unique(runs[0].arrays[f"{test}/groups"]))
-    can_tell = groups >= FEWEST_GROUPS
-    if not can_tell:
+    enough_groups = groups >= FEWEST_GROUPS
+    if not enough_groups:
         caption += f"; too few groups ({groups}) to tell"
     for run, name in zip(runs[1:], names[1:], strict=True):
         line: list[Text] = [name]
-        for metric in HEADLINES:
+        for metric in VERDICT_METRICS:
             verdict = verdict_between(run, runs[0], test, metric)
             line += [f"{verdict.difference:+.4f}", f"{verdict.low:+.4f} to {verdict.high:+.4f}"]
-            if can_tell:
-                line.append(verdict.words.removesuffix(" than").removesuffix(" from"))
+            if enough_groups:
+                line.append(verdict.outcome)
         rows.append(line)
-    told = ["it is"] if can_tell else []
-    columns = ["run less 1", *(each for metric in HEADLINES for each in (METRIC_NAMES[metric], "interval", *told))]
+    outcome = ["outcome"] if enough_groups else []
+    columns = [
+        "difference (run - run 1)",
+        *(each for metric in VERDICT_METRICS for each in (METRIC_NAMES[metric], "interval", *outcome)),
+    ]
     return Table(caption, columns, rows)
 
 
-def verdict_between(run: Evaluated, first: Evaluated, test: int, metric: str) -> Verdict:
+def verdict_between(run: EvaluatedRun, first: EvaluatedRun, test: int, metric: str) -> Verdict:
     """The core of one run against that of another on the same test, by cosine or mrr."""
     groups = torch.from_numpy(first.arrays[f"{test}/groups"])
     ours, theirs = (torch.from_numpy(each.values(test, metric)) for each in (run, first))
@@ -239,9 +245,9 @@ def verdict_between(run: Evaluated, first: Evaluated, test: int, metric: str) ->
     return Verdict(f"{CUBE} of {run.name}", first.name, metric, *found, len(groups), len(groups.unique()))
 
 
-def _settings(runs: Sequence[Evaluated], names: Sequence[str]) -> Block:
+def _settings(runs: Sequence[EvaluatedRun], names: Sequence[str]) -> Block:
     flat = [dict(_flat(run.report["config"])) for run in runs]
-    keys = [key for key in flat[0] if key not in _MEAN_NOTHING and any(each.get(key) != flat[0][key] for each in flat)]
+    keys = [key for key in flat[0] if key not in _NO_EFFECT and any(each.get(key) != flat[0][key] for each in flat)]
     if not keys:
         return Paragraph("None.")
     rows: list[list[Text]] = [[key, *(json.dumps(each.get(key)) for each in flat)] for key in keys]

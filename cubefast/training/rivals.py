@@ -135,9 +135,10 @@ def hidden_within(parameters: int, dim: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Kind:
-    """A model of a certain size: what it is called, and how an untrained one is made."""
+    """A model of a certain size: its kind and size in words, and how an untrained one is made."""
 
     name: str
+    size: str
     make: Callable[[], _Model]
 
 
@@ -156,15 +157,15 @@ class _Model(nn.Module):
 
 def _kinds(dim: int, parameters: int) -> list[_Kind]:
     wide, narrow, rank = hidden_within(dim * dim, dim), hidden_within(parameters, dim), parameters // (2 * dim)
-    found = [_Kind("linear adapter", lambda: _Model(_Linear(dim)))]
+    found = [_Kind("linear adapter", "", lambda: _Model(_Linear(dim)))]
     if wide:
-        found.append(_Kind(f"two-layer adapter, hidden {wide}", lambda: _Model(_TwoLayer(dim, wide, relu))))
+        found.append(_Kind("two-layer adapter", f"hidden {wide}", lambda: _Model(_TwoLayer(dim, wide, relu))))
     if rank:
         rank = min(rank, dim)
-        found.append(_Kind(f"low-rank adapter, rank {rank}", lambda: _Model(_LowRank(dim, rank))))
+        found.append(_Kind("low-rank adapter", f"rank {rank}", lambda: _Model(_LowRank(dim, rank))))
     if narrow:
         scale = math.sqrt(dim)
-        found.append(_Kind(f"residual MLP, hidden {narrow}", lambda: _Model(_TwoLayer(dim, narrow, gelu, scale))))
+        found.append(_Kind("residual MLP", f"hidden {narrow}", lambda: _Model(_TwoLayer(dim, narrow, gelu, scale))))
     return found
 
 
@@ -176,10 +177,12 @@ def _kinds_on_both_sides(dim: int, parameters: int) -> list[_Kind]:
         return _Model(linear, linear)
 
     def twice(kind: _Kind) -> _Kind:
-        name, comma, size = kind.name.partition(",")
-        return _Kind(f"{name} on both sides{comma}{size}", lambda: _Model(kind.make().query, kind.make().query))
+        def make() -> _Model:
+            return _Model(kind.make().query, kind.make().query)
 
-    return [_Kind("shared linear adapter on both sides", shared), *map(twice, _kinds(dim, parameters // 2))]
+        return _Kind(f"{kind.name} on both sides", kind.size, make)
+
+    return [_Kind("shared linear adapter on both sides", "", shared), *map(twice, _kinds(dim, parameters // 2))]
 
 
 class _Linear(nn.Module):
@@ -319,7 +322,7 @@ class _Fit:
     def result(self) -> Baseline:
         """The model with its best weights."""
         if self.best_weights is None:
-            return Baseline(f"{self.kind.name}, untrained", 0, lambda inputs: inputs, tried=len(RATES))
+            return self._baseline(0, lambda inputs: inputs, "untrained")
         self.model.load_state_dict(self.best_weights)
         query, answers = self.model.query, self.model.answers
 
@@ -328,7 +331,17 @@ class _Fit:
                 return torch.cat([query(part) for part in inputs.split(4096)])
 
         count = sum(parameter.numel() for parameter in self.model.parameters())
-        return Baseline(f"{self.kind.name}, lr {self.rate:g}", count, predict, tried=len(RATES), map_answers=answers)
+        return self._baseline(count, predict, f"lr {self.rate:g}", answers)
+
+    def _baseline(
+        self,
+        parameters: int,
+        predict: Callable[[Tensor], Tensor],
+        chosen: str,
+        map_answers: Callable[[Tensor], Tensor] | None = None,
+    ) -> Baseline:
+        settings = ", ".join(filter(None, (self.kind.size, chosen)))
+        return Baseline(self.kind.name, parameters, predict, len(RATES), map_answers, settings)
 
 
 def _without_worst(fits: list[_Fit]) -> list[_Fit]:

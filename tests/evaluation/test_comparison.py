@@ -8,11 +8,11 @@ import torch
 
 from cubefast import EmbeddingPairs, PairDataset
 from cubefast.data.config import NoiseConfig
-from cubefast.data.datasets import Parts
+from cubefast.data.datasets import GROUP, PARAPHRASE, TEXT, Parts
 from cubefast.data.vectors import Preparation
 from cubefast.evaluation.baselines import Baseline
 from cubefast.evaluation.comparison import Comparison
-from cubefast.evaluation.turns import Origin
+from cubefast.evaluation.turns import PairStructure
 
 DIM = 8
 CORE = Baseline("cube", 45, lambda inputs: 2 * inputs)
@@ -36,7 +36,7 @@ def parts(noise=None, same=False):
 
 
 def names(baselines):
-    return [baseline.name.split(",")[0] for baseline in baselines]
+    return [baseline.kind for baseline in baselines]
 
 
 def test_a_run_meets_the_quick_baselines():
@@ -54,8 +54,8 @@ def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_those_trained_els
         "dialogue",
         NoiseConfig(),
         core_parameters=45,
-        rivals=[Baseline("linear adapter, lr 0.001", 64, lambda inputs: 3 * inputs)],
-        fitted=lambda baseline, seconds: told.append((baseline.name, seconds)),
+        rivals=[Baseline("linear adapter", 64, lambda inputs: 3 * inputs, settings="lr 0.001")],
+        on_fitted=lambda baseline, seconds: told.append((baseline.name, seconds)),
     )
     assert names(comparison.baselines) == [
         "identity",
@@ -78,8 +78,8 @@ def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_those_trained_els
 
 def test_everything_is_measured_with_its_origin_and_the_training_mean():
     data = parts()
-    origin = Origin(groups=torch.arange(40) // 4)
-    comparison = Comparison(data, "dialogue", NoiseConfig(), origins={"unseen": origin})
+    structure = PairStructure(groups=torch.arange(40) // 4)
+    comparison = Comparison(data, "dialogue", NoiseConfig(), structures={"unseen": structure})
     (test,) = comparison.tests()
     measured = comparison.measure(CORE, test)
     assert [each.model for each in measured] == ["cube", *(b.name for b in comparison.baselines)]
@@ -128,6 +128,19 @@ def test_baselines_are_fitted_on_train_alone_and_chosen_on_validation_alone():
         assert torch.equal(one.predict(inputs), other.predict(inputs))
 
 
+@pytest.mark.parametrize(
+    ("part", "regime"),
+    [(PARAPHRASE, "unseen_paraphrase"), (GROUP, "unseen_group"), (TEXT, "unseen_text"), ("own.jsonl", "other")],
+)
+def test_the_regime_of_a_test_is_in_every_line_of_it(part, regime):
+    data = parts()
+    comparison = Comparison(dataclasses.replace(data, tests={part: data.tests["unseen"]}), "dialogue", NoiseConfig())
+    (test,) = comparison.tests()
+    assert test.regime == regime
+    assert {score.regime for score in comparison.scores(CORE)} == {regime}
+    assert {each.score.regime for each in comparison.measure(CORE, test)} == {regime}
+
+
 def test_an_autoencoder_is_tested_at_noise_it_was_not_trained_with_too():
     noise = NoiseConfig(levels=(0.2, 0.4))
     comparison = Comparison(parts(noise, same=True), "autoencoder", noise, core_parameters=45)
@@ -139,6 +152,9 @@ def test_an_autoencoder_is_tested_at_noise_it_was_not_trained_with_too():
         "unseen, noise 0.4",
         "unseen, noise 0.8 (not trained on)",
     ]
+    tests = [(test.noise, test.noise_trained) for test in comparison.tests()]
+    assert tests == [(0.1, False), (0.2, True), (0.4, True), (0.8, False)]
+    assert [score.noise for score in scores if score.kind == "cube"] == [0.1, 0.2, 0.4, 0.8]
     block = {score.model: score for score in scores if score.test == "unseen, noise 0.4"}
-    assert block["PCA-Wiener (told the noise)"].cosine > block["identity"].cosine
+    assert block["PCA-Wiener, given the noise"].cosine > block["identity"].cosine
     assert sum(len(comparison.measure(CORE, test)) for test in comparison.tests()) == len(scores)

@@ -5,7 +5,7 @@ import torch
 from cubefast import EmbeddingPairs
 from cubefast.evaluation.baselines import Baseline, identity, mean_target
 from cubefast.evaluation.report import Score, measure, score, table
-from cubefast.evaluation.turns import Origin
+from cubefast.evaluation.turns import PairStructure
 
 
 def answered(count=80, dim=8):
@@ -47,8 +47,8 @@ def test_a_score_comes_back_from_its_dictionary():
 def test_what_is_measured_has_the_same_score_and_more():
     pairs = answered()
     model = halfway(pairs, 0.3, "model")
-    origin = Origin(groups=torch.arange(80) // 8, conversations=torch.arange(80) // 8)
-    found = measure("test", model, pairs, centre=pairs.targets.mean(0), origin=origin)
+    structure = PairStructure(groups=torch.arange(80) // 8, conversations=torch.arange(80) // 8)
+    found = measure("test", model, pairs, centre=pairs.targets.mean(0), structure=structure)
     quick, full = score("test", model, pairs).as_dict(), found.score.as_dict()
     assert {**full, "cosine": round(full["cosine"], 6)} == {**quick, "cosine": round(quick["cosine"], 6)}
     saved = found.as_dict()

@@ -3,13 +3,16 @@
 import dataclasses
 
 import pytest
+import torch
 
-from cubefast.evaluation.report import Score
-from cubefast.evaluation.summary import Chosen, Regime, headline, regimes_of
+from cubefast.evaluation.baselines import Baseline
+from cubefast.evaluation.report import Score, regime_of
+from cubefast.evaluation.summary import RegimeRecall, ValidationSummary, headline, recall_by_regime
 
-WORDINGS = Regime("unseen paraphrase", 246, 0.68, 0.83, 0.81, "linear adapter")
-TOPICS = Regime("unseen group", 104, 0.88, 0.88, 0.87, "linear adapter")
-BEST = Chosen(identity=0.7, cube=0.835, rival=0.83, rival_name="linear adapter")
+WORDINGS = RegimeRecall("unseen paraphrase", "unseen_paraphrase", 246, 0.68, 0.83, 0.81)
+TOPICS = RegimeRecall("unseen group", "unseen_group", 104, 0.88, 0.88, 0.87)
+KINDS = ("cube", "identity", "linear adapter")
+BEST = ValidationSummary(0.7, 0.835, 0.83, "linear adapter, lr 0.001", "linear adapter")
 
 
 def test_each_regime_before_with_the_cube_and_with_the_best_rival():
@@ -21,7 +24,7 @@ def test_each_regime_before_with_the_cube_and_with_the_best_rival():
 
 
 def test_a_file_of_ones_own_and_a_handful_of_queries_are_named():
-    own = dataclasses.replace(TOPICS, name="own.jsonl", queries=7)
+    own = dataclasses.replace(TOPICS, test="own.jsonl", regime="other", queries=7)
     assert headline([own]).endswith("(best rival 87%), own.jsonl (7 queries).")
     assert headline([dataclasses.replace(own, queries=1)]).endswith("own.jsonl (1 query).")
     assert headline([dataclasses.replace(own, queries=30)]).endswith("own.jsonl.")
@@ -29,7 +32,7 @@ def test_a_file_of_ones_own_and_a_handful_of_queries_are_named():
 
 def test_a_model_that_is_better_on_validation_is_to_be_used_instead():
     assert headline([TOPICS], BEST) == headline([TOPICS])
-    better = dataclasses.replace(BEST, rival=0.845, rival_name="linear adapter, lr 0.001")
+    better = dataclasses.replace(BEST, rival=0.845)
     assert headline([TOPICS], better) == (
         f"{headline([TOPICS])} On validation linear adapter finds more (MRR 0.845 against 0.835): use that instead."
     )
@@ -54,23 +57,24 @@ def test_the_strongest_rival_is_chosen_by_the_mrr_of_validation():
     validation = {
         "cube": {"mrr": 0.8, "cosine": 0.9},
         "identity": {"mrr": 0.85, "cosine": 0.5},
-        "ridge": {"mrr": 0.4, "cosine": 0.99},
+        "ridge, lambda 1": {"mrr": 0.4, "cosine": 0.99},
         "linear adapter": {"mrr": 0.7, "cosine": 0.6},
     }
-    assert Chosen.of(validation) == Chosen(identity=0.85, cube=0.8, rival=0.7, rival_name="linear adapter")
+    models = [Baseline("ridge", 0, torch.clone, settings="lambda 1"), *(Baseline(k, 0, torch.clone) for k in KINDS)]
+    assert ValidationSummary.of(models, validation) == ValidationSummary(0.85, 0.8, 0.7, *2 * ["linear adapter"])
     with pytest.raises(KeyError):
-        Chosen.of({"cube": {"mrr": 1.0}, "ridge": {"mrr": 1.0}})
+        ValidationSummary.of(models[:2], validation)
 
 
 def test_regimes_are_read_from_the_table():
-    def line(test, model, recall):
-        return Score(test, model, 0, 9, 20, 0.5, recall, 1.0, 0.9)
+    def line(test, kind, recall):
+        return Score(test, f"{kind}, set so", 0, 9, 20, 0.5, recall, 1.0, 0.9, kind, regime_of(test))
 
     scores = [
         line(test, model, recall + more)
         for test, more in (("unseen paraphrase", 0.0), ("unseen group", 0.1))
         for model, recall in (("cube", 0.5), ("identity", 0.4), ("ridge", 0.3))
     ]
-    first, second = regimes_of(scores, "ridge")
-    assert first == Regime("unseen paraphrase", 9, 0.5 - 0.1, 0.5, 0.3, "ridge")
-    assert (second.name, second.cube) == ("unseen group", 0.6)
+    first, second = recall_by_regime(scores, "ridge, set so")
+    assert first == RegimeRecall("unseen paraphrase", "unseen_paraphrase", 9, 0.5 - 0.1, 0.5, 0.3)
+    assert (second.regime, second.cube) == ("unseen_group", 0.6)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cubefast import DatasetConfig, HashingEncoder, create_conversation_dataset, create_dialogue_dataset
-from cubefast.evaluation.turns import Origin, context_embeddings, context_preservation, dialogue_coherence
+from cubefast.evaluation.turns import PairStructure, context_embeddings, context_preservation, dialogue_coherence
 
 EAST, NORTH, NORTHEAST = [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]
 
@@ -47,15 +47,15 @@ def test_the_origin_of_conversations(tmp_path):
     config = DatasetConfig.load({"context": {"window": 2}})
     encoder = HashingEncoder(16)
     dataset = create_conversation_dataset(talks, config, encoder=encoder, cache=tmp_path)
-    origin = Origin.of(dataset.dialogues, dataset)
-    assert origin.conversations.tolist() == [n for n in range(5) for _ in range(3)]
-    assert len(origin.groups.unique()) == 5
-    assert not origin.context[0].any()
+    structure = PairStructure.of(dataset.dialogues, dataset)
+    assert structure.conversations.tolist() == [n for n in range(5) for _ in range(3)]
+    assert len(structure.groups.unique()) == 5
+    assert not structure.context[0].any()
     said = torch.from_numpy(encoder.encode(["what is 0", "a number 0"]))  # the last two turns before "and why"
-    assert torch.allclose(origin.context[2], said.mean(dim=0), atol=1e-6)
-    assert torch.allclose(context_embeddings(dataset.subset([2]))[0], origin.context[2])
+    assert torch.allclose(structure.context[2], said.mean(dim=0), atol=1e-6)
+    assert torch.allclose(context_embeddings(dataset.subset([2]))[0], structure.context[2])
 
 
 def test_a_data_set_that_hears_no_turns_has_no_context(tmp_path):
     dataset = create_dialogue_dataset([("why", "because")], encoder=HashingEncoder(16), cache=tmp_path)
-    assert Origin.of(dataset.dialogues, dataset).context is None
+    assert PairStructure.of(dataset.dialogues, dataset).context is None

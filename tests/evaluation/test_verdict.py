@@ -106,7 +106,7 @@ def test_a_handful_of_groups_proves_nothing():
         groups = torch.arange(120) % count
         verdict = compare(metrics(0.3, groups), metrics(0.9, groups))
         assert verdict.low > 0
-        assert (verdict.groups, verdict.words, verdict.can_tell) == (count, words, count == 6)
+        assert (verdict.groups, verdict.words, verdict.enough_groups) == (count, words, count == 6)
     few = compare(metrics(0.3, torch.arange(120) % 2), metrics(0.9, torch.arange(120) % 2), "mrr", model="cube")
     assert str(few).startswith("too few groups (2) to tell cube and the baseline apart in mrr: +0.")
 

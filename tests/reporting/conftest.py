@@ -8,8 +8,8 @@ from cubefast import CubeTrainer, TrainingConfig
 from cubefast.data.create import open_dataset
 from cubefast.evaluate import write_report
 from cubefast.pipeline import save_answers
-from cubefast.reporting.findings import find_out
-from cubefast.reporting.material import open_material
+from cubefast.reporting.evaluation import evaluate_run
+from cubefast.reporting.run_data import open_run_data
 from cubefast.training.run_folder import RunFolder
 
 SMALL = {
@@ -36,24 +36,24 @@ def train_small(folder, name, **changed):
 
 
 def evaluated(path, *overrides):
-    """The findings of a run, written beside it."""
-    material = open_material(path, overrides)
-    findings = find_out(material)
-    folder = path if material.source is None else path / "evaluations" / "other"
+    """The evaluation of a run, written beside it."""
+    run_data = open_run_data(path, overrides)
+    evaluation = evaluate_run(run_data)
+    folder = path if run_data.source is None else path / "evaluations" / "other"
     folder.mkdir(parents=True, exist_ok=True)
-    write_report(findings, folder)
-    return findings
+    write_report(evaluation, folder)
+    return evaluation
 
 
 @pytest.fixture(scope="session")
-def findings(tmp_path_factory):
-    """Of a dialogue run on the built-in set; the files are in ``findings.material.run.path``."""
+def evaluation(tmp_path_factory):
+    """Of a dialogue run on the built-in set; the files are in ``evaluation.run_data.run.path``."""
     return evaluated(train_small(tmp_path_factory.mktemp("report"), "small"))
 
 
 @pytest.fixture(scope="session")
-def folder(findings):
-    return findings.material.run.path
+def folder(evaluation):
+    return evaluation.run_data.run.path
 
 
 @pytest.fixture(scope="session")

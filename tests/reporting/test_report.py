@@ -1,3 +1,4 @@
+import dataclasses
 import html.parser
 import json
 import re
@@ -8,7 +9,7 @@ import torch
 
 from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.report import Score
-from cubefast.reporting.material import open_material
+from cubefast.reporting.run_data import open_run_data
 
 from .conftest import evaluated, train_small
 
@@ -66,10 +67,10 @@ def test_the_first_line_is_what_the_single_queries_give_in_each_regime(folder, a
         assert name == best, "the baseline is chosen on validation"
 
 
-def test_each_regime_has_its_verdict_by_mrr_and_then_by_cosine(findings, report):
-    assert [each.test for each in findings.verdicts] == ["unseen paraphrase", "unseen group"]
+def test_each_regime_has_its_verdict_by_mrr_and_then_by_cosine(evaluation, report):
+    assert [each.test for each in evaluation.verdicts] == ["unseen paraphrase", "unseen group"]
     best = {m: max(report["validation"][1:], key=lambda each: each[m])["model"] for m in ("mrr", "cosine")}
-    for each, saved in zip(findings.verdicts, report["verdict"]["regimes"], strict=True):
+    for each, saved in zip(evaluation.verdicts, report["verdict"]["regimes"], strict=True):
         assert [verdict.metric for verdict in each.verdicts] == ["mrr", "cosine"]
         assert {verdict.metric: verdict.baseline for verdict in each.verdicts} == best
         assert (saved["test"], saved["sentence"]) == (each.test, str(each))
@@ -77,39 +78,57 @@ def test_each_regime_has_its_verdict_by_mrr_and_then_by_cosine(findings, report)
         assert " in MRR: " in str(each).split(" in cosine: ")[0]
 
 
-def test_what_it_came_to_stands_first_after_the_title(findings, folder, report):
+def test_the_headline_test_and_its_ridge_are_chosen_by_fields_and_not_by_titles(evaluation):
+    (result,) = evaluation.results
+    misnamed = [
+        dataclasses.replace(
+            test,
+            title=f"unseen group (not trained on) {test.part}",
+            measured=[dataclasses.replace(each, model=f"ridge of {each.model}") for each in test.measured],
+        )
+        for test in result.tests
+    ]
+    head = dataclasses.replace(result, tests=misnamed).main_test
+    assert (head.regime, head.part) == ("unseen_group", "unseen group")
+    assert (head.ridge.kind, head.identity.kind) == ("ridge", "identity")
+    noisy = [dataclasses.replace(test, noise_trained=test.regime != "unseen_group") for test in misnamed]
+    assert dataclasses.replace(result, tests=noisy).main_test.regime == "unseen_paraphrase"
+
+
+def test_what_it_came_to_stands_first_after_the_title(evaluation, folder, report):
     blocks = (folder / "report.md").read_text().split("\n\n")
-    assert blocks[1].replace("\\", "") == f"**{findings.in_short}**"
-    assert report["headline"] == findings.in_short
+    assert blocks[1].replace("\\", "") == f"**{evaluation.headline}**"
+    assert report["headline"] == evaluation.headline
     wordings, topics = (
-        next(test for test in findings.tests if test.title == title) for title in ("unseen paraphrase", "unseen group")
+        next(test for test in evaluation.tests if test.title == title)
+        for title in ("unseen paraphrase", "unseen group")
     )
     shares = [
         f"{test.identity.metrics.recall_at_1:.0%} before, {test.cube.metrics.recall_at_1:.0%} with {words}"
         for test, words in ((wordings, "the cube"), (topics, "it"))
     ]
-    assert findings.in_short.startswith(f"Right first answer: {shares[0]} (best rival ")
-    assert f", new wordings of known answers; {shares[1]} (best rival " in findings.in_short
+    assert evaluation.headline.startswith(f"Right first answer: {shares[0]} (best rival ")
+    assert f", new wordings of known answers; {shares[1]} (best rival " in evaluation.headline
     validation = {each["model"]: each["mrr"] for each in report["validation"]}
     cube = validation.pop("cube")
-    assert ("On validation " in findings.in_short) == (round(max(validation.values()), 3) > round(cube, 3))
+    assert ("On validation " in evaluation.headline) == (round(max(validation.values()), 3) > round(cube, 3))
     bullets = [line.replace("\\", "") for line in blocks[2].splitlines()]
-    assert bullets == [f"- O{str(each)[1:]}." for each in findings.verdicts]
+    assert bullets == [f"- O{str(each)[1:]}." for each in evaluation.verdicts]
 
 
-def test_ranks_are_among_all_answers_of_the_data_set(findings, arrays):
-    parts = findings.results[0].section.parts
+def test_ranks_are_among_all_answers_of_the_data_set(evaluation, arrays):
+    parts = evaluation.results[0].task.parts
     bank = torch.from_numpy(parts.answer_vectors)
     for test, title in enumerate(arrays["tests"]):
         assert arrays[f"{test}/pool"] == len(parts.answers) == 286
-        result = next(each for each in findings.tests if each.title == title)
-        predicted = findings.material.core(result.inputs).detach()
+        result = next(each for each in evaluation.tests if each.title == title)
+        predicted = evaluation.run_data.core(result.inputs).detach()
         scores = torch.nn.functional.normalize(predicted, dim=1) @ bank.T
         right = torch.from_numpy(arrays[f"{test}/right"])
         ranks = (scores >= scores.gather(1, right[:, None]) - 1e-6).sum(dim=1)
         assert (ranks.numpy() == arrays[f"{test}/rank"][0]).mean() > 0.99, "but for rounding"
         assert result.pool_texts == parts.answers
-        assert [parts.answers[row] for row in right] == result.items.answers
+        assert [parts.answers[row] for row in right] == result.metadata.answers
 
 
 def test_every_figure_of_the_table_follows_from_the_single_queries(folder, arrays):
@@ -136,13 +155,13 @@ def test_every_figure_of_the_table_follows_from_the_single_queries(folder, array
             assert got[8] == pytest.approx(expected[8], abs=0.0051)
 
 
-def test_ranks_are_what_the_saved_answers_say(findings, arrays):
+def test_ranks_are_what_the_saved_answers_say(evaluation, arrays):
     for test in range(len(arrays["tests"])):
         first = arrays[f"{test}/rank"][0] == 1
         assert np.array_equal(arrays[f"{test}/nearest"][first], arrays[f"{test}/right"][first])
-    head = findings.headline
+    head = evaluation.main_test
     inputs, targets = head.inputs, head.targets
-    predicted = findings.material.core(inputs).detach()
+    predicted = evaluation.run_data.core(inputs).detach()
     assert torch.allclose(torch.cosine_similarity(predicted, targets), head.cube.metrics.cosines, atol=1e-5)
 
 
@@ -152,19 +171,19 @@ def test_readers_of_scores_still_find_them(report):
     assert {each.model for each in scores} > {"cube", "identity", "mean answer", "Procrustes"}
 
 
-def test_the_worst_cases_are_the_worst_and_the_median_ones_surround_the_median(findings, arrays):
-    head = findings.headline
-    worst, median = findings.cases[head.title]
+def test_the_worst_cases_are_the_worst_and_the_median_ones_surround_the_median(evaluation, arrays):
+    head = evaluation.main_test
+    worst, median = evaluation.cases[head.title]
     cosines = np.sort(head.cube.metrics.cosines.numpy())
     assert [case.cosine for case in worst] == pytest.approx(cosines[:10].tolist())
     middle = np.median(cosines)
     assert min(case.cosine for case in median) <= middle <= max(case.cosine for case in median)
     for case in worst:
-        assert case.question == head.items.questions[case.query]
+        assert case.question == head.metadata.questions[case.query]
         assert (case.retrieved == case.expected) == (case.rank == 1)
 
 
-def test_a_second_evaluation_gives_the_same_but_for_times(findings, folder, report):
+def test_a_second_evaluation_gives_the_same_but_for_times(evaluation, folder, report):
     before = {name: (folder / name).read_bytes() for name in ("per_query.npz", *PICTURES)}
     again = evaluated(folder)
     now = json.loads((folder / "report.json").read_text())
@@ -172,7 +191,7 @@ def test_a_second_evaluation_gives_the_same_but_for_times(findings, folder, repo
         k: v for k, v in report.items() if k != "performance"
     }
     assert {name: (folder / name).read_bytes() for name in before} == before
-    assert again.verdict == findings.verdict
+    assert again.verdict == evaluation.verdict
 
 
 class Page(html.parser.HTMLParser):
@@ -208,7 +227,7 @@ def read_page(text):
     return page
 
 
-def test_the_page_is_whole_and_fetches_nothing(folder, findings):
+def test_the_page_is_whole_and_fetches_nothing(folder, evaluation):
     text = (folder / "report.html").read_text()
     page = read_page(text)
     assert page.fetched == []
@@ -217,7 +236,7 @@ def test_the_page_is_whole_and_fetches_nothing(folder, findings):
     assert not re.search(r"url\(|@import", text)
     assert page.tags.count("img") == len(PICTURES)
     assert page.tags.count("h1") == 1
-    assert findings.verdict in page.text
+    assert evaluation.verdict in page.text
 
 
 def test_both_forms_say_the_same(folder):
@@ -227,7 +246,7 @@ def test_both_forms_say_the_same(folder):
         assert heading.replace("\\", "") in page
 
 
-def test_a_file_of_ones_own_is_tested_on_and_its_texts_are_escaped(findings, folder, tmp_path):
+def test_a_file_of_ones_own_is_tested_on_and_its_texts_are_escaped(evaluation, folder, tmp_path):
     nasty = '<script>alert("1")</script> & | *stars* `code` [link](x)'
     rows = [
         {"question": f"{nasty} {w}?", "answer": f"Nobody knows the {w} of <b>{w}</b>.", "group": w, "domain": f"<i>{w}"}
@@ -237,12 +256,12 @@ def test_a_file_of_ones_own_is_tested_on_and_its_texts_are_escaped(findings, fol
     source.write_text("\n".join(map(json.dumps, rows)))
     found = evaluated(folder, f"data={source}")
     assert [test.title for test in found.tests] == ["own.jsonl"]
-    assert found.headline.cube.metrics.pool == 7 + 286, "its answers and the run's"
-    assert found.in_short.split(" On validation ")[0].endswith(", own.jsonl (7 queries).")
-    assert found.results[0].validation["cube"] == findings.results[0].validation["cube"]
-    assert found.headline.cube.metrics.queries == 7
+    assert found.main_test.cube.metrics.pool == 7 + 286, "its answers and the run's"
+    assert found.headline.split(" On validation ")[0].endswith(", own.jsonl (7 queries).")
+    assert found.results[0].validation["cube"] == evaluation.results[0].validation["cube"]
+    assert found.main_test.cube.metrics.queries == 7
     assert [b.parameters for b in found.results[0].comparison.baselines] == [
-        b.parameters for b in findings.results[0].comparison.baselines
+        b.parameters for b in evaluation.results[0].comparison.baselines
     ]
     assert not any("threshold" in line for line in found.limits), "the bank has none of these answers"
     there = folder / "evaluations" / "other"
@@ -256,44 +275,44 @@ def test_a_file_of_ones_own_is_tested_on_and_its_texts_are_escaped(findings, fol
     assert (folder / "report.json").stat().st_mtime < (there / "report.json").stat().st_mtime
 
 
-def test_an_answer_of_the_runs_tests_stands_in_the_bank_of_a_file_once(findings, folder, tmp_path):
-    items = findings.results[0].section.tests["unseen group"]
+def test_an_answer_of_the_runs_tests_stands_in_the_bank_of_a_file_once(evaluation, folder, tmp_path):
+    items = evaluation.results[0].task.tests["unseen group"]
     rows = [{"question": f"Once more: {q}", "answer": a} for q, a in zip(items.questions, items.answers, strict=True)]
     source = tmp_path / "again.jsonl"
     source.write_text("\n".join(map(json.dumps, rows)))
-    (section,) = open_material(folder, [f"data={source}"]).sections
-    assert len(section.bank) == len(section.texts) == 286
-    pairs = section.parts.tests["again.jsonl"].pairs()
-    assert torch.equal(section.bank[pairs.target_ids], pairs.targets)
-    assert [section.texts[row] for row in pairs.target_ids.tolist()] == items.answers
-    assert section.parts.answers == findings.results[0].section.parts.answers, "validation is ranked as before"
+    (task,) = open_run_data(folder, [f"data={source}"]).tasks
+    assert len(task.bank) == len(task.texts) == 286
+    pairs = task.parts.tests["again.jsonl"].pairs()
+    assert torch.equal(task.bank[pairs.target_ids], pairs.targets)
+    assert [task.texts[row] for row in pairs.target_ids.tolist()] == items.answers
+    assert task.parts.answers == evaluation.results[0].task.parts.answers, "validation is ranked as before"
 
 
 def test_a_run_that_holds_nothing_out_is_evaluated_on_a_file_alone(tmp_path):
     split = {"test_percent": 0, "test_paraphrase_percent": 0}
     path = train_small(tmp_path, "whole", data={"path": str(numbers(tmp_path)), "split": split})
     with pytest.raises(InputError, match="holds nothing out for tests .* Name a file with data=FILE"):
-        open_material(path)
+        open_run_data(path)
     source = tmp_path / "own.jsonl"
     source.write_text(json.dumps({"question": "Where is the moon?", "answer": "Far away."}))
     assert evaluated(path, f"data={source}").verdict == "Too few groups (1) to tell on own.jsonl"
 
 
-def test_what_was_trained_on_is_no_test(findings, folder, tmp_path):
-    text = findings.results[0].section.train.questions[3]
+def test_what_was_trained_on_is_no_test(evaluation, folder, tmp_path):
+    text = evaluation.results[0].task.train.questions[3]
     source = tmp_path / "leak.jsonl"
     source.write_text(json.dumps({"question": text.upper(), "answer": "An answer of its own."}))
     with pytest.raises(InputError, match="1 texts or embeddings of the other file are also in the training"):
-        open_material(folder, [f"data={source}"])
+        open_run_data(folder, [f"data={source}"])
     with pytest.raises(InputError, match="are also in the training"):
-        open_material(folder, ["data=builtin"])
+        open_run_data(folder, ["data=builtin"])
 
 
 def test_only_data_can_be_changed(folder):
     with pytest.raises(InputError, match=r"data\.\* keys only, for the rest is the run's; got core.steps, seed"):
-        open_material(folder, ["core.steps=2", "seed=1"])
+        open_run_data(folder, ["core.steps=2", "seed=1"])
     with pytest.raises(InputError, match="name it with data=FILE"):
-        open_material(folder, ["data.columns.question=q"])
+        open_run_data(folder, ["data.columns.question=q"])
 
 
 def numbers(folder, count=120):
@@ -315,16 +334,16 @@ def test_a_run_without_a_core_or_with_other_data_is_refused(tmp_path, monkeypatc
     path = train_small(tmp_path, "changing", data={"path": str(source)})
     source.write_text("\n".join(map(json.dumps, rows[:-1])))
     with pytest.raises(ArtifactError, match=r"has changed since it was trained \(pairs, questions, answers, groups"):
-        open_material(path)
+        open_run_data(path)
     source.write_text("\n".join(map(json.dumps, rows)))
     config = (path / "config.yaml").read_text()
     (path / "config.yaml").write_text(config.replace("hashing:24", "hashing:23"))
     with pytest.raises(ArtifactError, match="hashing-v1-24, and now they come from hashing-v1-23"):
-        open_material(path)
+        open_run_data(path)
     (path / "config.yaml").write_text(config)
     (path / "best").rename(path / "gone")
     with pytest.raises(ArtifactError, match=r"config.yaml or best/ is missing"):
-        open_material(path)
+        open_run_data(path)
 
 
 def test_ready_vectors_are_evaluated_with_their_texts(tmp_path):
@@ -338,7 +357,7 @@ def test_ready_vectors_are_evaluated_with_their_texts(tmp_path):
     assert found.cases["unseen group"][0][0].question.startswith("Question")
     assert found.performance["one_query_whole"] is None
     with pytest.raises(InputError, match="give data.vectors=FILE too"):
-        open_material(path, [f"data={source}"])
+        open_run_data(path, [f"data={source}"])
 
 
 def test_an_autoencoder_of_bare_embeddings_is_evaluated(tmp_path):
@@ -351,18 +370,18 @@ def test_an_autoencoder_of_bare_embeddings_is_evaluated(tmp_path):
     assert "unseen text, noise 0.1 (not trained on)" in titles
     assert found.cases[titles[0]][0][0].question is None
     assert "query " in (path / "report.md").read_text()
-    assert "PCA-Wiener (told the noise)" in {each.model for each in found.headline.measured}
+    assert "PCA-Wiener, given the noise" in {each.model for each in found.main_test.measured}
     assert re.match(
         "On unseen text, noise 0.05 (better|worse) than .+ in cosine: .+ in MRR: .+ \\(paired bootstrap", found.verdict
     )
-    assert found.in_short == "", "nobody asks an autoencoder for answers"
+    assert found.headline == "", "nobody asks an autoencoder for answers"
     assert [each.test for each in found.verdicts] == [test.title for test in found.results[0].tests]
     other = tmp_path / "others.npy"
     np.save(other, np.load(vectors)[:50])
     with pytest.raises(InputError, match="the first: 'embedding"):
-        open_material(path, [f"data={other}"])
+        open_run_data(path, [f"data={other}"])
     np.save(other, np.random.default_rng(1).normal(size=(50, 8)).astype(np.float32))
-    assert evaluated(path, f"data={other}").headline.title == "others.npy, noise 0.05"
+    assert evaluated(path, f"data={other}").main_test.title == "others.npy, noise 0.05"
 
 
 def test_a_mixed_run_is_evaluated_both_ways(tmp_path):
@@ -376,7 +395,7 @@ def test_a_mixed_run_is_evaluated_both_ways(tmp_path):
     assert [each.test for each in found.verdicts] == ["unseen paraphrase", "unseen group"], "what was asked for first"
     text = (path / "report.md").read_text().replace("\\", "")
     assert text.count("too few groups (3) to tell") == 1, "once for the regime"
-    table = text.split("unseen group: the cube less each baseline")[1].split("\n\n")[1]
-    assert table.splitlines()[0] == "| the cube against | MRR | interval | cosine | interval |"
+    table = text.split("unseen group: difference to each baseline")[1].split("\n\n")[1]
+    assert table.splitlines()[0] == "| baseline | MRR | interval | cosine | interval |"
     assert not any(line.startswith("unseen group: in ") for line in found.limits)
     assert any(line.startswith("unseen paraphrase: in MRR it is ") for line in found.limits)

@@ -8,7 +8,7 @@ import pytest
 from cubefast import TrainingConfig
 from cubefast.errors import ArtifactError, InputError
 from cubefast.reporting.markdown import to_markdown
-from cubefast.reporting.side_by_side import Evaluated, compare_runs, verdict_between
+from cubefast.reporting.side_by_side import EvaluatedRun, compare_runs, verdict_between
 from cubefast.reporting.text import to_text
 
 
@@ -33,7 +33,7 @@ def change_arrays(folder, **changed):
 
 
 def test_a_run_beside_itself_differs_by_nothing(folder):
-    run = Evaluated.read(folder)
+    run = EvaluatedRun.read(folder)
     for metric in ("cosine", "mrr"):
         for test in range(len(run.tests)):
             found = verdict_between(run, run, test, metric)
@@ -46,13 +46,25 @@ def test_a_run_beside_itself_differs_by_nothing(folder):
     assert to_markdown(document).startswith("# 2 runs side by side")
 
 
+def test_what_models_are_called_decides_nothing(folder, copy):
+    run = EvaluatedRun.read(folder)
+    for test in range(len(run.tests)):
+        names = [f"model {number}" for number in range(len(run.arrays[f"{test}/models"]))]
+        change_arrays(copy, **{f"{test}/models": np.array(names)})
+    renamed = EvaluatedRun.read(copy)
+    assert [renamed.model(0, kind) for kind in ("identity", "ridge")] == [
+        run.model(0, k) for k in ("identity", "ridge")
+    ]
+    assert verdict_between(renamed, run, 0, "mrr").outcome == "not distinguishable"
+
+
 def test_a_better_run_is_told_with_its_settings(folder, copy):
-    run = Evaluated.read(folder)
+    run = EvaluatedRun.read(folder)
     better = run.arrays["0/cosine"].copy()
     better[0] += 0.01
     change_arrays(copy, **{"0/cosine": better})
     change(copy, lambda report: report["config"]["training"].update(lr=0.5))
-    found = verdict_between(Evaluated.read(copy), run, 0, "cosine")
+    found = verdict_between(EvaluatedRun.read(copy), run, 0, "cosine")
     assert (found.difference, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01), abs=1e-6)
     text = to_text(compare_runs([str(folder), str(copy)]))
     assert re.search(r"\+0\.0100  \+0\.0100 to \+0\.0100 +better", text), text
@@ -61,7 +73,7 @@ def test_a_better_run_is_told_with_its_settings(folder, copy):
 
 
 def test_other_pairs_are_refused(folder, copy):
-    keys = Evaluated.read(folder).arrays["1/key"].copy()
+    keys = EvaluatedRun.read(folder).arrays["1/key"].copy()
     keys[:3] = ["another one", "and another", "and a third"]
     change_arrays(copy, **{"1/key": keys})
     with pytest.raises(InputError, match=f"has 3 pairs in .* does not have, and 3 the other way round, of {len(keys)}"):
@@ -107,7 +119,7 @@ def test_an_evaluation_of_wrong_types_is_refused_in_words(folder, copy):
         with pytest.raises(ArtifactError, match=f"{copy}.* cannot be read"):
             compare_runs([str(folder), str(copy)])
     path.write_text(good)
-    arrays = Evaluated.read(folder).arrays
+    arrays = EvaluatedRun.read(folder).arrays
     ranks, cosines = arrays["0/rank"], arrays["0/cosine"]
     for change in (
         {"tests": np.array([1, 2])},

@@ -151,7 +151,7 @@ def test_rivals_meet_the_same_pairs_and_validation():
     bank, train, validation = world()
     trainer = CubeTrainer(settings(epochs=8))
     found = trainer.rivals(train, validation, bank=bank)
-    assert [model.name.split(",")[0] for model in found] == [
+    assert [model.kind for model in found] == [
         "linear adapter",
         "two-layer adapter",
         "low-rank adapter",

@@ -1,4 +1,4 @@
-"""What a run is evaluated on: its own held-out tests again, or all pairs of another file."""
+"""A finished run and the data that it is evaluated on: its own held-out tests, or all pairs of another file."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from ..data.dialogues import Dialogue, normalize
 from ..data.pairs import PairDataset
 from ..decoding.saved import read_answers
 from ..errors import ArtifactError, InputError
-from ..evaluation.turns import Origin
+from ..evaluation.turns import PairStructure
 from ..files import read_json
 from ..pipeline import ANSWERS
 from ..training.reading import open_data
 from ..training.run_folder import RunFolder
 
 Dataset = DialogueDataset | AutoencoderDataset
-Progress = Callable[[str, int], Callable[[int], None]]
+CountingCallback = Callable[[str, int], Callable[[int], None]]
 
 _STATISTICS = TypeAdapter(dict[str, Any])
 _READY = "vectors-"  # how the fingerprint of a file of ready embeddings begins
 
 
 @dataclass(frozen=True)
-class Items:
-    """What is known of the n pairs of a part beside their embeddings; None for what is not.
+class PairMetadata:
+    """What is known of the n pairs of a part apart from their embeddings; a field is None where nothing is.
 
     Attributes:
         keys: n hexadecimal texts, the same for the same pair: of its texts or, without any, of its embeddings.
@@ -57,14 +57,15 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Section:
-    """The data of one way of asking, ready to be scored.
+class TaskData:
+    """The data of one task, ready to be scored: question to answer, or noisy text to clean text.
 
     Attributes:
         mode: dialogue or autoencoder.
         parts: train and validation of the run, and the tests.
-        tests: of each test, its items; origins: the same for the metrics.
-        train: the items that were trained on.
+        tests: by the name of each test, the metadata of its pairs.
+        structures: by the same names, their groups and conversations.
+        train: the metadata of the training pairs.
         bank: [answers, D], all answers that the tests rank among, whose rows their target ids are; None: an
             autoencoder's different targets.
         texts: the text of each target id; None where texts are not known.
@@ -72,35 +73,35 @@ class Section:
 
     mode: str
     parts: Parts
-    tests: dict[str, Items]
-    origins: dict[str, Origin]
-    train: Items
+    tests: dict[str, PairMetadata]
+    structures: dict[str, PairStructure]
+    train: PairMetadata
     bank: Tensor | None
     texts: Mapping[int, str] | None
 
 
 @dataclass(frozen=True)
-class Material:
-    """A finished run and what it is to be scored on.
+class RunData:
+    """A finished run and the data that it is to be scored on.
 
     Attributes:
         run, config, core: the run.
-        sections: one, or two for a mixed run: question -> answer first.
+        tasks: one, or two for a mixed run: question -> answer first.
         source: the other file that was given; None: the run's own held-out tests.
-        fingerprint: of what made the vectors of the tests.
-        notes: what a reader has to know of the data.
+        fingerprint: of the encoder that made the vectors of the tests.
+        notes: sentences that a reader has to know about the data.
     """
 
     run: RunFolder
     config: TrainingConfig
     core: CubicCore
-    sections: list[Section]
+    tasks: list[TaskData]
     source: str | None
     fingerprint: str
     notes: list[str]
 
 
-def open_material(path: str | Path, overrides: Sequence[str] = (), progress: Progress | None = None) -> Material:
+def open_run_data(path: str | Path, overrides: Sequence[str] = (), progress: CountingCallback | None = None) -> RunData:
     """Open a run and rebuild its data as it was trained; with ``data=FILE`` among the overrides, test on that file.
 
     A question's answer is ranked among all answers of the run's data, trained and new together. With ``data=FILE`` it
@@ -120,17 +121,17 @@ def open_material(path: str | Path, overrides: Sequence[str] = (), progress: Pro
     modes = {"dialogue": ["dialogue"], "autoencoder": ["autoencoder"], "mixed": ["dialogue", "autoencoder"]}[
         config.mode
     ]
-    sections = [_section(dataset, mode, config.seed) for mode in modes]
+    tasks = [_own_task(dataset, mode, config.seed) for mode in modes]
     if source is None:
-        if not sections[0].parts.tests:
+        if not tasks[0].parts.tests:
             raise InputError(f"{run.path} holds nothing out for tests (data.split). Name a file with data=FILE")
-        return Material(run, config, core, sections, None, dataset.fingerprint, [])
+        return RunData(run, config, core, tasks, None, dataset.fingerprint, [])
     other = open_data(TrainingConfig.load(run.path / "config.yaml", overrides), progress, teachers=False)
-    notes = _check_alike(dataset, other)
-    _check_apart(dataset, sections[0].parts, other)
+    notes = _check_same_encoder(dataset, other)
+    _check_disjoint(dataset, tasks[0].parts, other)
     name = Path(source).name
-    sections = [_on(section, other, name) for section in sections]
-    return Material(run, config, core, sections, source, other.fingerprint, notes)
+    tasks = [_task_on_file(task, other, name) for task in tasks]
+    return RunData(run, config, core, tasks, source, other.fingerprint, notes)
 
 
 def _checked(overrides: Sequence[str], config: TrainingConfig) -> str | None:
@@ -153,13 +154,13 @@ def _checked(overrides: Sequence[str], config: TrainingConfig) -> str | None:
 
 def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
     """Raise ArtifactError if the data or the encoder are not those the run was trained with."""
-    mend = "Put back what was there, or train again"
+    remedy = "Put back what was there, or train again"
     if (run.path / ANSWERS).exists():
         fingerprint = read_answers(run.path / ANSWERS).fingerprint
         if fingerprint != dataset.fingerprint:
             raise ArtifactError(
                 f"{run.path} was trained with the embeddings of {fingerprint}, and now they come from "
-                f"{dataset.fingerprint}: the figures would mean nothing. {mend}"
+                f"{dataset.fingerprint}: the figures would mean nothing. {remedy}"
             )
     before = read_json(run.path / "data.json", _STATISTICS)
     now = json.loads(json.dumps(dataset.stats().as_dict()))
@@ -167,56 +168,56 @@ def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
     if changed := [key for key in keys if now[key] != before.get(key)]:
         raise ArtifactError(
             f"the data set of {run.path} has changed since it was trained ({', '.join(changed)}), so texts it was "
-            f"trained on may now be among the tests. {mend}"
+            f"trained on may now be among the tests. {remedy}"
         )
 
 
-def _section(dataset: Dataset, mode: str, seed: int) -> Section:
+def _own_task(dataset: Dataset, mode: str, seed: int) -> TaskData:
     """The run's own data, split as in training."""
     if isinstance(dataset, AutoencoderDataset) or mode == "autoencoder":
         parts = dataset.split() if isinstance(dataset, AutoencoderDataset) else dataset.split(mode, seed)
-        items = _of_rows(dataset, {"train": parts.train, **parts.tests})
+        items = _metadata_of_rows(dataset, {"train": parts.train, **parts.tests})
         train = items.pop("train")
-        return Section(mode, parts, items, _origins(items), train, None, _texts(dataset))
+        return TaskData(mode, parts, items, _structures(items), train, None, _texts(dataset))
     parts = dataset.split(mode, seed)
     dialogues = {name: [dataset.dialogues[row] for row in parts.rows[name]] for name in ("train", *parts.tests)}
-    items = {name: _of_dialogues(each) for name, each in dialogues.items()}
+    items = {name: _metadata_of_dialogues(each) for name, each in dialogues.items()}
     train = items.pop("train")
-    origins = {name: Origin.of(dialogues[name], part) for name, part in parts.tests.items()}
+    structures = {name: PairStructure.of(dialogues[name], part) for name, part in parts.tests.items()}
     bank = torch.from_numpy(parts.answer_vectors)
-    return Section(mode, parts, items, origins, train, bank, dict(enumerate(parts.answers)))
+    return TaskData(mode, parts, items, structures, train, bank, dict(enumerate(parts.answers)))
 
 
-def _on(section: Section, other: Dataset, name: str) -> Section:
+def _task_on_file(task: TaskData, other: Dataset, name: str) -> TaskData:
     """The same training and validation, and all of another data set as the one test.
 
     A file may have answers that the run has in its tests. Each stands in the bank once, as in the file.
     """
-    other.prepare = section.parts.prepare
+    other.prepare = task.parts.prepare
     bank: Tensor | None = None
-    if section.mode == "dialogue" and isinstance(other, DialogueDataset):
+    if task.mode == "dialogue" and isinstance(other, DialogueDataset):
         test = other.subset(np.arange(len(other)))
-        items = {name: _of_dialogues(other.dialogues)}
-        origins = {name: Origin.of(other.dialogues, test)}
+        items = {name: _metadata_of_dialogues(other.dialogues)}
+        structures = {name: PairStructure.of(other.dialogues, test)}
         known = {normalize(answer) for answer in other.answers}
-        more = [row for row, answer in enumerate(section.parts.answers) if normalize(answer) not in known]
+        more = [row for row, answer in enumerate(task.parts.answers) if normalize(answer) not in known]
         own = other.prepare(other.vectors.gather(other.answer_rows))
-        bank = torch.from_numpy(np.concatenate([own, section.parts.answer_vectors[more]]))
-        answers = [*other.answers, *(section.parts.answers[row] for row in more)]
+        bank = torch.from_numpy(np.concatenate([own, task.parts.answer_vectors[more]]))
+        answers = [*other.answers, *(task.parts.answers[row] for row in more)]
         texts: Mapping[int, str] | None = dict(enumerate(answers))
     else:
         rows = other.input_rows[:, 0]
         if isinstance(other, DialogueDataset):
             rows = np.array(list(dict.fromkeys([*rows.tolist(), *other.target_rows.tolist()])), np.int64)
         test = PairDataset(other.vectors, rows, rows, rows, prepare=other.prepare)
-        items = _of_rows(other, {name: test})
-        origins, texts = _origins(items), _texts(other)
-    parts = dataclasses.replace(section.parts, tests={name: test})
-    return dataclasses.replace(section, parts=parts, tests=items, origins=origins, bank=bank, texts=texts)
+        items = _metadata_of_rows(other, {name: test})
+        structures, texts = _structures(items), _texts(other)
+    parts = dataclasses.replace(task.parts, tests={name: test})
+    return dataclasses.replace(task, parts=parts, tests=items, structures=structures, bank=bank, texts=texts)
 
 
-def _of_dialogues(dialogues: Sequence[Dialogue]) -> Items:
-    return Items(
+def _metadata_of_dialogues(dialogues: Sequence[Dialogue]) -> PairMetadata:
+    return PairMetadata(
         keys=_keys(json.dumps([*d.context, d.question, d.answer]).encode() for d in dialogues),
         questions=[d.question for d in dialogues],
         answers=[d.answer for d in dialogues],
@@ -241,7 +242,7 @@ def _rows_of(dataset: DialogueDataset) -> Iterator[tuple[int, str, Dialogue]]:
         yield answer, dialogue.answer, dialogue
 
 
-def _of_rows(dataset: Dataset, parts: Mapping[str, PairDataset]) -> dict[str, Items]:
+def _metadata_of_rows(dataset: Dataset, parts: Mapping[str, PairDataset]) -> dict[str, PairMetadata]:
     """Of parts whose pairs are single embeddings and themselves."""
     texts = _texts(dataset)
     of: dict[int, Dialogue] = {}
@@ -253,10 +254,10 @@ def _of_rows(dataset: Dataset, parts: Mapping[str, PairDataset]) -> dict[str, It
         places = part.input_rows[:, 0]
         rows = places.tolist()
         if texts is None:
-            found[name] = Items(_keys(row.tobytes() for row in part.vectors.gather(places)))
+            found[name] = PairMetadata(_keys(row.tobytes() for row in part.vectors.gather(places)))
             continue
         here = [texts[row] for row in rows]
-        found[name] = Items(
+        found[name] = PairMetadata(
             keys=_keys(text.encode() for text in here),
             questions=here,
             answers=here,
@@ -266,12 +267,16 @@ def _of_rows(dataset: Dataset, parts: Mapping[str, PairDataset]) -> dict[str, It
     return found
 
 
-def _origins(items: Mapping[str, Items]) -> dict[str, Origin]:
-    return {name: Origin(groups=_numbers(each.groups)) for name, each in items.items() if each.groups is not None}
+def _structures(items: Mapping[str, PairMetadata]) -> dict[str, PairStructure]:
+    return {
+        name: PairStructure(groups=_label_numbers(each.groups))
+        for name, each in items.items()
+        if each.groups is not None
+    }
 
 
-def _check_alike(dataset: Dataset, other: Dataset) -> list[str]:
-    """Refuse embeddings of another encoder; where that cannot be known, a note says so."""
+def _check_same_encoder(dataset: Dataset, other: Dataset) -> list[str]:
+    """Notes on whether the embeddings are of one encoder. Raises InputError where they are not."""
     if other.dim != dataset.dim:
         raise InputError(f"the run's embeddings have {dataset.dim} numbers, those of the other file {other.dim}")
     if other.fingerprint == dataset.fingerprint:
@@ -284,12 +289,12 @@ def _check_alike(dataset: Dataset, other: Dataset) -> list[str]:
     )
 
 
-def _check_apart(dataset: Dataset, parts: Parts, other: Dataset) -> None:
+def _check_disjoint(dataset: Dataset, parts: Parts, other: Dataset) -> None:
     """Raise InputError if something of the other file was trained or selected on: a text in normal form or, where
     texts are not known, an embedding.
     """
-    known = _told(dataset, np.array([*parts.rows["train"], *parts.rows["validation"]]))
-    leaks = [shown for form, shown in _told(other, np.arange(len(other))).items() if form in known]
+    known = _texts_by_normal_form(dataset, np.array([*parts.rows["train"], *parts.rows["validation"]]))
+    leaks = [shown for form, shown in _texts_by_normal_form(other, np.arange(len(other))).items() if form in known]
     if leaks:
         raise InputError(
             f"{len(leaks)} texts or embeddings of the other file are also in the training or validation part, the "
@@ -297,8 +302,8 @@ def _check_apart(dataset: Dataset, parts: Parts, other: Dataset) -> None:
         )
 
 
-def _told(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, str]:
-    """What these items say: by its normal form, as it is."""
+def _texts_by_normal_form(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, str]:
+    """The texts of these rows (or, without texts, the embeddings), as they are, by their normal form."""
     if isinstance(dataset, DialogueDataset):
         dialogues = [dataset.dialogues[row] for row in rows.tolist()]
         return {normalize(text): text for each in dialogues for text in (each.question, each.answer)}
@@ -312,5 +317,5 @@ def _keys(contents: Iterable[bytes]) -> NDArray[np.str_]:
     return np.array([hashlib.sha256(content).hexdigest()[:16] for content in contents], dtype="U16")
 
 
-def _numbers(labels: Sequence[Any]) -> Tensor:
+def _label_numbers(labels: Sequence[Any]) -> Tensor:
     return torch.from_numpy(np.unique(labels, return_inverse=True)[1])

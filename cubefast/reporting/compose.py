@@ -1,4 +1,4 @@
-"""The findings in words: the one document that becomes report.md and report.html."""
+"""The report of an evaluation: the one document that becomes report.md and report.html."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data.config import BUILTIN
-from ..evaluation.report import Measured
+from ..evaluation.baselines import CUBE
+from ..evaluation.report import ModelResult
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES
 from ..training.progress import METRIC_NAMES
 from .analysis import Analysis, Bucket
 from .cases import Case
 from .document import Block, Bullets, Card, Cards, Code, Document, Figure, Heading, Paragraph, Strong, Table, Text
+from .evaluation import Evaluation
 from .figures import captions, file_of
-from .findings import Findings
-from .limits import calibration_of
-from .results import CUBE, HEADLINES, TestResult
+from .limits import reliability_curve
+from .results import VERDICT_METRICS, TestResult
 
 _COLUMNS = (
-    # name, key of Measured.as_dict(), format, whether less is better
+    # name, key of ModelResult.as_dict(), format, whether less is better
     ("R@1", "recall_at_1", ".3f", False),
     ("R@5", "recall_at_5", ".3f", False),
     ("R@10", "recall_at_10", ".3f", False),
@@ -41,24 +42,24 @@ _MEANING = (
 )
 
 
-def compose(findings: Findings, curves: bool) -> Document:
+def compose(evaluation: Evaluation, curves: bool) -> Document:
     """The report; ``curves``: whether the run has a curves.png to be shown."""
-    figures = _figures(findings)
-    blocks: list[Block] = [*_opening(findings), Heading("The table")]
-    for test in findings.tests:
+    figures = _figures(evaluation)
+    blocks: list[Block] = [*_opening(evaluation), Heading("The table")]
+    for test in evaluation.tests:
         blocks += _tables(test)
-    blocks += [Paragraph(_MEANING, quiet=True), *figures["similarity"], *figures["ranks"]]
-    blocks += [Heading("What it cannot do"), Bullets(findings.limits), *_trust(findings), *figures["calibration"]]
+    blocks += [Paragraph(_MEANING, remark=True), *figures["similarity"], *figures["ranks"]]
+    blocks += [Heading("What it cannot do"), Bullets(evaluation.limits), *_trust(evaluation), *figures["calibration"]]
     blocks.append(Heading("Cases to read"))
-    for title, (worst, median) in findings.cases.items():
+    for title, (worst, median) in evaluation.cases.items():
         blocks += [Heading(f"{title}: the {len(worst)} worst by cosine to the right answer", 3), Cards(_cards(worst))]
         if median:
             blocks += [Heading(f"{title}: {len(median)} from the middle", 3), Cards(_cards(median))]
     blocks.append(Heading("Where it is better and worse than ridge"))
-    for title, analysis in findings.analyses.items():
+    for title, analysis in evaluation.analyses.items():
         blocks += _analysis(title, analysis)
     blocks += [*figures["errors"], *figures["difficulty"]]
-    blocks += [Heading("What it costs"), *_performance(findings.performance)]
+    blocks += [Heading("What it costs"), *_performance(evaluation.performance)]
     if curves:
         blocks.append(
             Figure(
@@ -67,46 +68,46 @@ def compose(findings: Findings, curves: bool) -> Document:
                 "The training, as it was drawn at its end.",
             )
         )
-    blocks += [Heading("What to try next"), *_advice(findings)]
-    return Document(findings.verdict, blocks)
+    blocks += [Heading("What to try next"), *_advice(evaluation)]
+    return Document(evaluation.verdict, blocks)
 
 
-def _figures(findings: Findings) -> dict[str, list[Figure]]:
+def _figures(evaluation: Evaluation) -> dict[str, list[Figure]]:
     """Of each kind, one per regime."""
     figures: dict[str, list[Figure]] = {}
-    for test in findings.looked_at:
-        title = None if test is findings.headline else test.title
-        for kind, alt, caption in captions(test, findings.analyses[test.title]):
+    for test in evaluation.analysed_tests:
+        title = None if test is evaluation.main_test else test.title
+        for kind, alt, caption in captions(test, evaluation.analyses[test.title]):
             figures.setdefault(kind, []).append(Figure(file_of(kind, title), alt, caption))
     return figures
 
 
-def _opening(findings: Findings) -> list[Block]:
-    material, head = findings.material, findings.headline
-    config, result = material.config, findings.results[0]
+def _opening(evaluation: Evaluation) -> list[Block]:
+    run_data, head = evaluation.run_data, evaluation.main_test
+    config, result = run_data.config, evaluation.results[0]
     data = "the built-in set" if config.data.path == BUILTIN else config.data.path
-    x, y, z = material.core.reshaper.shape
-    parts = result.section.parts
+    x, y, z = run_data.core.reshaper.shape
+    parts = result.task.parts
     chosen = [
         f"{head.strongest[metric]} by {METRIC_NAMES[metric]} "
         f"({result.validation[head.strongest[metric]][metric]:.3f}, the cube {result.validation[CUBE][metric]:.3f})"
-        for metric in HEADLINES
+        for metric in VERDICT_METRICS
     ]
     tested = (
         f"the run's own held-out tests of {data}"
-        if material.source is None
-        else f"all {head.cube.metrics.queries:,} pairs of {material.source}; all models learnt from {data} alone"
+        if run_data.source is None
+        else f"all {head.cube.metrics.queries:,} pairs of {run_data.source}; all models learnt from {data} alone"
     )
-    told = [f"{str(each)[0].upper()}{str(each)[1:]}." for each in findings.verdicts if each.can_tell]
+    sentences = [f"{str(each)[0].upper()}{str(each)[1:]}." for each in evaluation.verdicts if each.enough_groups]
     blocks: list[Block] = [
-        *([Paragraph(Strong(findings.in_short))] if findings.in_short else []),
-        *([Bullets(told)] if told else []),
+        *([Paragraph(Strong(evaluation.headline))] if evaluation.headline else []),
+        *([Bullets(sentences)] if sentences else []),
         Paragraph(
             (
                 "Evaluation of ",
-                Code(str(material.run.path)),
+                Code(str(run_data.run.path)),
                 f", mode {config.mode}, seed {config.seed}: a lattice of {x}x{y}x{z} cells, "
-                f"{material.core.parameter_count():,} parameters, trained on {len(parts.train):,} pairs. "
+                f"{run_data.core.parameter_count():,} parameters, trained on {len(parts.train):,} pairs. "
                 f"Tested on {tested}.",
             )
         ),
@@ -117,10 +118,10 @@ def _opening(findings: Findings) -> list[Block]:
             f"{RESAMPLES:,} resamples of whole groups; one that leaves 0 out is called better or worse, if there are "
             f"{FEWEST_GROUPS} groups or more. Many are given below, and of twenty where there is no difference one "
             "leaves 0 out by chance.",
-            quiet=True,
+            remark=True,
         ),
     ]
-    return blocks + [Paragraph(note) for note in material.notes]
+    return blocks + [Paragraph(note) for note in run_data.notes]
 
 
 def _tables(test: TestResult) -> list[Block]:
@@ -140,14 +141,14 @@ def _tables(test: TestResult) -> list[Block]:
         cells.append(line)
     counts = f"{metrics.queries:,} queries in {test.groups:,} groups"
     title = f"{test.title}: {counts}, ranked among all {metrics.pool:,} answers"
-    told = ["the cube is"] if test.can_tell else []  # of a test that cannot, the verdict says so
-    differences = [column for metric in HEADLINES for column in (METRIC_NAMES[metric], "interval", *told)]
+    outcome = ["the cube is"] if test.enough_groups else []  # of a test that cannot, the verdict says so
+    differences = [column for metric in VERDICT_METRICS for column in (METRIC_NAMES[metric], "interval", *outcome)]
     blocks: list[Block] = [
         Heading(test.title[0].upper() + test.title[1:], 3),
         Table(title, ["model", "parameters", "tried", *(name for name, *_ in _COLUMNS)], cells),
         Table(
-            f"{test.title}: the cube less each baseline, with 95% intervals",
-            ["the cube against", *differences],
+            f"{test.title}: difference to each baseline (cube - baseline), with 95% intervals",
+            ["baseline", *differences],
             [_against(test, other) for other in test.measured[1:]],
         ),
         _structure(test),
@@ -160,14 +161,13 @@ def format_(value: float, how: str) -> float:
     return float(f"{value:{how}}")
 
 
-def _against(test: TestResult, other: Measured) -> list[Text]:
+def _against(test: TestResult, other: ModelResult) -> list[Text]:
     line: list[Text] = [other.model]
-    for metric in HEADLINES:
+    for metric in VERDICT_METRICS:
         verdict = test.verdict(metric, other.model)
         line += [f"{verdict.difference:+.4f}", f"{verdict.low:+.4f} to {verdict.high:+.4f}"]
-        if test.can_tell:
-            words = verdict.words.removesuffix(" than").removesuffix(" from")
-            line.append(Strong(words) if words == "better" else words)
+        if test.enough_groups:
+            line.append(Strong(verdict.outcome) if verdict.outcome == "better" else verdict.outcome)
     return line
 
 
@@ -191,10 +191,10 @@ def _structure(test: TestResult) -> Table:
     )
 
 
-def _trust(findings: Findings) -> list[Block]:
+def _trust(evaluation: Evaluation) -> list[Block]:
     blocks: list[Block] = []
-    for test in findings.looked_at:
-        separation = calibration_of(test).separation
+    for test in evaluation.analysed_tests:
+        separation = reliability_curve(test).separation
         if separation is not None:
             blocks.append(
                 Paragraph(
@@ -240,18 +240,17 @@ def _analysis(title: str, analysis: Analysis) -> list[Block]:
         row: list[Text] = [bucket.kind, bucket.name, f"{bucket.queries:,}", f"{bucket.groups:,}"]
         if with_pairs:
             row.append("" if bucket.trained is None else f"{bucket.trained:,}")
-        words = bucket.words.removesuffix(" than").removesuffix(" from")
         row += [f"{value:.3f}" for value in (bucket.identity, bucket.ridge, bucket.cube)]
-        row += [f"{bucket.difference:+.3f}", f"{bucket.low:+.3f} to {bucket.high:+.3f}", words]
+        row += [f"{bucket.difference:+.3f}", f"{bucket.low:+.3f} to {bucket.high:+.3f}", bucket.outcome]
         row += [f"{bucket.ridge_mrr:.3f}", f"{bucket.cube_mrr:.3f}"]
         rows.append(row)
     columns = ["by", "part", "queries", "groups", *(["trained pairs"] if with_pairs else [])]
-    columns += ["identity", "ridge", "cube", "cube less ridge", "interval", "the cube is", "MRR, ridge", "MRR, cube"]
+    columns += ["identity", "ridge", "cube", "cube - ridge", "interval", "the cube is", "MRR, ridge", "MRR, cube"]
     blocks.append(Paragraph(_worse_where(analysis)))
     blocks.append(Paragraph(_goes_with(analysis)))
     blocks.append(Table(f"{title}: cosine by parts", columns, rows, words=2))
     meanings = "; ".join(f"{each.name}: {each.meaning}" for each in analysis.features)
-    blocks.append(Paragraph(f"Each is cut into thirds. {meanings[0].upper()}{meanings[1:]}.", quiet=True))
+    blocks.append(Paragraph(f"Each is cut into thirds. {meanings[0].upper()}{meanings[1:]}.", remark=True))
     return blocks
 
 
@@ -260,7 +259,7 @@ def _worse_where(analysis: Analysis) -> str:
         return f"{bucket.kind} {bucket.name} ({bucket.difference:+.3f}, {bucket.queries} queries)"
 
     ordered = sorted(analysis.buckets, key=lambda bucket: bucket.difference)
-    worse = [bucket for bucket in ordered if bucket.words == "worse than"]
+    worse = [bucket for bucket in ordered if bucket.outcome == "worse"]
     if not worse:
         return f"In none of {len(ordered)} parts is it worse than ridge beyond chance. Weakest: {named(ordered[0])}."
     least = f", the least so in {named(worse[-1])}" if len(worse) > _MOST_NAMED else ""
@@ -319,14 +318,14 @@ def _performance(found: dict[str, Any]) -> list[Block]:
             f"Times are of this machine at this moment and differ from call to call: backend {machine['backend']}, "
             f"{machine['threads']} threads of {machine['cpus']} CPUs, {machine['platform']}; {trained}"
             "Memory is all that a process held at most, data and libraries included.",
-            quiet=True,
+            remark=True,
         ),
     ]
 
 
-def _advice(findings: Findings) -> list[Block]:
-    if not findings.recommendations:
+def _advice(evaluation: Evaluation) -> list[Block]:
+    if not evaluation.recommendations:
         return [Paragraph("None of the rules found its condition met: nothing here says what to change.")]
     return [
-        Bullets([(Strong(each.advice), " ", each.because) for each in findings.recommendations]),
+        Bullets([(Strong(each.advice), " ", each.because) for each in evaluation.recommendations]),
     ]

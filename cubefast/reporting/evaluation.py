@@ -1,0 +1,147 @@
+"""The evaluation of a run: every figure, computed once. The report only puts them into words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..evaluation.comparison import OnFitted
+from .analysis import Analysis, analyse
+from .cases import Case, worst_and_median
+from .limits import ThresholdResult, apply_threshold, list_limits, reliability_curve
+from .performance import measure_performance
+from .recommendations import Recommendation, evidence_of, recommend
+from .results import VERDICT_METRICS, RegimeVerdict, TaskResult, TestResult, evaluate_task
+from .run_data import RunData
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """All that there is to report of a run.
+
+    Attributes:
+        run_data: the run and its data.
+        results: for each task, all models on all tests.
+        analyses: by the test's title, the headline test's first; of an autoencoder, of the headline test alone.
+        cases: by the same titles, the ten worst queries and ten from the middle.
+        threshold: the effect of the threshold below which nothing is answered; None where there is no threshold.
+        limits: sentences on what the run cannot do.
+        recommendations: what to try next.
+        performance: sizes, times and memory; the times differ from one evaluation to the next.
+    """
+
+    run_data: RunData
+    results: list[TaskResult]
+    analyses: dict[str, Analysis]
+    cases: dict[str, tuple[list[Case], list[Case]]]
+    threshold: ThresholdResult | None
+    limits: list[str]
+    recommendations: list[Recommendation]
+    performance: dict[str, Any]
+
+    @property
+    def main_test(self) -> TestResult:
+        """The test of new groups, whose figures come first."""
+        return self.results[0].main_test
+
+    @property
+    def headline(self) -> str:
+        """R@1 before and after in each test, in a sentence or two; empty for an autoencoder."""
+        return self.results[0].headline
+
+    @property
+    def verdicts(self) -> list[RegimeVerdict]:
+        """The core against the baseline that was the strongest on validation, for each test of the main task."""
+        return self.results[0].verdicts
+
+    @property
+    def analysed_tests(self) -> list[TestResult]:
+        """The tests that have an analysis, cases, a reliability curve and figures, the main test first."""
+        return [test for test in self.tests if test.title in self.analyses]
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: the verdict on each test by MRR; for an autoencoder, that on the main test by both metrics."""
+        if self.results[0].task.mode == "dialogue":
+            found = "; ".join(each.short for each in self.verdicts)
+        else:
+            found = "; ".join(str(each) for each in self.verdicts if each.test == self.main_test.title)
+        return f"{found[0].upper()}{found[1:]}"
+
+    @property
+    def tests(self) -> list[TestResult]:
+        """The tests of all tasks, the main test first."""
+        every = [test for result in self.results for test in result.tests]
+        return sorted(every, key=lambda test: test is not self.main_test)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For ``report.json``; all but ``performance`` is the same from one evaluation to the next."""
+        return {
+            "headline": self.headline,
+            "verdict": {"sentence": self.verdict, "regimes": [each.as_dict() for each in self.verdicts]},
+            "run": {
+                "mode": self.run_data.config.mode,
+                "seed": self.run_data.config.seed,
+                "data": self.run_data.source or self.run_data.config.data.path,
+                "held_out": self.run_data.source is None,
+                "fingerprint": self.run_data.fingerprint,
+                "notes": self.run_data.notes,
+            },
+            "config": self.run_data.config.model_dump(mode="json"),
+            "scores": [each.score.as_dict() for test in self.tests for each in test.measured],
+            "validation": [
+                {"model": model, **metrics} for result in self.results for model, metrics in result.validation.items()
+            ],
+            "measured": [each.as_dict() for test in self.tests for each in test.measured],
+            "verdicts": [
+                {"test": test.title, **test.verdict(metric, other.model).as_dict()}
+                for test in self.tests
+                for metric in VERDICT_METRICS
+                for other in test.measured[1:]
+            ],
+            "calibration": {test.title: reliability_curve(test).as_dict() for test in self.analysed_tests},
+            "threshold": self.threshold.as_dict() if self.threshold is not None else None,
+            "analysis": {title: each.as_dict() for title, each in self.analyses.items()},
+            "limits": self.limits,
+            "cases": {
+                title: {"worst": [c.as_dict() for c in worst], "median": [c.as_dict() for c in median]}
+                for title, (worst, median) in self.cases.items()
+            },
+            "recommendations": [each.as_dict() for each in self.recommendations],
+            "performance": self.performance,
+        }
+
+
+def evaluate_run(
+    run_data: RunData,
+    on_fitted: OnFitted | None = None,
+    report: Callable[[str], Any] = lambda text: None,
+) -> Evaluation:
+    """Score a run and its baselines, compare them, analyse parts of the tests, and measure times.
+
+    Args:
+        run_data: the run and its data.
+        on_fitted: called with each baseline and the seconds that its fitting took.
+        report: called with the name of each further step.
+    """
+    results = [evaluate_task(task, run_data.core, run_data.config, on_fitted) for task in run_data.tasks]
+    main = results[0]
+    head = main.main_test
+    others = [test for test in main.tests if test is not head] if main.task.mode == "dialogue" else []
+    analysed_tests = [head, *others]
+    report("analysing parts of the tests and single queries")
+    analyses = {test.title: analyse(test, main.task.parts.train, main.task.train) for test in analysed_tests}
+    threshold = apply_threshold(run_data, main)
+    evidence = evidence_of(run_data, main, analyses[head.title], threshold)
+    report("measuring times")
+    return Evaluation(
+        run_data=run_data,
+        results=results,
+        analyses=analyses,
+        cases={test.title: worst_and_median(test) for test in analysed_tests},
+        threshold=threshold,
+        limits=list_limits(run_data, results, analyses, threshold),
+        recommendations=recommend(evidence, run_data),
+        performance=measure_performance(run_data, main),
+    )
