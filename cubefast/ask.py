@@ -19,7 +19,7 @@ from .data.formats import shown
 from .decoding import Answer
 from .errors import InputError
 from .output import json_text
-from .pipeline import Pipeline, load_threshold
+from .pipeline import Pipeline
 from .training.run_folder import RunFolder
 
 _BATCH = 64  # lines answered together
@@ -58,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _threshold(arguments: argparse.Namespace) -> float | None:
     if arguments.threshold != "calibrated":
         return None if arguments.threshold is None else float(arguments.threshold)
-    found = load_threshold(RunFolder.open(arguments.run))
+    found = RunFolder.open(arguments.run).threshold()
     if found is not None and found.threshold is None:
         print(
             f"note: on validation no threshold made {found.precision:.0%} of the answers right; all are given",

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
-from pydantic import TypeAdapter
 from torch import Tensor
 
-from .config import TrainingConfig
 from .core import CubicCore, predict
 from .data.config import ContextConfig
 from .data.context import context_texts, context_weights, gather_rows
@@ -20,18 +18,13 @@ from .data.formats import shown
 from .data.pairs import PairDataset
 from .data.vectors import ArrayVectors, Preparation
 from .decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder, calibrate_threshold
-from .decoding.saved import SavedAnswers, read_answers, write_answers
+from .decoding.saved import SavedAnswers
 from .decoding.search import IndexKind
 from .errors import ArtifactError, InputError
-from .files import read_json
 from .training.run_folder import RunFolder
-
-ANSWERS, THRESHOLD = "answers.safetensors", "threshold.json"
 
 LONGEST_QUESTION = 100_000
 """Characters of a question, or of a turn before it."""
-
-_CALIBRATION = TypeAdapter(CalibratedThreshold)
 
 
 def save_answers(run: RunFolder, fingerprint: str, parts: Parts, handicap: float = 0.0, refitted: bool = False) -> None:
@@ -45,10 +38,8 @@ def save_answers(run: RunFolder, fingerprint: str, parts: Parts, handicap: float
         handicap: of the answers that were trained.
         refitted: whether the core that is served was trained on all answers, not on those of training alone.
     """
-    run.check_there()
     trained = np.ones(len(parts.answers), bool) if refitted else parts.trained
-    bank = SavedAnswers(parts.answers, parts.answer_vectors, fingerprint, parts.prepare, trained, handicap)
-    write_answers(run.path / ANSWERS, bank)
+    run.save_answers(SavedAnswers(parts.answers, parts.answer_vectors, fingerprint, parts.prepare, trained, handicap))
 
 
 def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: float = 0.9) -> CalibratedThreshold:
@@ -69,16 +60,8 @@ def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: flo
     pairs = parts.validation.pairs()
     rows, scores = decoder.nearest(predict(core, pairs.inputs), 1)
     found = calibrate_threshold(scores[:, 0], rows[:, 0] == pairs.target_ids.numpy(), precision)
-    run.write_json(THRESHOLD, found.as_dict())
+    run.save_threshold(found)
     return found
-
-
-def load_threshold(run: RunFolder) -> CalibratedThreshold | None:
-    """Read what :func:`save_threshold` wrote; None for a run without it. Raises ArtifactError for a damaged file."""
-    path = run.path / THRESHOLD
-    if not path.exists():
-        return None
-    return read_json(path, _CALIBRATION, "Delete it to do without a threshold")
 
 
 class Pipeline:
@@ -135,18 +118,22 @@ class Pipeline:
             InputError: a setting that cannot be, or a package that is missing.
         """
         run = RunFolder.open(path)
-        config = TrainingConfig.load(run.path / "config.yaml")
+        config = run.config()
         if config.data.vectors is not None:
             raise ArtifactError(
                 f"{path} was trained on ready embeddings ({config.data.vectors}), so there is no encoder to ask with. "
                 f'Use CubicCore.from_pretrained("{run.served}") on embeddings of the same kind'
             )
         if threshold == "calibrated":
-            calibration = load_threshold(run)
+            calibration = run.threshold()
             threshold = calibration.threshold if calibration else None
         encoder = create_encoder(config.encoder)
-        core = CubicCore.from_pretrained(run.served)
-        bank = read_answers(run.path / ANSWERS)
+        core = run.served_core()
+        bank = run.answers()
+        if bank is None:
+            raise ArtifactError(
+                f"the answers of the run, {path}/answers.safetensors, cannot be read: they are not there. Train again"
+            )
         if bank.fingerprint != encoder.fingerprint:
             raise ArtifactError(
                 f"{path} was trained with the encoder {bank.fingerprint}, and this machine's is "

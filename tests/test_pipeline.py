@@ -13,7 +13,7 @@ from cubefast import CubicCore, HashingEncoder, Pipeline
 from cubefast.core import predict
 from cubefast.decoding import CalibratedThreshold
 from cubefast.errors import ArtifactError, InputError
-from cubefast.pipeline import load_threshold, save_answers, save_threshold
+from cubefast.pipeline import save_answers, save_threshold
 from cubefast.training.run_folder import RunFolder
 
 from .conftest import ROOT
@@ -87,7 +87,7 @@ def test_an_autoencoder_never_heard_a_turn(tmp_path):
 
 def test_the_threshold_is_calibrated_on_validation_and_used(tmp_path):
     run, _, parts = make_run(tmp_path, threshold=True)
-    kept = load_threshold(run)
+    kept = run.threshold()
     assert kept is not None
     assert kept.questions == len(parts.validation)
     # By hand: the nearest answer of each question of validation, and whether it is its own.
@@ -108,7 +108,7 @@ def test_the_threshold_is_calibrated_on_validation_and_used(tmp_path):
 
 def test_a_run_without_a_threshold_always_answers(tmp_path):
     run, _, _ = make_run(tmp_path)
-    assert load_threshold(run) is None
+    assert run.threshold() is None
     assert len(Pipeline.from_run(run.path)("Xyz qwv jkp?", 3)) == 3
 
 

@@ -11,14 +11,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, field_validator
 
 from ..answer_side import AnswerSide
-from ..config import TrainingConfig
-from ..core import CubicCore
 from ..data.statistics import DatasetStatistics
-from ..decoding.saved import read_answers
 from ..errors import ArtifactError
 from ..evaluation.report import Score
 from ..files import appearing, read_json, write_atomically, write_json
-from ..pipeline import ANSWERS
 from ..training.run_folder import RunFolder
 from .model_card import CardContent, model_card
 from .public_config import without_places
@@ -51,10 +47,10 @@ def write_model_folder(
         InputError: a folder that is in use or cannot be written.
     """
     source = RunFolder.open(run)
-    config = TrainingConfig.load(source.path / "config.yaml")
-    core = CubicCore.from_pretrained(source.path / "best")
+    config = source.config()
+    core = source.best_core()
     report = _read(source, "report.json", _REPORT)
-    bank = read_answers(source.path / ANSWERS) if (source.path / ANSWERS).exists() else None
+    bank = source.answers()
     mean = bank.prepare.mean if bank else None
     if config.data.centre and mean is None:
         raise ArtifactError(

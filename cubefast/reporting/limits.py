@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ..core import CubicCore, predict
 from ..decoding import RetrievalDecoder, calibrate_threshold
 from ..evaluation.baselines import CUBE
-from ..pipeline import load_threshold
 from ..training.progress import METRIC_NAMES
 from .analysis import Analysis
 from .results import VERDICT_METRICS, TaskResult, TestResult
@@ -59,7 +58,7 @@ def apply_threshold(run_data: RunData, result: TaskResult) -> ThresholdResult | 
         rows, scores = decoder.nearest(predict(core, inputs), 1)
         return scores[:, 0], rows[:, 0] == ids
 
-    found = load_threshold(run_data.run)
+    found = run_data.run.threshold()
     if found is None:
         validation = parts.validation.pairs()
         found = calibrate_threshold(*scored(run_data.core, validation.inputs, validation.target_ids.numpy()))

@@ -21,11 +21,9 @@ from ..core import CubicCore
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from ..data.dialogues import Dialogue, normalize
 from ..data.pairs import PairDataset
-from ..decoding.saved import read_answers
 from ..errors import ArtifactError, InputError
 from ..evaluation.turns import PairStructure
 from ..files import read_json
-from ..pipeline import ANSWERS
 from ..training.reading import open_data
 from ..training.run_folder import RunFolder
 
@@ -113,9 +111,9 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), progress: Cou
             a run that holds nothing out for tests, without a file.
     """
     run = RunFolder.open(path)
-    config = TrainingConfig.load(run.path / "config.yaml")
+    config = run.config()
     source = _checked(overrides, config)
-    core = CubicCore.from_pretrained(run.path / "best")
+    core = run.best_core()
     dataset = open_data(config, progress, teachers=False)
     _check_unchanged(run, dataset)
     modes = {"dialogue": ["dialogue"], "autoencoder": ["autoencoder"], "mixed": ["dialogue", "autoencoder"]}[
@@ -126,7 +124,7 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), progress: Cou
         if not tasks[0].parts.tests:
             raise InputError(f"{run.path} holds nothing out for tests (data.split). Name a file with data=FILE")
         return RunData(run, config, core, tasks, None, dataset.fingerprint, [])
-    other = open_data(TrainingConfig.load(run.path / "config.yaml", overrides), progress, teachers=False)
+    other = open_data(run.config(overrides), progress, teachers=False)
     notes = _check_same_encoder(dataset, other)
     _check_disjoint(dataset, tasks[0].parts, other)
     name = Path(source).name
@@ -155,8 +153,8 @@ def _checked(overrides: Sequence[str], config: TrainingConfig) -> str | None:
 def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
     """Raise ArtifactError if the data or the encoder are not those the run was trained with."""
     remedy = "Put back what was there, or train again"
-    if (run.path / ANSWERS).exists():
-        fingerprint = read_answers(run.path / ANSWERS).fingerprint
+    if (answers := run.answers()) is not None:
+        fingerprint = answers.fingerprint
         if fingerprint != dataset.fingerprint:
             raise ArtifactError(
                 f"{run.path} was trained with the embeddings of {fingerprint}, and now they come from "

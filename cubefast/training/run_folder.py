@@ -6,16 +6,19 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter
 
 from ..artifact import WEIGHTS
+from ..config import TrainingConfig
 from ..core import CubicCore
+from ..decoding.saved import SavedAnswers, read_answers, write_answers
+from ..decoding.threshold import CalibratedThreshold
 from ..errors import ArtifactError, DiskError, InputError
-from ..files import open_regular, plain_name, sweep, why, write_atomically, write_json, writing
+from ..files import open_regular, plain_name, read_json, sweep, why, write_atomically, write_json, writing
 from ..locks import LOCK, only_writer
 from .checkpoint import EpochRecord
 
@@ -30,6 +33,8 @@ class LineRecord(BaseModel):
     step: NonNegativeInt
 
 
+_ANSWERS, _THRESHOLD = "answers.safetensors", "threshold.json"
+_CALIBRATED = TypeAdapter(CalibratedThreshold)
 _LINE: TypeAdapter[EpochRecord | LineRecord] = TypeAdapter(EpochRecord | LineRecord)
 
 
@@ -238,7 +243,7 @@ class RunFolder:
         """
         self.check_there()
         with writing(self.path):
-            for name in ("threshold.json", "report.json"):
+            for name in (_THRESHOLD, "report.json"):
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.path / "refit", ignore_errors=True)
 
@@ -247,6 +252,36 @@ class RunFolder:
         """The folder of the core to serve: the one trained on all pairs, where there is one."""
         refit = self.path / "refit"
         return refit if (refit / WEIGHTS).is_file() else self.path / "best"
+
+    def config(self, overrides: Sequence[str] = ()) -> TrainingConfig:
+        """The run's config, with these ``key=value``. Raises ConfigError for a damaged one."""
+        return TrainingConfig.load(self.path / "config.yaml", overrides)
+
+    def best_core(self) -> CubicCore:
+        """The core that the scores are of. Raises ArtifactError for a damaged one."""
+        return CubicCore.from_pretrained(self.path / "best")
+
+    def served_core(self) -> CubicCore:
+        """The core to serve. Raises ArtifactError for a damaged one."""
+        return CubicCore.from_pretrained(self.served)
+
+    def save_answers(self, answers: SavedAnswers) -> None:
+        """Keep the bank of answers."""
+        self.check_there()
+        write_answers(self.path / _ANSWERS, answers)
+
+    def answers(self) -> SavedAnswers | None:
+        """The bank of answers; None for a run without. Raises ArtifactError for a damaged one."""
+        return read_answers(self.path / _ANSWERS) if (self.path / _ANSWERS).exists() else None
+
+    def save_threshold(self, threshold: CalibratedThreshold) -> None:
+        """Keep the score below which no answer is given."""
+        self.write_json(_THRESHOLD, threshold.as_dict())
+
+    def threshold(self) -> CalibratedThreshold | None:
+        """The score below which no answer is given; None for a run without. Raises ArtifactError for a damaged file."""
+        path = self.path / _THRESHOLD
+        return read_json(path, _CALIBRATED, "Delete it to do without a threshold") if path.exists() else None
 
     def close(self) -> None:
         """No more metrics will come."""

@@ -13,7 +13,6 @@ import numpy as np
 
 from cubefast import CubicCore, Pipeline
 from cubefast.integrations.model_folder import write_model_folder
-from cubefast.pipeline import load_threshold
 from cubefast.reporting.side_by_side import compare_runs
 from cubefast.training.run_folder import RunFolder
 
@@ -25,7 +24,7 @@ WHAT_IT_MAY_BE = ["", "\0" * 100, "{}", "[]", "null", "[" * 10**5, '{"a":' * 10*
 def ask(run: Path) -> None:
     answers = Pipeline.from_run(run)("what is it that we ask for?", 3)
     assert all(-1 <= answer.score <= 1 and isinstance(answer.text, str) for answer in answers)
-    found = load_threshold(RunFolder.open(run))
+    found = RunFolder.open(run).threshold()
     assert found is None or found.threshold is None or -1 <= found.threshold <= 1
 
 
