@@ -1,25 +1,46 @@
 """Jinja templates of the package: the texts of reports and model cards, in Markdown, HTML or plain text.
 
 Whatever a template is given is escaped for its format, so that it is shown as it is; only what is of the type
-``Markup`` is markup.
+``Markup`` is markup. ``Strong`` text stands out, and a tuple is its pieces with spaces between them.
 """
 
 from __future__ import annotations
 
+import base64
 import html
 import json
+import re
+import textwrap
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .output import markdown, markdown_code, visible
 
-ESCAPES: dict[str, Callable[[str], str]] = {"md": markdown, "html": html.escape, "txt": str}
-"""How plain text is escaped, by the suffix of the file that is made."""
+_WIDTH = 110  # of plain text
+
+
+class Strong(str):
+    """Text that stands out."""
+
+
+class _Form(NamedTuple):
+    """How plain text, text that stands out, and a command or file become markup."""
+
+    escape: Callable[[str], str]
+    strong: str
+    code: Callable[[str], str]
+
+
+_FORMS = {
+    "md": _Form(markdown, "**{}**", markdown_code),
+    "html": _Form(html.escape, "<strong>{}</strong>", lambda text: f"<code>{html.escape(text)}</code>"),
+    "txt": _Form(str, "{}", str),
+}
 
 
 def render(template: str, form: str, /, **content: Any) -> str:
@@ -27,20 +48,30 @@ def render(template: str, form: str, /, **content: Any) -> str:
 
     Args:
         template: its path within the package, such as ``reporting/templates/report.jinja``.
-        form: the format, one of ESCAPES.
+        form: the format: md, html or txt.
         content: the template's variables. In the template, ``form`` is the format too.
 
     Returns:
-        Text in which every character that would act on a terminal or a page is shown as an escape.
+        Text in which every character that would act on a terminal or a page is shown as an escape. At most one line in
+        a row is empty, and it ends with a newline.
     """
-    return visible(_environment(ESCAPES[form]).get_template(template).render(content, form=form))
+    text = environment(form).get_template(template).render(content, form=form)
+    return visible(re.sub("\n{3,}", "\n\n", text).strip() + "\n")
 
 
-def _environment(escape: Callable[[str], str]) -> Environment:
+def environment(form: str) -> Environment:
+    """The environment of all templates in one format: md, html or txt."""
+    escape, strong, code = _FORMS[form]
+
     def escaped(value: Any) -> Markup:
-        return value if isinstance(value, Markup) else Markup(escape(str(value)))
+        if isinstance(value, Markup):
+            return value
+        if isinstance(value, tuple):
+            return Markup(" ").join(map(escaped, value))
+        text = escape(str(value))
+        return Markup(strong.format(text) if isinstance(value, Strong) else text)
 
-    environment = Environment(
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         finalize=escaped,
@@ -49,26 +80,38 @@ def _environment(escape: Callable[[str], str]) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
+    made.filters |= {
+        "aligned": _aligned,
+        "base64": lambda content: base64.b64encode(content).decode("ascii"),
         "best_of": _best_of,
         "capital": lambda text: text[:1].upper() + text[1:],
-        "code": lambda text: Markup(markdown_code(text)),
+        "code": lambda text: Markup(code(text)),
+        "fill": lambda text: Markup(textwrap.fill(" ".join(text.split()), _WIDTH)),
         "fixed": "{:.3f}".format,
         "literal": partial(json.dumps, ensure_ascii=False),
         "number": "{:,}".format,
         "paragraph": lambda text: Markup(" ".join(text.split()) + "\n"),
         "percent": "{:.0%}".format,
-        "signed": partial(_signed, digits=3),
-        "signed4": partial(_signed, digits=4),
+        "strong": lambda text: escaped(Strong(text)),
     }
-    return environment
+    return made
 
 
-def _best_of(value: float, values: Iterable[float]) -> Markup:
-    """The value in Markdown, bold where none of the values is shown as more."""
+def _best_of(value: float, values: Iterable[float]) -> str:
+    """The value with three digits, strong where none of the values is shown as more."""
     shown, most = round(value, 3), max(round(each, 3) for each in values)
-    return Markup(f"**{shown:.3f}**" if shown == most else f"{shown:.3f}")
+    return Strong(f"{shown:.3f}") if shown == most else f"{shown:.3f}"
 
 
-def _signed(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}"
+def _aligned(table: Any) -> str:
+    """The columns and rows of a :class:`~cubefast.reporting.tables.Table`, in columns of spaces."""
+    rows = [table.columns, *table.rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if place < table.words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
