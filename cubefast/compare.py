@@ -10,10 +10,7 @@ from pathlib import Path
 from . import cli
 from .errors import InputError
 from .files import plain_name, write_atomically
-from .reporting.html import to_html
-from .reporting.markdown import to_markdown
-from .reporting.side_by_side import compare_runs
-from .reporting.text import to_text
+from .reporting.side_by_side import compare_runs, render_comparison
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -24,10 +21,10 @@ def _run(arguments: argparse.Namespace) -> int:
         plain_name(output.name, "the file of --output")
         if not os.path.isdir(output.parent) or os.path.isdir(output):  # noqa: PTH112  (no error for what is too long)
             raise InputError(f"{output} cannot be written: it is a folder, or there is no folder {output.parent}")
-    document = compare_runs(arguments.runs)
-    print(to_text(document))
+    comparison = compare_runs(arguments.runs)
+    print(render_comparison(comparison, "txt"), end="")
     if output is not None:
-        write_atomically(output, to_html(document, {}) if output.suffix == ".html" else to_markdown(document))
+        write_atomically(output, render_comparison(comparison, output.suffix[1:]))
         print(f"\nwritten to {output}")
     return 0
 

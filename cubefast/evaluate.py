@@ -16,11 +16,9 @@ from .errors import ArtifactError
 from .evaluation.baselines import Baseline
 from .evaluation.report import table
 from .files import open_regular, plain_name, why, write_atomically, write_json, writing
-from .reporting.compose import compose
 from .reporting.evaluation import Evaluation, evaluate_run
 from .reporting.figures import draw
-from .reporting.html import to_html
-from .reporting.markdown import to_markdown
+from .reporting.report import CURVES, render_report
 from .reporting.results import per_query
 from .reporting.run_data import RunData, open_run_data
 from .training.run_folder import RunFolder
@@ -77,16 +75,14 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
         pictures |= draw(test, evaluation.analyses[test.title], None if test is evaluation.main_test else test.title)
     for name, picture in pictures.items():
         write_atomically(folder / name, picture)
-    curves = evaluation.run_data.run.path / "curves.png"
-    with_curves = evaluation.run_data.source is None and os.path.lexists(curves)
-    if with_curves:
-        pictures["curves.png"] = _picture(curves)
+    curves = evaluation.run_data.run.path / CURVES
+    if evaluation.run_data.source is None and os.path.lexists(curves):
+        pictures[CURVES] = _picture(curves)
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **per_query(evaluation.results))  # type: ignore[arg-type]  # taken for allow_pickle
     write_atomically(folder / "per_query.npz", arrays.getvalue())
-    document = compose(evaluation, with_curves)
-    write_atomically(folder / "report.html", to_html(document, pictures))
-    write_atomically(folder / "report.md", to_markdown(document))
+    for form in ("html", "md"):
+        write_atomically(folder / f"report.{form}", render_report(evaluation, form, pictures))
     write_json(folder / "report.json", evaluation.as_dict())
 
 

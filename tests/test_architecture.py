@@ -23,6 +23,7 @@ _LOOKING_AT_A_RUN = {
         "output",
         "pipeline",
         "training",
+        "templates",
     )
 }
 
@@ -34,6 +35,7 @@ ALLOWED = {
     "files": {"errors", "output"},
     "locks": {"errors"},
     "output": {"errors"},
+    "templates": {"output"},
     "threads": set(),
     "trust": set(),
     "lattice": {"_version"},

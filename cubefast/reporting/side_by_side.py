@@ -19,9 +19,10 @@ from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import CUBE, IDENTITY, RIDGE
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_bootstrap
 from ..files import open_regular, read_json, why
+from ..templates import render
 from ..training.progress import METRIC_NAMES
-from .document import Block, Document, Heading, Paragraph, Table, Text
 from .results import VERDICT_METRICS
+from .tables import Table
 
 _MUST_AGREE = ("data.centre", "data.normalize")  # they change what a cosine is taken of
 _NO_EFFECT = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # on what is learnt
@@ -137,7 +138,22 @@ def _arrays(stream: BinaryIO) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def compare_runs(paths: Sequence[str]) -> Document:
+@dataclass(frozen=True)
+class RunComparison:
+    """Evaluated runs side by side.
+
+    Attributes:
+        runs: their folders, as they were given.
+        tests: by the title of each test, the scores, and the differences of each run to the first.
+        settings: those that differ.
+    """
+
+    runs: list[str]
+    tests: dict[str, tuple[Table, Table]]
+    settings: Table
+
+
+def compare_runs(paths: Sequence[str]) -> RunComparison:
     """Each run against the first.
 
     Raises:
@@ -150,20 +166,17 @@ def compare_runs(paths: Sequence[str]) -> Document:
     for other in others:
         _check_same(first, other)
     names = [f"{number}. {run.name}" for number, run in enumerate(runs, start=1)]
-    blocks: list[Block] = []
-    for test, title in enumerate(first.tests):
-        blocks += [Heading(title[0].upper() + title[1:]), _scores(runs, names, test, title)]
-        blocks.append(_differences(runs, names, test, title))
-    blocks += [Heading("Settings that differ"), _settings(runs, names)]
-    blocks.append(
-        Paragraph(
-            f"Intervals are paired, by {RESAMPLES:,} resamples of whole groups; one that leaves 0 out is called better "
-            f"or worse, if there are {FEWEST_GROUPS} groups or more. Each run has one seed: the intervals "
-            "cover the choice of questions, not that of seeds.",
-            remark=True,
-        )
-    )
-    return Document(f"{len(runs)} runs side by side, each against {first.name}", blocks)
+    tests = {
+        title: (_scores(runs, names, test, title), _differences(runs, names, test, title))
+        for test, title in enumerate(first.tests)
+    }
+    return RunComparison([run.name for run in runs], tests, _settings(runs, names))
+
+
+def render_comparison(comparison: RunComparison, form: str) -> str:
+    """A comparison as md, html or txt."""
+    content = {"comparison": comparison, "resamples": RESAMPLES, "fewest_groups": FEWEST_GROUPS}
+    return render("reporting/templates/compare.jinja", form, **content)
 
 
 def _check_same(first: EvaluatedRun, other: EvaluatedRun) -> None:
@@ -196,7 +209,7 @@ def _scores(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title
     for reference in (IDENTITY, RIDGE):
         place = first.model(test, reference)
         lines.append((f"{first.arrays[f'{test}/models'][place]} (of 1)", first, place))
-    rows: list[list[Text]] = []
+    rows: list[list[str]] = []
     for name, run, model in lines:
         ranks = run.arrays[f"{test}/rank"][model]
         rows.append(
@@ -215,14 +228,14 @@ def _scores(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title
 
 
 def _differences(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title: str) -> Table:
-    rows: list[list[Text]] = []
+    rows: list[list[str]] = []
     caption = f"{title}: each against {names[0]}, with 95% intervals"
     groups = len(np.unique(runs[0].arrays[f"{test}/groups"]))
     enough_groups = groups >= FEWEST_GROUPS
     if not enough_groups:
         caption += f"; too few groups ({groups}) to tell"
     for run, name in zip(runs[1:], names[1:], strict=True):
-        line: list[Text] = [name]
+        line: list[str] = [name]
         for metric in VERDICT_METRICS:
             verdict = verdict_between(run, runs[0], test, metric)
             line += [f"{verdict.difference:+.4f}", f"{verdict.low:+.4f} to {verdict.high:+.4f}"]
@@ -245,12 +258,10 @@ def verdict_between(run: EvaluatedRun, first: EvaluatedRun, test: int, metric: s
     return Verdict(f"{CUBE} of {run.name}", first.name, metric, *found, len(groups), len(groups.unique()))
 
 
-def _settings(runs: Sequence[EvaluatedRun], names: Sequence[str]) -> Block:
+def _settings(runs: Sequence[EvaluatedRun], names: Sequence[str]) -> Table:
     flat = [dict(_flat(run.report["config"])) for run in runs]
     keys = [key for key in flat[0] if key not in _NO_EFFECT and any(each.get(key) != flat[0][key] for each in flat)]
-    if not keys:
-        return Paragraph("None.")
-    rows: list[list[Text]] = [[key, *(json.dumps(each.get(key)) for each in flat)] for key in keys]
+    rows: list[list[str]] = [[key, *(json.dumps(each.get(key)) for each in flat)] for key in keys]
     return Table("Of the runs' configs", ["key", *names], rows)
 
 

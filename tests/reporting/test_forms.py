@@ -1,30 +1,42 @@
-"""One document, three forms; what stands in it is shown as it is."""
+"""One template, three forms; what stands in it is shown as it is."""
 
 import pytest
+from jinja2 import TemplateNotFound, UndefinedError
+from markupsafe import Markup
 
 from cubefast.output import markdown
-from cubefast.reporting.document import Bullets, Card, Cards, Code, Document, Figure, Heading, Paragraph, Strong, Table
-from cubefast.reporting.html import to_html
-from cubefast.reporting.markdown import to_markdown
-from cubefast.reporting.text import to_text
+from cubefast.reporting.tables import Table
+from cubefast.templates import Strong, environment, render
 
-DOCUMENT = Document(
-    "A <title> | of 2 * 3",
-    [
-        Heading("Part & parcel"),
-        Paragraph(("Run ", Code("cubefast x<y"), " and ", Strong("see"), ".")),
-        Bullets(["first", "- second"]),
-        Table("numbers", ["name", "n"], [["a|b", "1"], [Strong("c"), "22"]]),
-    ],
-)
+TABLE = Table("numbers", ["name", "n"], [["a|b", "1"], [Strong("c"), "22"]])
+DOCUMENT = """
+{%- import "reporting/templates/" ~ form ~ ".jinja" as f with context %}
+{{ f.begin("A <title> | of 2 * 3") }}
+{{ f.heading("Part & parcel") }}
+{% call f.p() %}
+Run {{ "cubefast x<y" | code }}
+and {{ "see" | strong }}.
+{% endcall %}
+{{ f.table(table) }}
+"""
+MARKUP = "{% import 'reporting/templates/' ~ form ~ '.jinja' as f with context %}"
+
+
+def shown(template, form, **content):
+    return environment(form).from_string(template).render(form=form, **content)
+
+
+def in_lines(text):
+    return [line for line in text.splitlines() if line]
 
 
 def test_as_markdown():
-    assert to_markdown(DOCUMENT) == (
-        "# A \\<title\\> \\| of 2 \\* 3\n\n## Part \\& parcel\n\nRun `cubefast x<y` and **see**.\n\n"
-        "- first\n- \\- second\n\n"
-        "numbers\n\n| name | n |\n| --- | ---: |\n| a\\|b | 1 |\n| **c** | 22 |\n"
-    )
+    assert in_lines(shown(DOCUMENT, "md", table=TABLE)) == [
+        "# A \\<title\\> \\| of 2 \\* 3",
+        "## Part \\& parcel",
+        "Run `cubefast x<y` and **see**.",
+        *("numbers", "| name | n |", "| --- | ---: |", "| a\\|b | 1 |", "| **c** | 22 |"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -46,23 +58,51 @@ def test_markdown_is_escaped_where_it_would_mean_something(text, shown):
 
 
 def test_as_text():
-    assert to_text(DOCUMENT).endswith("numbers\n  name   n\n  a|b    1\n  c     22")
-    with pytest.raises(TypeError, match="cannot show a Figure"):
-        to_text(Document("x", [Figure("a.png", "", "")]))
+    text = shown(DOCUMENT, "txt", table=TABLE)
+    assert text.rstrip().endswith("numbers\n  name   n\n  a|b    1\n  c     22")
+    assert "\nRun cubefast x<y and see.\n" in text
+    with pytest.raises(UndefinedError, match="does not export the requested name|has no attribute 'figure'"):
+        shown(MARKUP + "{{ f.figure('a.png', '', '') }}", "txt")
 
 
 def test_as_html():
-    page = to_html(DOCUMENT, {})
+    page = shown(DOCUMENT, "html", table=TABLE)
     assert "<h1>A &lt;title&gt; | of 2 * 3</h1>" in page
     assert "<h2>Part &amp; parcel</h2>" in page
     assert "<p>Run <code>cubefast x&lt;y</code> and <strong>see</strong>.</p>" in page
     assert '<tr><th scope="row">a|b</th><td class="number">1</td></tr>' in page
+    assert '<th scope="row"><strong>c</strong></th>' in page
 
 
 def test_pictures_and_cases_are_inside_the_page():
-    document = Document("x", [Figure("a.png", 'an "alt"', "below"), Cards([Card("<q>", [("expected", "a & b")])])])
-    page = to_html(document, {"a.png": b"\x89PNG"})
+    template = MARKUP + "{{ f.figure('a.png', alt, 'below') }}{{ f.cards(cards) }}"
+    content = {
+        "alt": 'an "alt"',
+        "pictures": {"a.png": b"\x89PNG"},
+        "cards": [{"title": "<q>", "fields": [("expected", "a & b")]}],
+    }
+    page = shown(template, "html", **content)
     assert '<img src="data:image/png;base64,iVBORw==" alt="an &quot;alt&quot;">' in page
     assert "<h4>&lt;q&gt;</h4>" in page
     assert "<dt>expected</dt><dd>a &amp; b</dd>" in page
-    assert to_markdown(document).endswith('![an "alt"](a.png)\n\nbelow\n\n1. **\\<q\\>**\n   - expected: a \\& b\n')
+    assert in_lines(shown(template, "md", **content)) == [
+        '![an "alt"](a.png)',
+        *("below", "1. **\\<q\\>**", "   - expected: a \\& b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("form", "escaped"),
+    [("md", "\\<b\\> **\\<i\\>**"), ("html", "&lt;b&gt; <strong>&lt;i&gt;</strong>"), ("txt", "<b> <i>")],
+)
+def test_every_value_is_escaped_once_and_pieces_stand_beside_each_other(form, escaped):
+    assert shown("{{ value }}", form, value=("<b>", Strong("<i>"))) == escaped
+    assert shown("{% macro m(x) %}{{ x }}{% endmacro %}{{ m(value) }}", form, value="<b>") == escaped.split()[0]
+    assert shown("{{ value }}", form, value=Markup("<b>")) == "<b>"
+
+
+def test_a_value_that_is_not_given_is_an_error():
+    with pytest.raises(UndefinedError):
+        shown("{{ missing }}", "md")
+    with pytest.raises(TemplateNotFound):
+        render("reporting/templates/none.jinja", "md")

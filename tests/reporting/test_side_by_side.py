@@ -7,9 +7,7 @@ import pytest
 
 from cubefast import TrainingConfig
 from cubefast.errors import ArtifactError, InputError
-from cubefast.reporting.markdown import to_markdown
-from cubefast.reporting.side_by_side import EvaluatedRun, compare_runs, verdict_between
-from cubefast.reporting.text import to_text
+from cubefast.reporting.side_by_side import EvaluatedRun, compare_runs, render_comparison, verdict_between
 
 
 @pytest.fixture
@@ -39,11 +37,11 @@ def test_a_run_beside_itself_differs_by_nothing(folder):
             found = verdict_between(run, run, test, metric)
             assert (found.difference, found.low, found.high) == (0, 0, 0)
             assert found.words == "not distinguishable from"
-    document = compare_runs([str(folder), str(folder)])
-    text = to_text(document)
+    comparison = compare_runs([str(folder), str(folder)])
+    text = render_comparison(comparison, "txt")
     assert text.count("+0.0000  +0.0000 to +0.0000  not distinguishable") == 2 * len(run.tests)
     assert "Settings that differ\n\nNone." in text
-    assert to_markdown(document).startswith("# 2 runs side by side")
+    assert render_comparison(comparison, "md").startswith("# 2 runs side by side")
 
 
 def test_what_models_are_called_decides_nothing(folder, copy):
@@ -66,7 +64,7 @@ def test_a_better_run_is_told_with_its_settings(folder, copy):
     change(copy, lambda report: report["config"]["training"].update(lr=0.5))
     found = verdict_between(EvaluatedRun.read(copy), run, 0, "cosine")
     assert (found.difference, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01), abs=1e-6)
-    text = to_text(compare_runs([str(folder), str(copy)]))
+    text = render_comparison(compare_runs([str(folder), str(copy)]), "txt")
     assert re.search(r"\+0\.0100  \+0\.0100 to \+0\.0100 +better", text), text
     line = next(line for line in text.splitlines() if "training.lr" in line)
     assert line.split() == ["training.lr", str(TrainingConfig().training.lr), "0.5"]

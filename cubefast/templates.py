@@ -1,0 +1,117 @@
+"""Jinja templates of the package: the texts of reports and model cards, in Markdown, HTML or plain text.
+
+Whatever a template is given is escaped for its format, so that it is shown as it is; only what is of the type
+``Markup`` is markup. ``Strong`` text stands out, and a tuple is its pieces with spaces between them.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import textwrap
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from .output import markdown, markdown_code, visible
+
+_WIDTH = 110  # of plain text
+
+
+class Strong(str):
+    """Text that stands out."""
+
+
+class _Form(NamedTuple):
+    """How plain text, text that stands out, and a command or file become markup."""
+
+    escape: Callable[[str], str]
+    strong: str
+    code: Callable[[str], str]
+
+
+_FORMS = {
+    "md": _Form(markdown, "**{}**", markdown_code),
+    "html": _Form(html.escape, "<strong>{}</strong>", lambda text: f"<code>{html.escape(text)}</code>"),
+    "txt": _Form(str, "{}", str),
+}
+
+
+def render(template: str, form: str, /, **content: Any) -> str:
+    """The text of a template.
+
+    Args:
+        template: its path within the package, such as ``reporting/templates/report.jinja``.
+        form: the format: md, html or txt.
+        content: the template's variables. In the template, ``form`` is the format too.
+
+    Returns:
+        Text in which every character that would act on a terminal or a page is shown as an escape. At most one line in
+        a row is empty, and it ends with a newline.
+    """
+    text = environment(form).get_template(template).render(content, form=form)
+    return visible(re.sub("\n{3,}", "\n\n", text).strip() + "\n")
+
+
+def environment(form: str) -> Environment:
+    """The environment of all templates in one format: md, html or txt."""
+    escape, strong, code = _FORMS[form]
+
+    def escaped(value: Any) -> Markup:
+        if isinstance(value, Markup):
+            return value
+        if isinstance(value, tuple):
+            return Markup(" ").join(map(escaped, value))
+        text = escape(str(value))
+        return Markup(strong.format(text) if isinstance(value, Strong) else text)
+
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=escaped,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {
+        "aligned": _aligned,
+        "base64": lambda content: base64.b64encode(content).decode("ascii"),
+        "best_of": _best_of,
+        "capital": lambda text: text[:1].upper() + text[1:],
+        "code": lambda text: Markup(code(text)),
+        "fill": lambda text: Markup(textwrap.fill(" ".join(text.split()), _WIDTH)),
+        "fixed": "{:.3f}".format,
+        "literal": partial(json.dumps, ensure_ascii=False),
+        "number": "{:,}".format,
+        "paragraph": lambda text: Markup(" ".join(text.split()) + "\n"),
+        "percent": "{:.0%}".format,
+        "strong": lambda text: escaped(Strong(text)),
+    }
+    return made
+
+
+def _best_of(value: float, values: Iterable[float]) -> str:
+    """The value with three digits, strong where none of the values is shown as more."""
+    shown, most = round(value, 3), max(round(each, 3) for each in values)
+    return Strong(f"{shown:.3f}") if shown == most else f"{shown:.3f}"
+
+
+def _aligned(table: Any) -> str:
+    """The columns and rows of a :class:`~cubefast.reporting.tables.Table`, in columns of spaces."""
+    rows = [table.columns, *table.rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if place < table.words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
