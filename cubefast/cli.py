@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "a report of how good a trained run is, beside all baselines",
     "compare": "evaluated runs side by side",
     "ask": "ask a trained run a question",
+    "serve": "a trained run behind HTTP, with a page to look at",
     "tune": "search for better settings of the lattice and the training",
     "export": "make a folder to publish of a run, with a model card",
     "doctor": "which backend is active, and why",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .core import CubicCore, predict
@@ -74,6 +75,9 @@ class Pipeline:
         prepare: done to a question's embedding before the core, as in training.
         context: how the turns before a question join its input, as in training; None: not at all.
         prompt: what is put before a question and each of its turns for the encoder, as in training.
+        answer_prompt: what is put before an answer for the encoder, as in training.
+        plain_decoder: finds texts for the encoder's own embeddings (:meth:`embed_plain`), to compare the core with what
+            was there before it; None: there is nothing to compare with.
     """
 
     def __init__(
@@ -84,6 +88,8 @@ class Pipeline:
         prepare: Preparation | None = None,
         context: ContextConfig | None = None,
         prompt: str = "",
+        answer_prompt: str = "",
+        plain_decoder: Decoder | None = None,
     ) -> None:
         self.encoder = encoder
         self.prepare = prepare or Preparation()
@@ -91,6 +97,8 @@ class Pipeline:
         self.decoder = decoder
         self.context = context or ContextConfig()
         self.prompt = prompt
+        self.answer_prompt = answer_prompt
+        self.plain_decoder = plain_decoder
 
     @classmethod
     def from_run(
@@ -101,6 +109,7 @@ class Pipeline:
         mmr: float | None = None,
         threshold: float | Literal["calibrated"] | None = "calibrated",
         further_answers: Sequence[str] = (),
+        plain: bool = False,
     ) -> Pipeline:
         """The pipeline of ``runs/NAME``.
 
@@ -111,6 +120,8 @@ class Pipeline:
             index, mmr: see :class:`RetrievalDecoder`.
             threshold: the score below which it says that it does not know; ``calibrated``: what the run found on
                 validation, if it did; None: it always answers.
+            plain: whether it also gets a ``plain_decoder``: the same answers without the core, its map of answers and
+                the handicap, and without ``mmr`` or a threshold.
 
         Raises:
             ArtifactError: no finished run, a damaged file, answers made with another encoder than is here, or a run on
@@ -157,11 +168,15 @@ class Pipeline:
             )
             trained = np.append(trained, np.zeros(len(further), bool))
         handicap = np.where(trained, np.float32(bank.handicap), np.float32(0)) if bank.handicap else None
+        plain_decoder = RetrievalDecoder(texts, vectors, index=index) if plain else None
         vectors = core.transform_answers(vectors)
         decoder = RetrievalDecoder(
             texts, vectors, index=index, mmr=mmr, threshold=threshold, handicap=None if trained.all() else handicap
         )
-        return cls(encoder, core, decoder, bank.prepare, context, config.data.prompts.question)
+        prompts = config.data.prompts
+        return cls(
+            encoder, core, decoder, bank.prepare, context, prompts.question, prompts.answer, plain_decoder=plain_decoder
+        )
 
     @overload
     def __call__(self, questions: str, count: int = 5, *, history: Sequence[str] = ()) -> list[Answer]: ...
@@ -190,6 +205,18 @@ class Pipeline:
 
     def embed(self, questions: list[str], history: Sequence[Sequence[str]] = ()) -> Tensor:
         """What the core makes of each question and its turns before it: float32 [n, D], for a decoder of your own."""
+        return self.apply_core(self.embed_plain(questions, history))
+
+    def apply_core(self, inputs: Tensor) -> Tensor:
+        """What the core makes of :meth:`embed_plain`'s embeddings: [n, D] -> float32 [n, D], without gradients."""
+        return predict(self.core, inputs)
+
+    def embed_plain(self, questions: list[str], history: Sequence[Sequence[str]] = ()) -> Tensor:
+        """The inputs of the core: the encoder's embedding of each question and its turns before it, prepared and
+        combined as in training. float32 [n, D].
+
+        Raises InputError as calling the pipeline does.
+        """
         if history and len(history) != len(questions):
             raise InputError(f"{len(questions)} questions need a list of turns each; got {len(history)} of them")
         inputs = [self._texts(*each) for each in zip(questions, history or [()] * len(questions), strict=True)]
@@ -204,7 +231,18 @@ class Pipeline:
             weights=context_weights(rows, self.context),
             prepare=self.prepare,
         )
-        return predict(self.core, pairs.batch(np.arange(len(rows)))[0])
+        return pairs.batch(np.arange(len(rows)))[0]
+
+    def embed_answers(self, texts: list[str]) -> NDArray[np.float32]:
+        """Embeddings of answers for the index in which :meth:`embed` is to find them: float32 [n, D].
+
+        They are the encoder's, prepared as in training; the core has no part in them unless it is one of
+        ``sides="both"``, whose map of answers they then go through.
+
+        Raises InputError for a blank text or one that the encoder has no vector for.
+        """
+        prompted = [self.answer_prompt + _checked(text, "an answer") for text in texts]
+        return self.core.transform_answers(self.prepare(self.encoder.encode(prompted)))
 
     def _texts(self, question: str, history: Sequence[str]) -> list[str]:
         """The texts that make up an input, checked."""

@@ -70,6 +70,9 @@ ALLOWED = {
     "integrations": _LOOKING_AT_A_RUN,
     "reporting": _LOOKING_AT_A_RUN,
     "tuning": {"config", "config_sections", "data", "errors", "evaluation", "settings", "training"},
+    "serving": {
+        *("_version", "config", "data", "decoding", "errors", "output", "pipeline", "training", "untrusted"),
+    },
     "cli": {"errors", "output"},
     "__init__": {"_version", "config", "core", "data", "decoding", "evaluation", "lattice", "pipeline", "training"},
     "__main__": {"cli"},
@@ -78,6 +81,7 @@ ALLOWED = {
     "compare": {"cli", "errors", "files", "reporting"},
     "tune": {"bounds", "cli", "config", "data", "errors", "evaluation", "training", "tuning"},
     "ask": {"bounds", "cli", "data", "decoding", "errors", "output", "pipeline", "training"},
+    "serve": {"bounds", "cli", "data", "errors", "serving"},
     "export": {"cli", "integrations"},
     "doctor": {"cli", "lattice"},
     "bench": {"bounds", "cli", "errors", "files", "lattice", "speed"},

@@ -169,6 +169,39 @@ def test_only_answers_of_training_give_way(tmp_path):
     assert found == sorted(found), "those not trained come first"
 
 
+def test_the_encoders_own_embeddings_and_answers_are_there_to_compare_with(tmp_path):
+    run, dataset, parts = make_run(tmp_path, centre=True)
+    core = CubicCore(256, state_size=4, hidden_size=8, steps=2, linear_rank=16, sides="both", normalize=True)
+    with torch.no_grad():
+        for parameter in core.parameters():
+            parameter.normal_(std=0.2)
+    run.save_best(core)
+    save_answers(run, dataset.fingerprint, parts, handicap=0.5)
+    pipeline = Pipeline.from_run(run.path, plain=True)
+    questions = [dialogue.question for dialogue in dialogues()]
+    plain = pipeline.embed_plain(questions)
+    np.testing.assert_allclose(plain, parts.prepare(pipeline.encoder.encode(questions)), atol=1e-6)
+    torch.testing.assert_close(pipeline.apply_core(plain), pipeline.embed(questions))
+    assert (pipeline.embed(questions) - plain).abs().max() > 0.1
+    # By hand: the nearest of the bank, without the core, its map and the handicap.
+    by_hand = (plain @ torch.from_numpy(parts.answer_vectors).T).argmax(dim=1)
+    assert [found[0].text for found in pipeline.plain_decoder.decode(plain, 1)] == [parts.answers[i] for i in by_hand]
+    served = pipeline.embed_answers(parts.answers)
+    np.testing.assert_allclose(served, core.transform_answers(parts.answer_vectors), atol=1e-6)
+    assert Pipeline.from_run(run.path).plain_decoder is None
+
+
+def test_an_answer_is_embedded_with_its_prompt(tmp_path):
+    run, _, _ = make_run(tmp_path, prompts={"question": "query: ", "answer": "passage: "})
+    pipeline = Pipeline.from_run(run.path)
+    np.testing.assert_allclose(
+        pipeline.embed_answers([" Yes. "]), pipeline.encoder.encode(["passage: Yes."]), rtol=0, atol=1e-6
+    )
+    np.testing.assert_allclose(
+        pipeline.embed_plain(["Yes?"]), pipeline.encoder.encode(["query: Yes?"]), rtol=0, atol=1e-6
+    )
+
+
 def test_a_bank_may_have_more_text_than_a_header_holds(tmp_path):
     run, _, _ = make_run(tmp_path)
     with safetensors.safe_open(run.path / "answers.safetensors", framework="pt") as file:

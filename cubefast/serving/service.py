@@ -1,0 +1,146 @@
+"""What the server computes, without HTTP: lists in, lists out, so that the requests of many clients go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.config import DatasetConfig
+from ..data.dialogues import load_dialogues, load_texts
+from ..data.formats import file_format
+from ..decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder
+from ..decoding.search import IndexKind
+from ..pipeline import Pipeline
+from ..training.run_folder import RunFolder
+
+_TOGETHER = 256  # known questions encoded at once
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, the turns of the conversation before it, the earliest first, and how many answers it is to get."""
+
+    text: str
+    history: tuple[str, ...] = ()
+    count: int = 5
+
+
+@dataclass(frozen=True)
+class Result:
+    """The answers to a question.
+
+    Attributes:
+        answers: nearest to what the core makes of the question, best first.
+        before: nearest to the encoder's own embedding of the question, best first.
+        similar: the known questions nearest to it by the encoder's embeddings; None: the server knows none.
+    """
+
+    answers: list[Answer]
+    before: list[Answer]
+    similar: list[Answer] | None
+
+
+class Service:
+    """A run and what it is asked for. Its methods are meant for one thread at a time.
+
+    Args:
+        name: by which clients ask for it, as the model of the OpenAI form.
+        pipeline: with a ``plain_decoder``, and a decoder without a threshold: what is below it is told by the score.
+        calibration: the threshold below which an answer had better not be given, and how it was found; None: there is
+            none.
+        known_questions: finds the known questions nearest to an embedding of the encoder; None: none are known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pipeline: Pipeline,
+        calibration: CalibratedThreshold | None = None,
+        known_questions: RetrievalDecoder | None = None,
+    ) -> None:
+        if pipeline.plain_decoder is None:
+            raise ValueError("a service needs a pipeline with a plain_decoder: Pipeline.from_run(..., plain=True)")
+        self.name = name
+        self.pipeline = pipeline
+        self.plain_decoder: Decoder = pipeline.plain_decoder
+        self.calibration = calibration
+        self.known_questions = known_questions
+
+    @classmethod
+    def from_run(
+        cls,
+        path: str | Path,
+        *,
+        index: IndexKind = "exact",
+        further_answers: Sequence[str] = (),
+        questions: str | None = None,
+    ) -> Service:
+        """The service of ``runs/NAME``, whose name is NAME.
+
+        Args:
+            path: the run's folder.
+            index, further_answers: see :meth:`Pipeline.from_run`.
+            questions: a file of known questions, see :func:`load_questions`; they are encoded here. None: no questions
+                are known, since a run keeps its answers, and not the questions that it was trained on.
+
+        Raises InputError for a run or file that cannot be served.
+        """
+        pipeline = Pipeline.from_run(path, index=index, threshold=None, further_answers=further_answers, plain=True)
+        run = RunFolder.open(path)
+        known = None
+        if questions is not None:
+            texts = load_questions(questions, run.config().data)
+            parts = [texts[begin : begin + _TOGETHER] for begin in range(0, len(texts), _TOGETHER)]
+            vectors = np.concatenate([pipeline.embed_plain(part).numpy() for part in parts])
+            known = RetrievalDecoder(texts, vectors, index=index)
+        return cls(run.path.resolve().name, pipeline, run.threshold(), known)
+
+    @property
+    def threshold(self) -> float | None:
+        """The least score of an answer that is likely to be right; None: the run has no threshold."""
+        return None if self.calibration is None else self.calibration.threshold
+
+    def is_known(self, answers: Sequence[Answer]) -> bool:
+        """Whether the best of these answers reaches the threshold; without a threshold, always."""
+        return self.threshold is None or (len(answers) > 0 and answers[0].score >= self.threshold)
+
+    def embed_queries(self, texts: list[str]) -> list[NDArray[np.float32]]:
+        """The core's embedding [D] of each question."""
+        return list(self.pipeline.embed(texts).numpy())
+
+    def embed_documents(self, texts: list[str]) -> list[NDArray[np.float32]]:
+        """The embedding [D] of each document, among which those of queries are searched for."""
+        return list(self.pipeline.embed_answers(texts))
+
+    def ask(self, questions: list[Question]) -> list[Result]:
+        """The answers to each question; every text is encoded once."""
+        plain = self.pipeline.embed_plain([each.text for each in questions], [each.history for each in questions])
+        most = max(each.count for each in questions)
+        answers = self.pipeline.decoder.decode(self.pipeline.apply_core(plain), most)
+        before = self.plain_decoder.decode(plain, most)
+        known = self.known_questions
+        similar = [None] * len(questions) if known is None else known.decode(plain, most)
+        return [
+            Result(after[: each.count], first[: each.count], near and near[: each.count])
+            for each, after, first, near in zip(questions, answers, before, similar, strict=True)
+        ]
+
+
+def load_questions(path: str, data: DatasetConfig) -> list[str]:
+    """The different questions of a file, in its order: of pairs and conversations, what is answered; of a text file,
+    every line.
+
+    Args:
+        path: any data file that a run can be trained on, or ``builtin``.
+        data: the settings of the run's data; the columns of the file are called as they say.
+
+    Raises InputError for a file that cannot be read, or has no question.
+    """
+    if path != "builtin" and file_format(path, "auto") == "text":
+        return list(dict.fromkeys(load_texts(path, limits=data.limits)))
+    dialogues = load_dialogues(path, columns=data.columns, limits=data.limits)
+    return list(dict.fromkeys(dialogue.question for dialogue in dialogues))
