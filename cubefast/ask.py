@@ -56,6 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _threshold(arguments: argparse.Namespace) -> float | None:
+    """The threshold that was asked for. Says on stderr how much a calibrated one rests on."""
     if arguments.threshold != "calibrated":
         return None if arguments.threshold is None else float(arguments.threshold)
     found = RunFolder.open(arguments.run).threshold()
@@ -64,6 +65,8 @@ def _threshold(arguments: argparse.Namespace) -> float | None:
             f"note: on validation no threshold made {found.precision:.0%} of the answers right; all are given",
             file=sys.stderr,
         )
+    if found is not None and found.threshold is not None:
+        print(f"note: it answers {found.describe()}; --threshold sets another", file=sys.stderr)
     return found.threshold if found else None
 
 

@@ -234,6 +234,16 @@ def test_calibration_takes_the_lowest_threshold_that_is_right_often_enough():
     assert calibrate_threshold(scores[::-1], correct[::-1], 0.6) == CalibratedThreshold(0.5, 0.6, 0.6, 1.0, 5)
 
 
+def test_the_interval_is_wilsons_and_narrows_with_the_number_of_answers():
+    # 90 right of 100: Wilson's interval is 0.8256 to 0.9448.
+    assert CalibratedThreshold(0.5, 0.9, 0.9, 0.5, 200).interval == pytest.approx((0.8256, 0.9448), abs=1e-4)
+    few, many = (CalibratedThreshold(0.5, 0.9, 1.0, 1.0, n).interval for n in (5, 500))
+    assert few == pytest.approx((0.5655, 1.0), abs=1e-4)
+    assert many[0] > 0.99
+    assert CalibratedThreshold(None, 0.9, None, 0.0, 5).interval is None
+    assert "90% of those rightly (95% interval 83% to 94%)" in CalibratedThreshold(0.5, 0.9, 0.9, 0.5, 200).describe()
+
+
 def test_equal_scores_are_answered_all_or_none():
     assert calibrate_threshold([0.9, 0.5, 0.5, 0.5], [True, True, True, False], 0.9).threshold == 0.9
     assert calibrate_threshold([0.5, 0.5], [True, False], 0.9) == CalibratedThreshold(None, 0.9, None, 0.0, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ..errors import InputError
+
+_Z = 1.959964  # of a 95% interval
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,29 @@ class CalibratedThreshold:
     answered: Annotated[float, Field(ge=0, le=1)]
     questions: Annotated[int, Field(ge=1)]
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """A 95% interval of the precision on questions like those it was calibrated on, None without a threshold.
+
+        It is Wilson's score interval (1927) for the share of right answers among those given. The threshold was chosen
+        on the same questions, and that choice is not in the interval: on new questions the precision is rather lower.
+        """
+        if self.right is None:
+            return None
+        given = max(1, round(self.answered * self.questions))
+        spread = _Z**2 / given
+        centre = (self.right + spread / 2) / (1 + spread)
+        half = _Z / (1 + spread) * math.sqrt(self.right * (1 - self.right) / given + spread / (4 * given))
+        return max(0.0, centre - half), min(1.0, centre + half)
+
     def describe(self) -> str:
         """A phrase that says when an answer is given."""
-        if self.threshold is None:
+        if self.threshold is None or self.interval is None:
             return f"always: no score keeps {self.precision:.0%} of what is answered on validation right"
+        low, high = self.interval
         return (
             f"from a score of {self.threshold:.3f} on: {self.answered:.0%} of the {self.questions} questions of "
-            f"validation, {self.right:.0%} of those rightly"
+            f"validation, {self.right:.0%} of those rightly (95% interval {low:.0%} to {high:.0%})"
         )
 
     def as_dict(self) -> dict[str, float | int | None]:
