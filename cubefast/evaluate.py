@@ -17,7 +17,7 @@ from .evaluation.baselines import Baseline
 from .evaluation.report import table
 from .files import open_regular, plain_name, why, write_atomically, write_json, writing
 from .reporting.evaluation import Evaluation, evaluate_run
-from .reporting.figures import draw
+from .reporting.figures import SUMMARY, draw, draw_summary
 from .reporting.report import CURVES, render_report
 from .reporting.results import per_query
 from .reporting.run_data import RunData, open_run_data
@@ -70,7 +70,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
     """All files of a report, each whole or not there; report.json comes last."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    pictures: dict[str, bytes] = {}
+    pictures = {SUMMARY: draw_summary(evaluation.results[0], evaluation.analysed_tests)}
     for test in evaluation.analysed_tests:
         pictures |= draw(test, evaluation.analyses[test.title], None if test is evaluation.main_test else test.title)
     for name, picture in pictures.items():

@@ -31,7 +31,7 @@ def test_evaluate_prints_the_verdict_and_where_to_read(evaluated):
     folder, printed = evaluated
     first = (folder / "runs/small/report.md").read_text().splitlines()[0]
     report = json.loads((folder / "runs/small/report.json").read_text())
-    assert first.replace("\\", "") == f"# {report['verdict']['sentence']}"
+    assert first == "# Evaluation of small"
     assert report["verdict"]["sentence"] in printed
     assert printed.index(report["headline"]) < printed.index("ranked among all 286 answers)")
     assert "  residual MLP, hidden" in printed

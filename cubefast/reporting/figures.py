@@ -8,16 +8,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..evaluation.baselines import CUBE
+from ..evaluation.verdict import paired_bootstrap
 from ..output import visible
-from .analysis import Analysis
+from .analysis import RESAMPLES, Analysis
 from .limits import reliability_curve
-from .results import TestResult
+from .results import TaskResult, TestResult
 
 # Okabe and Ito's palette (2008), and a line style each, so that colour is not all there is.
 _COLORS = {"cube": "#0072B2", "ridge": "#D55E00", "identity": "#666666"}
 _LINES = {"cube": "-", "ridge": "--", "identity": ":"}
+_SUMMARY_NAMES = {"identity": "identity (before)", "cube": "cube (after)"}
+_MOST_RIVALS = 5  # in the summary
 _RANKS = ((1, 1), (2, 2), (3, 5), (6, 10), (11, 50), (51, None))
 
 
@@ -43,7 +47,48 @@ def draw(test: TestResult, analysis: Analysis, title: str | None = None) -> dict
     return {file_of(kind, title): picture for kind, picture in found.items()}
 
 
-def _figure(paint: Callable[[Any], None], height: float = 3.8) -> bytes:
+SUMMARY = "summary.png"
+
+
+def draw_summary(result: TaskResult, tests: Sequence[TestResult]) -> bytes:
+    """The PNG that a report begins with: each test before and after, and the best rivals, with 95% intervals."""
+    models = summary_models(result)
+    height = (0.9 + 0.3 * len(models)) * len(tests) + 0.4
+
+    def paint(axes: Any) -> None:
+        for each, test in zip(np.atleast_1d(axes), tests, strict=True):
+            _summary(each, test, models, result.summary_metric)
+
+    return _figure(paint, height, rows=len(tests))
+
+
+def summary_models(result: TaskResult) -> list[str]:
+    """The names of the models in the summary: identity, the cube, and the rivals that are the best on validation."""
+    cube, identity = result.cube.name, result.tests[0].identity.model
+    metric = "mrr" if result.summary_metric == "recall_at_1" else result.summary_metric
+    rivals = [name for name in result.validation if name not in (cube, identity)]
+    rivals.sort(key=lambda name: -result.validation[name][metric])
+    return [identity, cube, *rivals[:_MOST_RIVALS]]
+
+
+def _summary(axes: Any, test: TestResult, models: Sequence[str], metric: str) -> None:
+    for place, name in enumerate(models[::-1]):
+        model = test.of(name)
+        values = model.metrics.values(metric)
+        mean, low, high = paired_bootstrap(values, torch.zeros_like(values), model.metrics.groups, resamples=RESAMPLES)
+        color = _COLORS.get(model.kind, _COLORS["ridge"])
+        marker = {"cube": "o", "identity": "D"}.get(model.kind, "s")
+        if test.enough_groups:  # an interval of fewer would be too narrow
+            axes.plot([low, high], [place, place], color=color, lw=1.8, solid_capstyle="round")
+        axes.plot(mean, place, marker=marker, color=color, ms=6)
+        axes.annotate(f"{mean:.3f}", (mean, place), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_yticks(range(len(models)), [_SUMMARY_NAMES.get(name, name) for name in models[::-1]])
+    axes.set_ylim(-0.6, len(models) - 0.3)
+    axes.set(title=test.title, xlabel="R@1" if metric == "recall_at_1" else metric)
+    axes.grid(axis="y", visible=False)
+
+
+def _figure(paint: Callable[[Any], None], height: float = 3.8, rows: int = 1) -> bytes:
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -62,7 +107,7 @@ def _figure(paint: Callable[[Any], None], height: float = 3.8) -> bytes:
     }
     with matplotlib.rc_context(style):
         figure = Figure(figsize=(8.2, height), layout="constrained", facecolor="white")
-        paint(figure.subplots())
+        paint(figure.subplots(rows))
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=130, metadata={"Software": None})
     return picture.getvalue()

@@ -13,15 +13,19 @@ from ..training.progress import METRIC_NAMES
 from .analysis import Analysis, Bucket
 from .cases import Case
 from .evaluation import Evaluation
-from .figures import captions, file_of
+from .figures import SUMMARY, captions, file_of, summary_models
 from .limits import reliability_curve
 from .results import VERDICT_METRICS
-from .tables import parts_table, performance_table, tables_of
+from .tables import parts_table, performance_table, summary_table, tables_of
 
 CURVES = "curves.png"
 
 _NOTEWORTHY = 0.1  # a correlation below it is left out
 _LONGEST = 500  # characters of a text in a case
+_SUMMARY_CAPTION = (
+    "Before the cube (identity), after it, and the rivals that are the best on validation, with 95% intervals by a "
+    "bootstrap over groups. Whether a difference is more than chance, the paired intervals below say."
+)
 
 
 class _Figure(NamedTuple):
@@ -55,7 +59,9 @@ def render_report(evaluation: Evaluation, form: str, pictures: Mapping[str, byte
         evaluation=evaluation,
         pictures=pictures,
         drawn=_figures(evaluation, CURVES in pictures),
-        sentences=[f"{str(each)[0].upper()}{str(each)[1:]}." for each in evaluation.verdicts if each.enough_groups],
+        sentences=[f"{str(each)[0].upper()}{str(each)[1:]}." for each in evaluation.verdicts],
+        summary=_Figure(SUMMARY, _summary_in_words(evaluation), _SUMMARY_CAPTION),
+        summary_table=summary_table,
         data="the built-in set" if path == BUILTIN else path,
         metrics={metric: METRIC_NAMES[metric] for metric in VERDICT_METRICS},
         cube=CUBE,
@@ -71,6 +77,16 @@ def render_report(evaluation: Evaluation, form: str, pictures: Mapping[str, byte
         reliability_curve=reliability_curve,
         tables_of=tables_of,
     )
+
+
+def _summary_in_words(evaluation: Evaluation) -> str:
+    result = evaluation.results[0]
+    models = summary_models(result)[:3]  # identity, the cube and the best rival: the table has all
+    parts = []
+    for test in evaluation.analysed_tests:
+        means = (f"{each} {test.of(each).metrics.mean(result.summary_metric):.3f}" for each in models)
+        parts.append(f"{test.title}: {', '.join(means)}")
+    return f"{'R@1' if result.summary_metric == 'recall_at_1' else 'Cosine'} of the models. {'; '.join(parts)}."
 
 
 def _figures(evaluation: Evaluation, curves: bool) -> dict[str, list[_Figure]]:

@@ -182,6 +182,11 @@ class TaskResult:
         return next((test for test in known if test.regime == "unseen_group"), known[0])
 
     @property
+    def summary_metric(self) -> str:
+        """The metric that the report begins with: R@1, or the cosine for an autoencoder."""
+        return "recall_at_1" if self.task.mode == "dialogue" else "cosine"
+
+    @property
     def verdicts(self) -> list[RegimeVerdict]:
         """Of each test: MRR first, then cosine; of an autoencoder the other way round."""
         metrics = VERDICT_METRICS if self.task.mode == "dialogue" else VERDICT_METRICS[::-1]

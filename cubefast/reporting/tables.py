@@ -37,6 +37,24 @@ class Table:
     words: int = 1
 
 
+def summary_table(tests: Sequence[TestResult]) -> Table:
+    """R@1 and MRR of every model on each of the tests, which have the same models."""
+    values: list[list[float]] = [[], *([] for _ in tests[0].measured[1:])]
+    for test in tests:
+        for row, each in zip(values, test.measured, strict=True):
+            row += [round(each.metrics.recall_at_1, 3), round(each.metrics.mrr, 3)]
+    best = [max(column) for column in zip(*values, strict=True)]
+    rows = [
+        [
+            Strong(CUBE) if model.kind == CUBE else model.model,
+            *(Strong(f"{x:.3f}") if x == most else f"{x:.3f}" for x, most in zip(row, best, strict=True)),
+        ]
+        for model, row in zip(tests[0].measured, values, strict=True)
+    ]
+    columns = [f"{metric}, {test.title}" for test in tests for metric in ("R@1", "MRR")]
+    return Table("How often the right answer is first (R@1), and the mean of 1 / rank (MRR)", ["model", *columns], rows)
+
+
 def tables_of(test: TestResult) -> list[Table]:
     """The scores of one test, the differences to each baseline, and what is no mean over queries."""
     return [_scores(test), _differences(test), _structure(test)]

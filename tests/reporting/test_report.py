@@ -14,7 +14,7 @@ from cubefast.reporting.run_data import open_run_data
 from .conftest import evaluated, train_small
 
 KINDS = ("similarity", "ranks", "calibration", "difficulty", "errors")
-PICTURES = {f"{kind}{regime}.png" for kind in KINDS for regime in ("", "-unseen-paraphrase")}
+PICTURES = {"summary.png", *(f"{kind}{regime}.png" for kind in KINDS for regime in ("", "-unseen-paraphrase"))}
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ VERDICT = (
 )
 
 
-def test_the_first_line_is_what_the_single_queries_give_in_each_regime(folder, arrays, report):
-    line = (folder / "report.md").read_text().splitlines()[0].replace("\\", "")
-    assert re.fullmatch(f"# {VERDICT}; {VERDICT}", line), line
+def test_the_verdict_is_what_the_single_queries_give_in_each_regime(arrays, report):
+    line = report["verdict"]["sentence"]
+    assert re.fullmatch(f"{VERDICT}; {VERDICT}", line), line
     found = re.findall(VERDICT, line)
     assert [test for test, *_ in found] == ["unseen paraphrase", "unseen group"]
     for title, words, name, *interval_of_mrr, groups in found:
@@ -112,7 +112,17 @@ def test_what_it_came_to_stands_first_after_the_title(evaluation, folder, report
     validation = {each["model"]: each["mrr"] for each in report["validation"]}
     cube = validation.pop("cube")
     assert ("On validation " in evaluation.headline) == (round(max(validation.values()), 3) > round(cube, 3))
-    bullets = [line.replace("\\", "") for line in blocks[2].splitlines()]
+    assert blocks[0] == f"# Evaluation of {folder.name}"
+    assert blocks[2].startswith("![R@1 of the models")
+    table = [line.strip("| ").split(" | ") for line in blocks[5].replace("**", "").replace("\\", "").splitlines()]
+    assert table[0] == [
+        "model",
+        *(f"{m}, {test}" for test in ("unseen group", "unseen paraphrase") for m in ("R@1", "MRR")),
+    ]
+    for line, topic, wording in zip(table[2:], topics.measured, wordings.measured, strict=True):
+        expected = [x for each in (topic, wording) for x in (each.metrics.recall_at_1, each.metrics.mrr)]
+        assert line == [topic.model, *(f"{x:.3f}" for x in expected)]
+    bullets = [line.replace("\\", "") for line in blocks[6].splitlines()]
     assert bullets == [f"- O{str(each)[1:]}." for each in evaluation.verdicts]
 
 
@@ -236,7 +246,7 @@ def test_the_page_is_whole_and_fetches_nothing(folder, evaluation):
     assert not re.search(r"url\(|@import", text)
     assert page.tags.count("img") == len(PICTURES)
     assert page.tags.count("h1") == 1
-    assert evaluation.verdict in page.text
+    assert evaluation.headline in page.text
 
 
 def test_both_forms_say_the_same(folder):
@@ -394,7 +404,7 @@ def test_a_mixed_run_is_evaluated_both_ways(tmp_path):
     assert re.fullmatch(f"{VERDICT}; too few groups \\(3\\) to tell on unseen group", found.verdict), found.verdict
     assert [each.test for each in found.verdicts] == ["unseen paraphrase", "unseen group"], "what was asked for first"
     text = (path / "report.md").read_text().replace("\\", "")
-    assert text.count("too few groups (3) to tell") == 1, "once for the regime"
+    assert text.count("Too few groups (3) to tell") == 1, "once for the regime"
     table = text.split("unseen group: difference to each baseline")[1].split("\n\n")[1]
     assert table.splitlines()[0] == "| baseline | MRR | interval | cosine | interval |"
     assert not any(line.startswith("unseen group: in ") for line in found.limits)
