@@ -93,11 +93,11 @@ def test_compare_prints_and_writes(evaluated):
 
 def test_what_cannot_be_evaluated_is_told_in_a_line(evaluated):
     folder, _ = evaluated
-    for arguments, told in (
+    for arguments, message in (
         (["evaluate", "runs/small", "data=builtin"], "are also in the training or validation part"),
         (["compare", "runs/small", "runs/nowhere"], "no run at runs/nowhere"),
     ):
         done = command(*arguments, cwd=folder)
         assert done.returncode == 2
-        assert told in done.stderr
+        assert message in done.stderr
         assert "Traceback" not in done.stderr

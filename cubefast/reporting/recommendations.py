@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -127,140 +128,121 @@ def recommend(evidence: Evidence, run_data: RunData) -> list[Recommendation]:
     return [found for rule in rules for found in rule(evidence, run_data)]
 
 
-def _other_model(e: Evidence, run_data: RunData) -> list[Recommendation]:
+def _other_model(e: Evidence, run_data: RunData) -> Iterator[Recommendation]:
     found = e.verdicts[e.metric]
     if found["strongest"] != "worse":
-        return []
-    return [
-        Recommendation(
-            "baseline is better",
-            f"Use {found['strongest_name']} instead, or search for better settings with cubefast tune, before "
-            "anything is built on this run.",
-            f"In {METRIC_NAMES[e.metric]} it is {found['strongest_difference']:+.4f} against "
-            f"{found['strongest_name']}, and the whole interval is below 0.",
-        )
-    ]
+        return
+    yield Recommendation(
+        "baseline is better",
+        f"Use {found['strongest_name']} instead, or search for better settings with cubefast tune, before "
+        "anything is built on this run.",
+        f"In {METRIC_NAMES[e.metric]} it is {found['strongest_difference']:+.4f} against "
+        f"{found['strongest_name']}, and the whole interval is below 0.",
+    )
 
 
-def _retrieval(e: Evidence, run_data: RunData) -> list[Recommendation]:
+def _retrieval(e: Evidence, run_data: RunData) -> Iterator[Recommendation]:
     close, retrieves = e.verdicts["cosine"], e.verdicts["mrr"]
     if run_data.config.mode == "autoencoder" or close["identity"] != "better" or retrieves["identity"] != "worse":
-        return []
+        return
     contrast = run_data.config.training.losses.contrast
     raised = 0.1 if contrast == 0 else round(contrast * 3, 4)
     metric = run_data.config.training.metric
     also = "" if metric == "mrr" else f", and choose the best epoch by retrieval: training.metric=mrr (now {metric})"
-    return [
-        Recommendation(
-            "closer, but retrieves less",
-            f"Raise training.losses.contrast (now {contrast:g}, try {raised:g}){also}.",
-            f"Against identity, cosine is better ({close['identity_difference']:+.3f}) while MRR is worse "
-            f"({retrieves['identity_difference']:+.3f}): outputs move towards what all answers have in common.",
-        )
-    ]
+    yield Recommendation(
+        "closer, but retrieves less",
+        f"Raise training.losses.contrast (now {contrast:g}, try {raised:g}){also}.",
+        f"Against identity, cosine is better ({close['identity_difference']:+.3f}) while MRR is worse "
+        f"({retrieves['identity_difference']:+.3f}): outputs move towards what all answers have in common.",
+    )
 
 
-def _overfits(e: Evidence, run_data: RunData) -> list[Recommendation]:
+def _overfits(e: Evidence, run_data: RunData) -> Iterator[Recommendation]:
     gap = (e.train_cosine - e.train_identity) - (e.val_cosine - e.val_identity)
     if gap <= OVERFITS:
-        return []
+        return
     training = run_data.config.training
-    return [
-        Recommendation(
-            "overfits",
-            f"Raise training.weight_decay (now {training.weight_decay:g}) or training.input_noise (now "
-            f"{training.input_noise:g}), or take fewer core.steps (now {run_data.config.core.steps}); more pairs help "
-            "most.",
-            f"Over identity it gains {e.train_cosine - e.train_identity:+.3f} on training pairs and "
-            f"{e.val_cosine - e.val_identity:+.3f} on validation: {gap:.3f} less, more than {OVERFITS:g}.",
-        )
-    ]
+    yield Recommendation(
+        "overfits",
+        f"Raise training.weight_decay (now {training.weight_decay:g}) or training.input_noise (now "
+        f"{training.input_noise:g}), or take fewer core.steps (now {run_data.config.core.steps}); more pairs help "
+        "most.",
+        f"Over identity it gains {e.train_cosine - e.train_identity:+.3f} on training pairs and "
+        f"{e.val_cosine - e.val_identity:+.3f} on validation: {gap:.3f} less, more than {OVERFITS:g}.",
+    )
 
 
-def _rising(e: Evidence, run_data: RunData) -> list[Recommendation]:
+def _rising(e: Evidence, run_data: RunData) -> Iterator[Recommendation]:
     if len(e.val_curve) < e.epochs or not e.val_curve:
-        return []
+        return
     best = int(np.argmax(e.val_curve)) + 1
     if best < len(e.val_curve):
-        return []
-    return [
-        Recommendation(
-            "still learning",
-            f"Train longer: training.epochs={2 * e.epochs} (now {e.epochs}).",
-            f"Validation {run_data.config.training.metric} was best in the last epoch that was allowed, {best} "
-            f"({e.val_curve[-1]:.4f}).",
-        )
-    ]
+        return
+    yield Recommendation(
+        "still learning",
+        f"Train longer: training.epochs={2 * e.epochs} (now {e.epochs}).",
+        f"Validation {run_data.config.training.metric} was best in the last epoch that was allowed, {best} "
+        f"({e.val_curve[-1]:.4f}).",
+    )
 
 
-def _domains(e: Evidence, run_data: RunData) -> list[Recommendation]:
+def _domains(e: Evidence, run_data: RunData) -> Iterator[Recommendation]:
     if not e.domains:
-        return []
+        return
     middle = float(np.median([pairs for pairs, _, _ in e.domains.values()]))
-    found = []
     for name, (pairs, queries, value) in sorted(e.domains.items(), key=lambda item: item[1][2]):
         if pairs <= FEW_PAIRS * middle and value <= e.cosine - FAR_BELOW:
-            found.append(
-                Recommendation(
-                    "a domain with few pairs",
-                    f"Add training pairs of the domain {name}.",
-                    f"It has {pairs} of them, at most half of the median of {middle:g}, and a cosine of {value:.3f} "
-                    f"({queries} queries) where all have {e.cosine:.3f}, at least {FAR_BELOW:g} more.",
-                )
+            yield Recommendation(
+                "a domain with few pairs",
+                f"Add training pairs of the domain {name}.",
+                f"It has {pairs} of them, at most half of the median of {middle:g}, and a cosine of {value:.3f} "
+                f"({queries} queries) where all have {e.cosine:.3f}, at least {FAR_BELOW:g} more.",
             )
-    return found
 
 
-def _duplicates(e: Evidence, run_data: RunData) -> list[Recommendation]:
+def _duplicates(e: Evidence, run_data: RunData) -> Iterator[Recommendation]:
     if e.near_duplicates < MANY_DUPLICATES:
-        return []
-    return [
-        Recommendation(
-            "near duplicates",
-            "Set data.quality.near_duplicates=0.9 and train again, or read the figures as flattered.",
-            f"{e.near_duplicates:.1%} of the test's questions have one in training with a cosine of "
-            f"{NEAR_DUPLICATE:g} or more; {MANY_DUPLICATES:.0%} would be few.",
-        )
-    ]
+        return
+    yield Recommendation(
+        "near duplicates",
+        "Set data.quality.near_duplicates=0.9 and train again, or read the figures as flattered.",
+        f"{e.near_duplicates:.1%} of the test's questions have one in training with a cosine of "
+        f"{NEAR_DUPLICATE:g} or more; {MANY_DUPLICATES:.0%} would be few.",
+    )
 
 
-def _threshold(e: Evidence, run_data: RunData) -> list[Recommendation]:
+def _threshold(e: Evidence, run_data: RunData) -> Iterator[Recommendation]:
     if e.answered is None or e.answered >= LITTLE_ANSWERED:
-        return []
-    return [
-        Recommendation(
-            "says too often that it does not know",
-            "Ask with a lower --threshold if a wrong answer does little harm, or show several answers (--count).",
-            f"{e.answered:.0%} of the questions score above the threshold, less than {LITTLE_ANSWERED:.0%}.",
-        )
-    ]
+        return
+    yield Recommendation(
+        "says too often that it does not know",
+        "Ask with a lower --threshold if a wrong answer does little harm, or show several answers (--count).",
+        f"{e.answered:.0%} of the questions score above the threshold, less than {LITTLE_ANSWERED:.0%}.",
+    )
 
 
-def _more_groups(e: Evidence, run_data: RunData) -> list[Recommendation]:
+def _more_groups(e: Evidence, run_data: RunData) -> Iterator[Recommendation]:
     verdict = e.verdicts[e.metric]
     if e.groups < FEWEST_GROUPS:
-        return [
-            Recommendation(
-                "too few groups to tell",
-                f"Hold out more groups (data.split.test_percent, now {run_data.config.data.split.test_percent}) or "
-                f"collect more: {FEWEST_GROUPS} at the very least.",
-                f"The test has {e.groups}, and with so few even a model that is better in each of them may be so by "
-                "chance.",
-            )
-        ]
+        yield Recommendation(
+            "too few groups to tell",
+            f"Hold out more groups (data.split.test_percent, now {run_data.config.data.split.test_percent}) or "
+            f"collect more: {FEWEST_GROUPS} at the very least.",
+            f"The test has {e.groups}, and with so few even a model that is better in each of them may be so by "
+            "chance.",
+        )
+        return
     if verdict["strongest"] != "not distinguishable" or e.difference == 0 or e.half_width == 0:
-        return []
+        return
     needed = math.ceil(e.groups * (e.half_width / abs(e.difference)) ** 2)
     if needed <= e.groups:
         needed = 2 * e.groups
-    return [
-        Recommendation(
-            "too few groups to tell",
-            f"Hold out more groups (data.split.test_percent, now {run_data.config.data.split.test_percent}) or collect "
-            f"more: about {needed:,} would be needed if the difference stays what it is."
-            + (" That many say that the two are as good as equal." if needed > 100 * e.groups else ""),
-            f"The difference to {verdict['strongest_name']} in {METRIC_NAMES[e.metric]} is {e.difference:+.4f}, the "
-            f"interval {e.half_width:.4f} to either side, with {e.groups} groups; an interval shrinks with the root of "
-            "their number.",
-        )
-    ]
+    yield Recommendation(
+        "too few groups to tell",
+        f"Hold out more groups (data.split.test_percent, now {run_data.config.data.split.test_percent}) or collect "
+        f"more: about {needed:,} would be needed if the difference stays what it is."
+        + (" That many say that the two are as good as equal." if needed > 100 * e.groups else ""),
+        f"The difference to {verdict['strongest_name']} in {METRIC_NAMES[e.metric]} is {e.difference:+.4f}, the "
+        f"interval {e.half_width:.4f} to either side, with {e.groups} groups; an interval shrinks with the root of "
+        "their number.",
+    )

@@ -48,14 +48,14 @@ def test_a_run_meets_the_quick_baselines():
 
 
 def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_those_trained_elsewhere():
-    told = []
+    reported = []
     comparison = Comparison(
         parts(),
         "dialogue",
         NoiseConfig(),
         core_parameters=45,
         rivals=[Baseline("linear adapter", 64, lambda inputs: 3 * inputs, settings="lr 0.001")],
-        on_fitted=lambda baseline, seconds: told.append((baseline.name, seconds)),
+        on_fitted=lambda baseline, seconds: reported.append((baseline.name, seconds)),
     )
     assert names(comparison.baselines) == [
         "identity",
@@ -72,8 +72,8 @@ def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_those_trained_els
     assert len(by_name) == len(comparison.baselines)
     sizes = [b.parameters for b in comparison.baselines if "rank 2" in b.name or "adapter" in b.name]
     assert sizes == [40, 40, 64]
-    assert [*(name for name, _ in told), "linear adapter, lr 0.001"] == list(by_name)
-    assert all(seconds >= 0 for _, seconds in told)
+    assert [*(name for name, _ in reported), "linear adapter, lr 0.001"] == list(by_name)
+    assert all(seconds >= 0 for _, seconds in reported)
 
 
 def test_everything_is_measured_with_its_origin_and_the_training_mean():
