@@ -78,10 +78,6 @@ class Bucket:
     identity_outcome: Outcome
     trained: int | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Analysis:
@@ -100,7 +96,7 @@ class Analysis:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "buckets": [bucket.as_dict() for bucket in self.buckets],
+            "buckets": [asdict(bucket) for bucket in self.buckets],
             "features": {each.name: each.meaning for each in self.features},
             "correlation_with_lead": self.correlations,
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..evaluation.comparison import OnFitted
@@ -100,15 +100,15 @@ class Evaluation:
                 for metric in VERDICT_METRICS
                 for other in test.measured[1:]
             ],
-            "calibration": {test.title: reliability_curve(test).as_dict() for test in self.analysed_tests},
-            "threshold": self.threshold.as_dict() if self.threshold is not None else None,
+            "calibration": {test.title: asdict(reliability_curve(test)) for test in self.analysed_tests},
+            "threshold": self.threshold and asdict(self.threshold),
             "analysis": {title: each.as_dict() for title, each in self.analyses.items()},
             "limits": self.limits,
             "cases": {
-                title: {"worst": [c.as_dict() for c in worst], "median": [c.as_dict() for c in median]}
+                title: {"worst": list(map(asdict, worst)), "median": list(map(asdict, median))}
                 for title, (worst, median) in self.cases.items()
             },
-            "recommendations": [each.as_dict() for each in self.recommendations],
+            "recommendations": list(map(asdict, self.recommendations)),
             "performance": self.performance,
         }
 

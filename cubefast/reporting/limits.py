@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,10 +38,6 @@ class ThresholdResult:
     answers: int
     answered: dict[str, float]
     right: dict[str, float | None]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def apply_threshold(run_data: RunData, result: TaskResult) -> ThresholdResult | None:
@@ -87,10 +83,6 @@ class ReliabilityCurve:
     right: list[float]
     queries: list[int]
     separation: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def reliability_curve(test: TestResult, model: str = CUBE) -> ReliabilityCurve:
