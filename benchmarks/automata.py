@@ -4,7 +4,9 @@
     python benchmarks/automata.py --quick    # does it run?
 
 Growing: Mordvintsev et al., Growing neural cellular automata, 2020. Digits: Randazzo et al., Self-classifying MNIST
-digits, 2020. Volume: Kalkhof et al., M3D-NCA, 2023, with its learned depthwise perception.
+digits, 2020: dense perception, half of the cells firing; of the paper's rule neither form has the second hidden layer,
+nor keeps the empty pixels still. The same with every cell firing is dense products and little else. Volume: Kalkhof et
+al., M3D-NCA, 2023, with its learned depthwise perception.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -152,9 +154,10 @@ def in_pytorch(work: Automaton, tensors: dict[str, Tensor], masks: list[Tensor] 
 
 
 GROWING = Automaton("growing, fire and alive", (40, 40), 4, 16, 128, 24, "sobel", 0.5, (3, 0.1))
-DIGITS = Automaton("digits, image as the drive", (28, 28), 16, 20, 80, 20, "dense", drive=True)
+DIGITS = Automaton("digits, image as the drive, fire", (28, 28), 16, 20, 80, 20, "dense", 0.5, drive=True)
+DIGITS_AT_ONCE = replace(DIGITS, name="the same, every cell fires", fire_rate=None)
 VOLUME = Automaton("volume 24^3, depthwise and fire", (24, 24, 24), 1, 16, 64, 16, "depthwise", 0.5)
-WORKLOADS = (GROWING, DIGITS, VOLUME)
+WORKLOADS = (GROWING, VOLUME, DIGITS, DIGITS_AT_ONCE)
 
 
 def masks_of(work: Automaton, seed: int) -> list[Tensor] | None:

@@ -4,52 +4,76 @@
 
 constexpr int kTile = 12;  // cells computed together
 
-// Weights laid out for multiply_rows: for each block of up to kMaxVectors vectors of lanes, [slots][length / fold][block].
+// Weights laid out for multiply_rows, in one part or two: the columns, or those of them that fill whole vectors and the
+// rest. Of a part, for each block of up to kMaxVectors vectors of lanes, [slots][length / fold][block].
 //
-// A lane is a column of the product, or, where the columns alone would fill one vector or less, one of `fold` lanes that
-// share a column: lane column * fold + r sums the row's numbers r, r + fold, r + 2 fold, ... One broadcast of `fold`
-// numbers then serves more multiplications (with a single vector of lanes the loads, not the multiplications, set the
-// pace), and 8 columns fill a vector of 16. Lanes beyond the last column are zero.
+// A lane is a column of the product, or one of `fold` lanes that share a column: lane column * fold + r sums the row's
+// numbers r, r + fold, r + 2 fold, ... So 8 columns fill a vector of 16, and 20 cost the work of 20 and not of 32; and one
+// broadcast of `fold` numbers serves more multiplications (with a single vector of lanes the loads, not the
+// multiplications, set the pace). Lanes beyond the last column are zero.
 template <typename T>
 struct Packed {
-  int64_t slots, length, columns;
-  int fold;
+  struct Part {
+    int64_t first, columns;
+    int fold;
+    int64_t begin;  // of its weights in the data
+    int64_t lanes() const { return padded<T>(columns * fold); }
+
+    // Calls work(first lane, vectors in the block) for the blocks from left to right, the widest first.
+    template <typename Work>
+    void for_each_block(const Work& work) const {
+      int64_t lane = 0;
+      int64_t left = lanes() / kWidth<T>;
+      if constexpr (kMaxVectors >= 4)
+        for (; left >= 4; left -= 4, lane += 4 * kWidth<T>) work(lane, Count<4>{});
+      for (; left >= 2; left -= 2, lane += 2 * kWidth<T>) work(lane, Count<2>{});
+      for (; left >= 1; left -= 1, lane += kWidth<T>) work(lane, Count<1>{});
+    }
+  };
+  int64_t slots, length;
+  Part whole, rest;  // the rest has no columns where there is one part
   Scratch<T> data;
 
   // at(slot, i, column) gives the weight of row number i of a slot.
   template <typename At>
-  Packed(int64_t slots_, int64_t length_, int64_t columns_, const At& at)
+  Packed(int64_t slots_, int64_t length_, int64_t columns, const At& at)
       : slots(slots_),
         length(length_),
-        columns(columns_),
-        fold(fold_of(length_, columns_)),
-        data(slots_ * length_ / fold * lanes()) {
-    T* to = data.data;
-    for_each_block([&](int64_t begin, auto vectors) {
-      constexpr int64_t width = decltype(vectors)::value * kWidth<T>;
-      for (int64_t k = 0; k < slots; ++k)
-        for (int64_t i = 0; i < length; i += fold)
-          for (int64_t lane = begin; lane < begin + width; ++lane)
-            *to++ = lane / fold < columns ? at(k, i + lane % fold, lane / fold) : T(0);
-    });
-  }
-
-  int64_t lanes() const { return padded<T>(columns * fold); }
-
-  // Calls work(first lane, vectors in the block) for the blocks from left to right, the widest first.
-  template <typename Work>
-  void for_each_block(const Work& work) const {
-    int64_t begin = 0;
-    int64_t left = lanes() / kWidth<T>;
-    if constexpr (kMaxVectors >= 4)
-      for (; left >= 4; left -= 4, begin += 4 * kWidth<T>) work(begin, Count<4>{});
-    for (; left >= 2; left -= 2, begin += 2 * kWidth<T>) work(begin, Count<2>{});
-    for (; left >= 1; left -= 1, begin += kWidth<T>) work(begin, Count<1>{});
+        whole(part_of(0, columns - rest_of(columns))),
+        rest(part_of(whole.columns, rest_of(columns))),
+        data(rest.begin + numbers(rest)) {
+    pack(whole, at);
+    pack(rest, at);
   }
 
  private:
-  static int fold_of(int64_t length, int64_t columns) {
-    return sizeof(T) == 4 && columns <= kWidth<T> && length % 2 == 0 ? 2 : 1;
+  template <typename At>
+  void pack(const Part& part, const At& at) {
+    T* to = data.data + part.begin;
+    part.for_each_block([&](int64_t begin, auto vectors) {
+      constexpr int64_t width = decltype(vectors)::value * kWidth<T>;
+      for (int64_t k = 0; k < slots; ++k)
+        for (int64_t i = 0; i < length; i += part.fold)
+          for (int64_t lane = begin; lane < begin + width; ++lane) {
+            const int64_t column = lane / part.fold;
+            *to++ = column < part.columns ? at(k, i + lane % part.fold, part.first + column) : T(0);
+          }
+    });
+  }
+  int64_t numbers(const Part& part) const { return slots * length / part.fold * part.lanes(); }
+  Part part_of(int64_t first, int64_t columns) const {
+    return Part{first, columns, fold_of(columns), first == 0 ? 0 : numbers(whole)};
+  }
+  int fold_of(int64_t columns) const {
+    if (sizeof(T) != 4 || columns > kWidth<T>) return 1;
+    if (4 * columns <= kWidth<T> && length % 4 == 0) return 4;
+    return length % 2 == 0 ? 2 : 1;
+  }
+  // Columns beyond the whole vectors that are better folded: where there are few of these, and folding wins half a vector.
+  int64_t rest_of(int64_t columns) const {
+    const int64_t left = columns % kWidth<T>;
+    const bool few = columns > kWidth<T> && columns < kMaxVectors * kWidth<T>;
+    return few && 2 * left <= kWidth<T> && fold_of(left) > 1 ? left : 0;
   }
 };
 
@@ -88,20 +112,40 @@ __attribute__((noinline)) void multiply_block(const T* const* rows, const int32_
     for (int v = 0; v < V; ++v) store(out + m * out_stride + v * W, sum[m][v]);
 }
 
-// multiply_rows for weights whose columns have two lanes each, in one or two vectors.
-template <typename T>
-inline void multiply_folded(const T* const* rows, const int32_t* slots, int64_t reads, const Packed<T>& w, T* out,
-                            int64_t out_stride) {
-  w.for_each_block([&](int64_t, auto vectors) {
+// multiply_rows for a part of the weights whose columns have F lanes each.
+template <int F, typename T>
+inline void multiply_folded(const T* const* rows, const int32_t* slots, int64_t reads, const Packed<T>& w,
+                            const typename Packed<T>::Part& part, T* out, int64_t out_stride) {
+  part.for_each_block([&](int64_t begin, auto vectors) {
     constexpr int V = decltype(vectors)::value;
     constexpr int M = V == kMaxVectors ? kTile / 2 : kTile;
     constexpr int lanes = V * kWidth<T>;
+    const T* weights = w.data.data + part.begin + w.slots * (w.length / F) * begin;
     alignas(64) T partial[kTile * lanes];
     for (int m = 0; m < kTile; m += M)
-      multiply_block<M, V, 2>(rows + m, slots, reads, w.length, w.data.data, partial + m * lanes, lanes);
+      multiply_block<M, V, F>(rows + m, slots, reads, w.length, weights, partial + m * lanes, lanes);
+    T* to = out + part.first + begin / F;
     for (int m = 0; m < kTile; ++m)
-      for (int c = 0; c < lanes / 2; ++c)
-        out[m * out_stride + c] = partial[m * lanes + 2 * c] + partial[m * lanes + 2 * c + 1];
+      for (int c = 0; c < lanes / F; ++c) {
+        T sum = partial[m * lanes + F * c];
+        for (int r = 1; r < F; ++r) sum += partial[m * lanes + F * c + r];
+        to[m * out_stride + c] = sum;
+      }
+  });
+}
+
+template <typename T>
+inline void multiply_part(const T* const* rows, const int32_t* slots, int64_t reads, const Packed<T>& w,
+                          const typename Packed<T>::Part& part, T* out, int64_t out_stride) {
+  if (part.fold == 2) return multiply_folded<2>(rows, slots, reads, w, part, out, out_stride);
+  if (part.fold == 4) return multiply_folded<4>(rows, slots, reads, w, part, out, out_stride);
+  part.for_each_block([&](int64_t begin, auto vectors) {
+    constexpr int V = decltype(vectors)::value;
+    constexpr int M = V == kMaxVectors ? kTile / 2 : kTile;
+    const T* weights = w.data.data + part.begin + w.slots * w.length * begin;
+    T* to = out + part.first + begin;
+    for (int m = 0; m < kTile; m += M)
+      multiply_block<M, V, 1>(rows + m, slots, reads, w.length, weights, to + m * out_stride, out_stride);
   });
 }
 
@@ -109,17 +153,8 @@ inline void multiply_folded(const T* const* rows, const int32_t* slots, int64_t 
 template <typename T>
 inline void multiply_rows(const T* const* rows, const int32_t* slots, int64_t reads, const Packed<T>& w, T* out,
                           int64_t out_stride) {
-  if (w.fold == 1) {
-    w.for_each_block([&](int64_t begin, auto vectors) {
-      constexpr int V = decltype(vectors)::value;
-      constexpr int M = V == kMaxVectors ? kTile / 2 : kTile;
-      const T* weights = w.data.data + w.slots * w.length * begin;
-      for (int m = 0; m < kTile; m += M)
-        multiply_block<M, V, 1>(rows + m, slots, reads, w.length, weights, out + m * out_stride + begin, out_stride);
-    });
-  } else {
-    multiply_folded(rows, slots, reads, w, out, out_stride);
-  }
+  multiply_part(rows, slots, reads, w, w.whole, out, out_stride);
+  if (w.rest.columns > 0) multiply_part(rows, slots, reads, w, w.rest, out, out_stride);
 }
 
 // sums[s][0 .. V vectors] += sum over cells c of rows[c][s] * columns[c][0 .. V vectors], for S of the rows' numbers.

@@ -29,11 +29,19 @@ inline Vector<T> load(const T* from) {
   return v;
 }
 
-// Two numbers, repeated to fill a vector; for F = 1 the number itself, which multiplies a vector as it is.
+// F numbers, 2 or 4, repeated to fill a vector; for F = 1 the number itself, which multiplies a vector as it is.
 template <int F>
 inline auto spread(const float* from) {
   if constexpr (F == 1) {
     return *from;
+  } else if constexpr (F == 4) {
+#if defined(__AVX512F__)
+    return (Vector<float>)_mm512_broadcast_f32x4(_mm_loadu_ps(from));
+#elif defined(__AVX2__)
+    return (Vector<float>)_mm256_broadcast_ps(reinterpret_cast<const __m128*>(from));
+#else
+    return load(from);  // a vector has 4
+#endif
   } else {
     typedef uint64_t Pairs __attribute__((vector_size(kVectorBytes)));
     uint64_t pair;
