@@ -90,6 +90,7 @@ def test_a_typed_question_is_answered_before_and_with_the_core(browser, address,
     for place, key in (("before", "before"), ("answers", "answers"), ("similar", "similar_questions")):
         assert texts(browser, place) == [each["text"] for each in reply[key]]
     shown = browser.run("document.body.innerText")
+    assert "Nearest known questions\n" in shown
     assert f"score {reply['answers'][0]['score']:.3f}" in shown
     assert f"the threshold of {reply['threshold']:.3f}" in shown
     assert "The core has put another answer first." in shown
