@@ -119,7 +119,7 @@ class _Server:
                 "dim": service.pipeline.core.dim,
                 "known_questions": None if service.known_questions is None else len(service.known_questions.texts),
                 "threshold": service.threshold,
-                "calibration": None if calibration is None else calibration.as_dict(),
+                "calibration": calibration and {**calibration.as_dict(), "interval": calibration.interval},
             }
         )
 

@@ -131,6 +131,8 @@ def test_health_says_what_is_served(client, run):
     health = client.get("/health").json()
     assert health["status"] == "ok"
     assert (health["model"], health["dim"], health["known_questions"]) == ("demo", 256, 3)
+    low, high = health["calibration"].pop("interval")
+    assert low < health["calibration"]["right"] <= high
     assert health["calibration"] == json.loads((run / "threshold.json").read_text())
 
 

@@ -93,6 +93,8 @@ def test_a_typed_question_is_answered_before_and_with_the_core(browser, address,
     assert "Nearest known questions\n" in shown
     assert f"score {reply['answers'][0]['score']:.3f}" in shown
     assert f"the threshold of {reply['threshold']:.3f}" in shown
+    low, high = client.get("/health").json()["calibration"]["interval"]
+    assert f"the right first answer (95% interval {100 * low:.0f}% to {100 * high:.0f}%)." in shown
     assert "The core has put another answer first." in shown
     assert "left out" not in shown
     old = [each["text"] for each in reply["before"]]
