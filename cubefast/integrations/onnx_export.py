@@ -18,6 +18,8 @@ from ..files import write_atomically
 from .torch_export import export_core
 
 _NEEDED = ("onnx", "onnxscript")
+_LARGEST = 2_000_000_000
+"""Bytes of a core. A file of ONNX, as of protobuf, holds less than 2^31, and the graph takes some of them."""
 
 
 def check_installed() -> None:
@@ -43,13 +45,19 @@ def onnx_model(module: CubicCore | AnswerSide) -> bytes:
         module: a core with float32 weights, or :class:`~cubefast.answer_side.AnswerSide` around one.
 
     Raises InputError where the extra ``onnx`` is not installed, for a core whose placement is not fitted, for weights
-    of another dtype than float32, and for a core of 2 GB or more, which one ONNX file cannot hold.
+    of another dtype than float32, and for a core of more than 2 GB, which one ONNX file cannot hold.
     """
     check_installed()
     core = module.core if isinstance(module, AnswerSide) else module
     if core.codes.dtype != torch.float32:
         raise InputError(
             f"the ONNX model is float32, and the core's weights are {core.codes.dtype}; call core.float() first"
+        )
+    size = sum(tensor.nbytes for tensor in core.state_dict().values())
+    if size > _LARGEST:
+        raise InputError(
+            f"the core has {size / 1e9:.1f} GB, and one ONNX file holds {_LARGEST / 1e9:g} GB at most; train with a "
+            "smaller memory"
         )
     exported = export_core(module, "plain")
     with _without_torch_notices():
@@ -64,10 +72,7 @@ def onnx_model(module: CubicCore | AnswerSide) -> bytes:
         del value.metadata_props[:]
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     del model.graph.value_info[:]
-    try:
-        return bytes(model.SerializeToString())
-    except Exception as error:  # of protobuf, whose class depends on its version
-        raise InputError(f"the core cannot be written as one ONNX file, which holds less than 2 GB: {error}") from None
+    return bytes(model.SerializeToString())
 
 
 def save_onnx(module: CubicCore | AnswerSide, path: Path) -> None:

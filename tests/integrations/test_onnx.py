@@ -122,6 +122,12 @@ def test_a_core_that_cannot_be_exported_is_refused_in_words():
         onnx_model(CubicCore(32, placement="principal", steps=4))
 
 
+def test_a_core_larger_than_a_file_may_be_is_refused_before_it_is_exported(monkeypatch):
+    monkeypatch.setattr(onnx_export, "_LARGEST", 1000)
+    with pytest.raises(InputError, match="one ONNX file holds 1e-06 GB at most; train with a smaller memory"):
+        onnx_model(principal())
+
+
 def test_without_the_packages_the_extra_is_named_and_nothing_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "_NEEDED", ("onnx", "no_such_package"))
     with pytest.raises(InputError, match=r"no_such_package cannot be imported; pip install 'cubefast\[onnx\]'"):
