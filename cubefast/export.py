@@ -12,7 +12,9 @@ from .integrations.torch_export import Operators
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    names = write_model_folder(arguments.run, arguments.folder, operators=arguments.torch, license=arguments.license)
+    names = write_model_folder(
+        arguments.run, arguments.folder, operators=arguments.torch, onnx=arguments.onnx, license=arguments.license
+    )
     print(f"made {arguments.folder} with {', '.join(names)}")
     print(
         "\nIts README.md says what the core can and cannot do, with intervals if you run cubefast.evaluate before this."
@@ -36,6 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices=get_args(Operators),
         help="also core.pt2, a program of torch.export. kernel: with cubefast's operator, fast, for where cubefast is "
         "installed; plain: with torch's own operators only",
+    )
+    made.add_argument(
+        "--onnx",
+        action="store_true",
+        help="also core.onnx, for whatever runs ONNX; writing it takes the extra onnx",
     )
     made.add_argument("--license", metavar="ID", help="for the card, such as apache-2.0")
     return cli.run(made, _run, argv)

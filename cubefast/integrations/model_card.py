@@ -54,6 +54,7 @@ class CardContent:
         fingerprint: of the encoder; None: not known.
         centred: whether a mean is taken off the embeddings first; it is in ``mean.npy``.
         exported: whether there is a ``core.pt2``.
+        onnx: whether there is a ``core.onnx``.
         license: by its identifier on the hub; None: left to whoever publishes it.
     """
 
@@ -67,6 +68,7 @@ class CardContent:
     fingerprint: str | None = None
     centred: bool = False
     exported: bool = False
+    onnx: bool = False
     license: str | None = None
 
 

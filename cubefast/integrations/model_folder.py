@@ -17,6 +17,7 @@ from ..evaluation.report import Score
 from ..files import appearing, read_json, write_atomically, write_json
 from ..training.run_folder import RunFolder
 from .model_card import CardContent, model_card
+from .onnx_export import check_installed, save_onnx
 from .public_config import without_places
 from .torch_export import Operators, save_exported
 
@@ -26,26 +27,35 @@ _PUBLIC = {"verdict", "verdicts", "scores", "limits"}
 
 
 def write_model_folder(
-    run: str | Path, folder: str | Path, *, operators: Operators | None = None, license: str | None = None
+    run: str | Path,
+    folder: str | Path,
+    *,
+    operators: Operators | None = None,
+    onnx: bool = False,
+    license: str | None = None,
 ) -> list[str]:
     """Make ``folder`` of a finished run; the names of its files.
 
     ``config.json`` and ``model.safetensors`` (what ``CubicCore.from_pretrained`` reads), ``README.md`` (the card, for
     people and for the hub), ``report.json``, ``data.json``, ``config.yaml`` with names in the place of folders,
-    ``mean.npy`` where embeddings are centred first and, if wanted, ``core.pt2``. The bank of answers is texts of the
-    data set and stays in the run.
+    ``mean.npy`` where embeddings are centred first and, if wanted, ``core.pt2`` and ``core.onnx``. The bank of
+    answers is texts of the data set and stays in the run.
 
     Args:
         run: the run's folder.
         folder: a new or empty one. It appears whole or not at all.
         operators: of ``core.pt2`` and, for a core on both sides, ``answers.pt2``, see
             :func:`~cubefast.integrations.torch_export.export_core`; None: no such files.
+        onnx: whether to write ``core.onnx`` and, for a core on both sides, ``answers.onnx``, see
+            :func:`~cubefast.integrations.onnx_export.onnx_model`.
         license: for the card, by its identifier on the hub, such as apache-2.0.
 
     Raises:
         ArtifactError: no finished run with a report, or a damaged file in it.
-        InputError: a folder that is in use or cannot be written.
+        InputError: a folder that is in use or cannot be written; with ``onnx``, the packages that write it are missing.
     """
+    if onnx:
+        check_installed()
     source = RunFolder.open(run)
     config = source.config()
     core = source.best_core()
@@ -71,6 +81,7 @@ def write_model_folder(
         fingerprint=bank.fingerprint if bank else None,
         centred=mean is not None,
         exported=operators is not None,
+        onnx=onnx,
         license=license,
     )
     with appearing(Path(folder).resolve()) as place:
@@ -87,6 +98,10 @@ def write_model_folder(
             save_exported(core, place / "core.pt2", operators)
             if core.answer_map is not None:
                 save_exported(AnswerSide(core), place / "answers.pt2", operators)
+        if onnx:
+            save_onnx(core, place / "core.onnx")
+            if core.answer_map is not None:
+                save_onnx(AnswerSide(core), place / "answers.onnx")
         return sorted(file.name for file in place.iterdir())
 
 

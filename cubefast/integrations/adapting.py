@@ -1,0 +1,37 @@
+"""What the frameworks' embedding classes share: a core between the vectors of a base model and an index."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core import CubicCore
+from ..data.vectors import Preparation
+
+
+class VectorAdapter:
+    """Lists of numbers in, lists of numbers out: queries through a core, documents through its map of answers.
+
+    Args:
+        core: a trained core.
+        prepare: what training did to every embedding before the core. None: scaling to unit length, which is the
+            default of training; documents then stay as they are, unless the core is of ``sides="both"``.
+    """
+
+    def __init__(self, core: CubicCore, prepare: Preparation | None = None) -> None:
+        self.core = core
+        self.prepare = prepare or Preparation()
+        self.changes_documents = core.config["sides"] == "both" or prepare is not None
+
+    def query(self, vector: list[float]) -> list[float]:
+        """D numbers -> D numbers. Raises InputError for another size than the core's D, NaN or Inf."""
+        found: list[float] = self.core.transform(self.prepare(np.array([vector], np.float32)))[0].tolist()
+        return found
+
+    def documents(self, vectors: list[list[float]]) -> list[list[float]]:
+        """The vectors [n, D] as an index is to hold them: the same list where documents stay as they are. Raises
+        InputError as :meth:`query` does where they do not.
+        """
+        if not self.changes_documents or not vectors:
+            return vectors
+        found: list[list[float]] = self.core.transform_answers(self.prepare(np.array(vectors, np.float32))).tolist()
+        return found
