@@ -53,7 +53,6 @@ ALLOWED = {
         *("locks", "output", "threads", "trust"),
     },
     "pipeline": {"config", "core", "data", "decoding", "files", "training", "errors"},
-    "speed": {"config", "core", "data", "lattice", "threads", "training"},
     "integrations": _LOOKING_AT_A_RUN,
     "reporting": _LOOKING_AT_A_RUN,
     "tuning": {"config", "config_sections", "data", "errors", "evaluation", "settings", "training"},
@@ -67,7 +66,6 @@ ALLOWED = {
     "ask": {"bounds", "cli", "data", "decoding", "errors", "output", "pipeline", "training"},
     "export": {"cli", "integrations"},
     "doctor": {"cli", "lattice"},
-    "bench": {"bounds", "cli", "errors", "files", "lattice", "speed"},
 }
 
 
