@@ -20,11 +20,11 @@ import time
 from dataclasses import dataclass, replace
 
 import torch
+from speed.memory import reset_peak
 from torch import Tensor
 from torch.nn import functional as F
 
 from cubefast import Topology, fire_mask, lattice_rollout
-from cubefast.speed.memory import reset_peak
 from cubefast.training.memory import status_mb
 
 

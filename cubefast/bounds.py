@@ -63,8 +63,6 @@ RATE = 1e32
 ANSWERS = 10_000
 """To one question."""
 TRIALS = 100_000
-ROUNDS = 10_000
-"""Of a measurement."""
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:

@@ -31,7 +31,6 @@ COMMANDS = {
     "tune": "search for better settings of the lattice and the training",
     "export": "make a folder to publish of a run, with a model card",
     "doctor": "which backend is active, and why",
-    "bench": "the kernel beside its peers, and training beside its budget, on this machine",
 }
 
 

@@ -66,7 +66,6 @@ ALLOWED = {
         *("locks", "output", "threads", "trust"),
     },
     "pipeline": {"config", "core", "data", "decoding", "files", "training", "errors"},
-    "speed": {"config", "core", "data", "lattice", "threads", "training"},
     "integrations": _LOOKING_AT_A_RUN,
     "reporting": _LOOKING_AT_A_RUN,
     "tuning": {"config", "config_sections", "data", "errors", "evaluation", "settings", "training"},
@@ -84,7 +83,6 @@ ALLOWED = {
     "serve": {"bounds", "cli", "data", "errors", "serving"},
     "export": {"cli", "integrations"},
     "doctor": {"cli", "lattice"},
-    "bench": {"bounds", "cli", "errors", "files", "lattice", "speed"},
 }
 
 

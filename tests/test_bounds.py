@@ -3,8 +3,6 @@
 import argparse
 import contextlib
 import runpy
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from cubefast.cli import COMMANDS
 NUMBERS = {
     "ask": {"--count", "--threshold", "--mmr"},
     "tune": {"--trials", "--timeout"},
-    "bench": {"--rounds", "--pairs", "--dim", "--epochs"},
 }
 BEYOND = ["10000000000000", "-10000000000000", "1e400", "-1e400", "nan", "inf", "9" * 5000, "", "x", "0x10"]
 
@@ -68,10 +65,3 @@ def test_every_flag_of_numbers_has_bounds(command, monkeypatch, capsys):
             assert ended.value.code == 2
             assert f"error: argument {flag}: must be a " in said, (flag, text[:20])
             assert len(said) < 2000
-
-
-def test_random_pairs_that_no_memory_holds_are_refused():
-    call = [sys.executable, "-m", "cubefast.bench", "--training", "--pairs", "2000000", "--dim", "100000"]
-    done = subprocess.run(call, capture_output=True, text=True)
-    assert done.returncode == 2
-    assert "2,000,000 pairs of 100,000 numbers are more than 2,147,483,648 numbers; ask for fewer" in done.stderr

@@ -38,7 +38,7 @@ def test_odd_sizes_agree(compiled, shape, state_size, hidden_size):
     assert_agree(problem.results(compiled), problem.results("torch"), 1e-12)
 
 
-# Products of few columns, or of a few more than whole vectors, sum each column in several lanes; 6 is not a multiple of 4.
+# A product of few columns, or of a few more than whole vectors, sums each in several lanes; 6 is no multiple of 4.
 @pytest.mark.parametrize("state_size", [1, 2, 3, 4, 6, 8, 12, 16, 18, 20, 24, 36])
 @pytest.mark.parametrize("hidden_size", [4, 6, 20, 36, 68, 80])
 def test_float32_agrees_where_columns_do_not_fill_the_vectors(state_size, hidden_size):

@@ -1,4 +1,4 @@
-"""The same rollout, written as other PyTorch and JAX users would: what the kernel is compared with."""
+"""The implementations of a rollout that are compared: this package's backends, PyTorch and JAX."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv3d, linear
 
-from ..lattice import lattice_rollout
-from ..lattice.backends import unavailable
+from cubefast.lattice import lattice_rollout
+from cubefast.lattice.backends import unavailable
+
 from .workloads import Workload
 
 Run = Callable[[list[Tensor]], Tensor]
-"""The workload's tensors -> the final state [B, N, S]."""
+"""A function of the workload's tensors that returns the final state [B, N, S]."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to run a workload. ``prepare(workload)`` gives what is timed; ``missing`` says why it cannot, or ""."""
+    """One implementation of a rollout.
+
+    Attributes:
+        name: as in the tables.
+        prepare: makes the function that is timed for a workload.
+        missing: why it cannot run on this machine; empty when it can.
+        gradients: makes the function that computes the gradients, where torch.autograd cannot.
+    """
 
     name: str
     prepare: Callable[[Workload], Run]
@@ -29,7 +37,7 @@ class Peer:
     gradients: Callable[[Workload], Callable[[list[Tensor]], list[Any]]] | None = None
 
     def forward(self, workload: Workload) -> Run:
-        """The forward, without gradients."""
+        """The function that computes the final state of the workload, without gradients."""
         run = self.prepare(workload)
 
         def forward(tensors: list[Tensor]) -> Tensor:
@@ -39,7 +47,7 @@ class Peer:
         return forward
 
     def forward_backward(self, workload: Workload) -> Callable[[list[Tensor]], list[Any]]:
-        """The gradients of the sum of the final state."""
+        """The function that computes the gradients of the sum of the final state, one for each tensor."""
         if self.gradients is not None:
             return self.gradients(workload)
         run = self.prepare(workload)
@@ -50,10 +58,10 @@ def _rollout(workload: Workload, backend: str) -> Run:
     topology = workload.topology
 
     def run(tensors: list[Tensor]) -> Tensor:
-        state, *heard, w_perceive, w_update, b_update = tensors
+        state, *drive_inputs, w_perceive, w_update, b_update = tensors
         return lattice_rollout(
             state,
-            linear(*heard) if workload.inputs else heard[0],
+            linear(*drive_inputs) if workload.inputs else drive_inputs[0],
             w_perceive,
             w_update,
             b_update,
@@ -77,22 +85,22 @@ def _update(state: Tensor, change: Tensor, rule: str) -> Tensor:
 
 
 def _conv3d(workload: Workload) -> Run:
-    """Channels first; the neighborhood as a 3x3x3 kernel that is zero but for the star."""
+    """The von Neumann neighborhood as a 3x3x3 convolution whose other weights are zero; channels come first."""
     x, y, z = workload.shape
     places = [(0, 1, 1), (2, 1, 1), (1, 0, 1), (1, 2, 1), (1, 1, 0), (1, 1, 2), (1, 1, 1)]
     taps = torch.tensor([a * 9 + b * 3 + c for a, b, c in places])
 
     def run(tensors: list[Tensor]) -> Tensor:
-        state, *heard, w_perceive, w_update, b_update = tensors
-        drive = linear(*heard) if workload.inputs else heard[0]
+        state, *drive_inputs, w_perceive, w_update, b_update = tensors
+        drive = linear(*drive_inputs) if workload.inputs else drive_inputs[0]
         hidden_size, state_size = w_update.shape[1], w_update.shape[0]
         by_tap = w_perceive.reshape(hidden_size, 7, state_size).transpose(1, 2)
         kernel = w_perceive.new_zeros(hidden_size, state_size, 27).index_copy(2, taps, by_tap)
         kernel = kernel.reshape(hidden_size, state_size, 3, 3, 3)
         grid = state.transpose(1, 2).reshape(-1, state_size, x, y, z)
-        heard_grid = drive.transpose(1, 2).reshape(-1, hidden_size, x, y, z)
+        drive_grid = drive.transpose(1, 2).reshape(-1, hidden_size, x, y, z)
         for _ in range(workload.steps):
-            hidden = torch.tanh(conv3d(grid, kernel, padding=1) + heard_grid)
+            hidden = torch.tanh(conv3d(grid, kernel, padding=1) + drive_grid)
             change = conv3d(hidden, w_update[:, :, None, None, None], b_update)
             grid = _update(grid, change, workload.update)
         return grid.flatten(2).transpose(1, 2)
@@ -109,8 +117,8 @@ def _jax_rollout(workload: Workload, remat: bool) -> Any:
     table = jnp.concatenate([jnp.where(neighbors < 0, cells, neighbors), jnp.arange(cells)[:, None]], axis=1)
 
     def run(tensors: list[Any]) -> Any:
-        state, *heard, w_perceive, w_update, b_update = tensors
-        drive = heard[0] @ heard[1].T + heard[2] if workload.inputs else heard[0]
+        state, *drive_inputs, w_perceive, w_update, b_update = tensors
+        drive = drive_inputs[0] @ drive_inputs[1].T + drive_inputs[2] if workload.inputs else drive_inputs[0]
 
         def step(state: Any, _: None) -> tuple[Any, None]:
             padded = jnp.concatenate([state, jnp.zeros_like(state[:, :1])], axis=1)
@@ -151,12 +159,14 @@ def _missing(module: str) -> str:
     return "" if importlib.util.find_spec(module) else f"{module} is not installed (pip install {module})"
 
 
+KERNEL, EAGER = "cubefast", "eager torch"
+
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("cubefast", lambda w: _rollout(w, "cpp"), unavailable("cpp")),
+        Peer(KERNEL, lambda w: _rollout(w, "cpp"), unavailable("cpp")),
         Peer("cubefast numba", lambda w: _rollout(w, "numba"), unavailable("numba")),
-        Peer("eager torch", lambda w: _rollout(w, "torch")),
+        Peer(EAGER, lambda w: _rollout(w, "torch")),
         Peer("torch.compile", lambda w: _compiled(w, "default")),
         Peer("torch.compile max-autotune", lambda w: _compiled(w, "max-autotune")),
         Peer("Conv3d", _conv3d),
@@ -164,4 +174,5 @@ PEERS = {
         Peer("JAX with remat", lambda w: _jax(w, True), _missing("jax"), lambda w: _jax_gradients(w, True)),
     )
 }
-OURS = ("cubefast", "cubefast numba")
+OURS = (KERNEL, "cubefast numba")
+"""The backends of this package among them."""

@@ -1,36 +1,36 @@
-"""The benchmark of training measures the real trainer, and says what it measured. No test here asserts a time."""
+"""bench.py --training measures the trainer. No test here asserts a time."""
 
 import json
-import subprocess
 import sys
 
+import bench
 import numpy as np
 import pytest
 import torch
+from speed.targets import training_targets
+from speed.training import EpochTiming, PairFiles, TrainingTiming, _KernelClock, _train, _useful_flops
 
 from cubefast import CubicCore
 from cubefast.lattice import ops
-from cubefast.speed.targets import training_targets
-from cubefast.speed.training import Epoch, Files, Training, _KernelClock, _train, _useful_flops
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers_every_time():
+    torch.manual_seed(0)
+
+
 @pytest.fixture
-def own_operators(monkeypatch):
-    """What the clock puts in the operators' place is taken away again."""
+def restored_operators(monkeypatch):
+    """The operators that the clock wraps are put back after the test."""
     for name in ("rollout", "rollout_backward"):
         monkeypatch.setattr(ops, name, getattr(ops, name))
 
 
 def measured(seconds, kernel=0.9, sgemm=1e9, peak=500.0, pairs=100):
-    epochs = [Epoch(each, each * kernel, sgemm, 0.0) for each in seconds]
-    return Training(pairs, 8, 100, 2_000_000_000, epochs, peak)
-
-
-def bench(*arguments, cwd):
-    command = [sys.executable, "-m", "cubefast.bench", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
+    epochs = [EpochTiming(each, each * kernel, sgemm, 0.0) for each in seconds]
+    return TrainingTiming(pairs, 8, 100, 2_000_000_000, epochs, peak)
 
 
 def test_an_epoch_of_40000_pairs_of_768_is_24_tflop():
@@ -64,7 +64,7 @@ def test_every_target_of_training_can_be_missed():
     assert [target.met for target in missed] == [False] * 4
 
 
-def test_the_clock_counts_forward_and_backward_and_changes_nothing(own_operators):
+def test_the_clock_counts_forward_and_backward_and_changes_nothing(restored_operators):
     core, embeddings = CubicCore(24, residual=False), torch.randn(4, 24)
     (expected,) = torch.autograd.grad(core(embeddings).square().sum(), core.lattice.phases[0].w_perceive)
     clock = _KernelClock()
@@ -79,43 +79,26 @@ def test_the_clock_counts_forward_and_backward_and_changes_nothing(own_operators
 
 
 @linux
-def test_it_trains_on_the_training_part_of_a_file_and_its_embeddings(own_operators, tmp_path):
+def test_it_trains_on_the_training_part_of_a_file_and_its_embeddings(restored_operators, tmp_path):
     rows = [{"question": f"What is {i}?", "answer": f"It is {i}."} for i in range(60)]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     question, answer = np.random.default_rng(0).standard_normal((2, 60, 24), dtype=np.float32)
     np.savez(tmp_path / "vectors.npz", question=question, answer=answer)
-    trained = _train(Files(str(tmp_path / "pairs.jsonl"), str(tmp_path / "vectors.npz")), 1)
+    trained = _train(PairFiles(str(tmp_path / "pairs.jsonl"), str(tmp_path / "vectors.npz")), 1, 64)
     assert trained.dim == 24
     assert 30 < trained.pairs < 60
     assert trained.measured == trained.pairs
     assert len(trained.epochs) == 1
 
 
+@pytest.mark.slow
 @linux
-def test_the_command_prints_a_table_and_writes_json(tmp_path):
-    done = bench("--training", "--quick", "--epochs", "2", "--json", "t.json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "256 x 64" in done.stdout
+def test_the_command_prints_a_table_and_writes_json(tmp_path, capsys):
+    assert bench.main(["--training", "--quick", "--epochs", "2", "--json", str(tmp_path / "t.json")]) == 0
+    assert "256 x 64" in capsys.readouterr().out
     (row,) = json.loads((tmp_path / "t.json").read_text())["training"]
     assert len(row["epochs"]) == 2
     for epoch in row["epochs"]:
         assert 0 < epoch["kernel_seconds"] < epoch["seconds"]
         assert epoch["sgemm_flops"] > 0
     assert row["peak_mb"] > 100  # torch alone is more
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--pairs", "5"], "--pairs: only with --training"),
-        (["--training", "--plot", "t.png"], "--plot: only without --training"),
-        (["--training", "--vectors", "v.npz"], "--vectors needs --data"),
-        (["--training", "--data", "d.jsonl", "--dim", "8"], "--pairs and --dim are of random pairs"),
-        (["--training", "--epochs", "0"], "must be a whole number from 1 to 10,000; got '0'"),
-        (["--training", "--data", "nowhere.jsonl"], "nowhere.jsonl"),
-    ],
-)
-def test_options_that_do_not_fit_are_refused(arguments, message, tmp_path):
-    done = bench(*arguments, cwd=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr

@@ -1,4 +1,4 @@
-"""The kernel along every size and every named option: a cliff, or an option that is slow, would show here."""
+"""The kernel along every size and with every named option, to find sizes and options that are slow."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 
-from ..lattice.checks import ACTIVATIONS, UPDATES
-from ..lattice.topology import BOUNDARIES, NEIGHBORHOODS
-from ..threads import torch_threads
+from cubefast.lattice.checks import ACTIVATIONS, UPDATES
+from cubefast.lattice.topology import BOUNDARIES, NEIGHBORHOODS
+from cubefast.threads import torch_threads
+
 from .measure import check, interleaved
-from .peers import PEERS
-from .targets import EAGER, KERNEL, rate
+from .peers import EAGER, KERNEL, PEERS
 from .workloads import W1, Workload
 
 
 def variants(base: Workload = W1) -> list[Workload]:
-    """``base``, and it with each other activation, update rule, neighborhood, boundary and dtype in its place."""
+    """``base``, then ``base`` with one option changed: each activation, update, boundary, neighborhood and dtype."""
     options: list[tuple[str, tuple[Any, ...]]] = [
         ("activation", ACTIVATIONS),
         ("update", UPDATES),
@@ -38,41 +38,41 @@ def variants(base: Workload = W1) -> list[Workload]:
 
 
 def check_variant(workload: Workload) -> None:
-    """Raise WrongAnswer unless the kernel computes what the reference does.
+    """Raise WrongAnswer unless the kernel computes what the reference computes.
 
-    In float64 for relu: its derivative jumps at 0, where in float32 a rounding decides which of two right gradients of
-    a hidden unit comes out, and among millions of units some stand there.
+    relu is checked in float64. Its derivative jumps at 0, and among millions of hidden units some are so close to 0
+    that a rounding in float32 decides which of two right gradients comes out.
     """
     if workload.activation == "relu":
         workload = replace(workload, dtype=torch.float64)
     check(PEERS[KERNEL], workload, workload.tensors())
 
 
-def time_variants(rounds: int, say: Callable[[str], Any]) -> list[dict[str, Any]]:
-    """Useful GFLOP/s forward+backward of each variant of W1 with 16 samples, the kernel's and eager torch's."""
+def time_variants(rounds: int, report: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """Useful GFLOP/s forward+backward of the kernel and of eager PyTorch, for each variant of W1 with 16 samples."""
     found = variants(replace(W1, batch=16))
     calls = {}
     for workload in found:
-        say(f"checking {workload.name}")
+        report(f"checking {workload.name}")
         for name in (KERNEL, EAGER):
             tensors = workload.tensors()
             if name == KERNEL:
                 check_variant(workload)
             run = PEERS[name].forward_backward(workload)
             calls[f"{name}: {workload.name}"] = lambda run=run, tensors=tensors: run(tensors)
-    say(f"timing, {rounds} rounds in turns")
+    report(f"timing, {rounds} rounds in turns")
     times = interleaved(calls, rounds)
     return [
         {
             "variant": workload.name,
-            **{name: rate(workload, times[f"{name}: {workload.name}"], True) for name in (KERNEL, EAGER)},
+            **{name: workload.gflops(times[f"{name}: {workload.name}"], backward=True) for name in (KERNEL, EAGER)},
         }
         for workload in found
     ]
 
 
-def time_sizes(say: Callable[[str], Any]) -> list[dict[str, Any]]:
-    """Nanoseconds per cell and step, forward+backward, along each size by itself: a cliff would show here."""
+def time_sizes(report: Callable[[str], Any]) -> list[dict[str, Any]]:
+    """Nanoseconds per cell and step and GFLOP/s of the kernel, forward+backward, with one size changed at a time."""
     base = Workload("scaling", shape=(16, 16, 16), batch=4, steps=8)
     sizes: list[tuple[str, Workload]] = []
     for side in (8, 16, 32, 64, 96):
@@ -96,10 +96,10 @@ def time_sizes(say: Callable[[str], Any]) -> list[dict[str, Any]]:
         per_cell_step = 3 * workload.forward_flops / workload.cell_steps
         row["useful MFLOP per cell and step"] = per_cell_step / 1e6
         for count in sorted({1, threads}):
-            say(f"scaling: {name}, {count} threads")
+            report(f"scaling: {name}, {count} threads")
             with torch_threads(count):
-                timing = interleaved({"run": partial(run, tensors)}, 3)["run"]
-            nanoseconds = timing.seconds / workload.cell_steps * 1e9
+                seconds = interleaved({"run": partial(run, tensors)}, 3)["run"]
+            nanoseconds = seconds / workload.cell_steps * 1e9
             row[f"ns, {count} threads"] = nanoseconds
             row[f"GFLOP/s, {count} threads"] = per_cell_step / nanoseconds
         rows.append(row)

@@ -1,4 +1,4 @@
-"""The benchmark as a picture."""
+"""The table of peers as a bar chart."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from typing import Any
 
 
 def bars(rows: Sequence[Mapping[str, Any]], ours: Collection[str], reference: str) -> bytes:
-    """A PNG: useful GFLOP/s of each row, forward and forward+backward, and its peak memory where that was measured."""
+    """A PNG of bars: useful GFLOP/s of each row forward and forward+backward, and peak memory where it was measured.
+
+    Args:
+        rows: of the table of peers, see bench.py.
+        ours: the names of this package's backends, drawn in color.
+        reference: the name of the row that is drawn as a line.
+    """
     from matplotlib.figure import Figure
 
     shown = [row for row in rows if row["name"] != reference][::-1]

@@ -1,4 +1,4 @@
-"""What is timed: the sizes of a rollout, its tensors, and how many useful operations it has."""
+"""Workloads to time: the sizes of a rollout, its tensors, and the number of its useful operations."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..lattice import Topology
+from cubefast.lattice import Topology
 
 
 @dataclass(frozen=True)
 class Workload:
     """A rollout of ``batch`` samples.
 
-    ``inputs``: external numbers per cell, whose product with their weights is part of the work (the original cell).
+    With ``inputs`` > 0 each cell has that many external inputs, and their product with their weights is timed too.
     """
 
     name: str
@@ -33,23 +33,29 @@ class Workload:
 
     @property
     def topology(self) -> Topology:
-        """Its lattice."""
+        """The lattice of the workload."""
         return Topology(self.shape, neighborhood=self.neighborhood, boundary=self.boundary)
 
     @property
     def cell_steps(self) -> int:
-        """B * N * T."""
+        """Updates of one cell in a forward: samples x cells x steps."""
         return self.batch * self.topology.cells * self.steps
 
     @property
     def forward_flops(self) -> int:
-        """Useful operations of a forward, B*N*T*(2*K*S*H + 2*H*S); with the backward it is three times as many."""
+        """Useful operations of a forward: samples x cells x steps x (2*K*S*H + 2*H*S), for K neighborhood slots, S
+        state and H hidden numbers. A forward and backward has three times as many.
+        """
         return self.cell_steps * 2 * self.hidden_size * self.state_size * (self.topology.slots + 1)
 
-    def tensors(self) -> list[Tensor]:
-        """State, drive, w_perceive, w_update, b_update, drawn so that states stay about 1; each wants its gradient.
+    def gflops(self, seconds: float, backward: bool) -> float:
+        """Useful GFLOP/s of a forward, or of a forward and backward, that took ``seconds``."""
+        return self.forward_flops * (3 if backward else 1) / seconds / 1e9
 
-        With external inputs, the drive is replaced by inputs [B, N, E], their weights [H, E] and a bias [H].
+    def tensors(self) -> list[Tensor]:
+        """Random state, drive, w_perceive, w_update and b_update, all with requires_grad; states stay about 1.
+
+        With external inputs, three tensors stand in place of the drive: inputs [B, N, E], weights [H, E], bias [H].
         """
         random = torch.Generator().manual_seed(0)
         cells, width = self.topology.cells, self.topology.slots * self.state_size
@@ -57,16 +63,16 @@ class Workload:
         def draw(*shape: int, scale: float = 1.0) -> Tensor:
             return (scale * torch.randn(shape, generator=random)).to(self.dtype).requires_grad_()
 
-        heard = [draw(self.batch, cells, self.hidden_size)]
+        drive = [draw(self.batch, cells, self.hidden_size)]
         if self.inputs:
-            heard = [
+            drive = [
                 draw(self.batch, cells, self.inputs),
                 draw(self.hidden_size, self.inputs, scale=self.inputs**-0.5),
                 draw(self.hidden_size, scale=0.1),
             ]
         return [
             draw(self.batch, cells, self.state_size, scale=0.5),
-            *heard,
+            *drive,
             draw(self.hidden_size, width, scale=width**-0.5),
             draw(self.state_size, self.hidden_size, scale=self.hidden_size**-0.5 / self.steps**0.5),
             draw(self.state_size, scale=0.1),
