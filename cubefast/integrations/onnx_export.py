@@ -27,7 +27,7 @@ def check_installed() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
-            f"writing ONNX needs the packages onnx and onnxscript, and {' and '.join(missing)} cannot be imported; "
+            f"writing ONNX needs the packages onnx and onnxscript; missing: {', '.join(missing)}. "
             "pip install 'cubefast[onnx]'"
         )
 
