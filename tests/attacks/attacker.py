@@ -32,7 +32,7 @@ DATA = ["encoder=hashing:16", "data.quality.max_per_domain=10"]
 TINY = [*DATA, "core.state_size=4", "core.hidden_size=8", "core.steps=4", "core.phases=1", "core.prototypes=4"]
 TINY += ["training.min_steps=1", "training.epochs=4", "training.threads=1"]
 _HEAVY = ["matplotlib.figure", "optuna", "torch._dynamo", "cubefast.integrations.model_folder", "cubefast.tuning.study"]
-_HEAVY += [f"cubefast.reporting.{name}" for name in ("composed", "findings", "side_by_side", "figures", "html")]
+_HEAVY += [f"cubefast.reporting.{name}" for name in ("evaluation", "figures", "report", "side_by_side", "tables")]
 
 
 @dataclass
