@@ -233,8 +233,8 @@ void forward_automaton(const Forward& f) {
       T* next = t == z.steps ? plan.final_state(b) : plan.saved(b, t);
       if (next == nullptr) next = spare + t % 2 * plan.sample_size;
       uint8_t* kept = f.kept == nullptr ? nullptr : f.kept + (b * z.steps + t - 1) * z.cells;
-      step_automaton<A>(plan, scratch[team.worker], samples[shared], team, b, t - 1, state, plan.drive(b), next, kept,
-                        begin, end);
+      step_automaton<A>(plan, scratch[team.worker], samples[shared], team, b, t - 1, state, plan.drive(b, t - 1), next,
+                        kept, begin, end);
       if (T* returned = plan.returned(b, t))
         copy(returned + begin * z.state_size, next + begin * z.state_size, (end - begin) * z.state_size);
       if (team.meet_and_stop(&f.interruption->stop)) return;

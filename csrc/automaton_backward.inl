@@ -101,7 +101,7 @@ void differentiate_slab(const AutomatonBackwardPlan<T>& plan, AutomatonBackwardS
   const int64_t H = z.hidden_size, S = z.state_size, K = z.slots, H_padded = plan.H_padded;
   const int64_t begin = plan.first_cell(slab), end = plan.first_cell(slab + 1), first_row = plan.first_row(slab);
   const uint8_t* kept = plan.kept(b, t);
-  const T* drive = plan.drive(b);
+  const T* drive = plan.drive(b, t);
   AutomatonScratch<T>& forward = scratch.forward;
   if (forward.tile.stopped(plan.f.interruption, (end - begin) * kListingWork)) return;
   draw_fire(z, b, t, begin, end, forward.fire.data);
@@ -267,7 +267,7 @@ void differentiate_automaton(const AutomatonBackwardPlan<T>& plan, AutomatonBack
     if (t == z.steps - 1 || (t + 1) % every == 0)  // the states of this segment that were not kept
       for (int64_t i = t / every * every; i < t; ++i) {
         T* next = sample.segment.data + (i % every) * size;
-        step_automaton<A>(plan, scratch.forward, sample.living, team, b, i, state_after(i), plan.drive(b), next,
+        step_automaton<A>(plan, scratch.forward, sample.living, team, b, i, state_after(i), plan.drive(b, i), next,
                           static_cast<uint8_t*>(nullptr), begin, end);
         team.meet();
       }
@@ -275,8 +275,8 @@ void differentiate_automaton(const AutomatonBackwardPlan<T>& plan, AutomatonBack
     add_gradient(dnext, plan.dreturned(b, t + 1), begin * z.state_size, end * z.state_size);
     const T* next = z.update == Update::residual ? nullptr : state_after(t + 1);
     for (int64_t slab = first_slab; slab < end_slab; ++slab)
-      differentiate_slab<A>(plan, scratch, sample, slab, b, t, state_after(t), next, dnext, plan.ddrive(piece, b, slab),
-                            plan.wants_weights ? plan.sums_of(piece, slab) : nullptr);
+      differentiate_slab<A>(plan, scratch, sample, slab, b, t, state_after(t), next, dnext,
+                            plan.ddrive(piece, b, slab, t), plan.wants_weights ? plan.sums_of(piece, slab) : nullptr);
     if (team.meet_and_stop(&plan.f.interruption->stop)) return;
     if (t == 0 && g.dstate == nullptr) break;
     for (int64_t slab = first_slab; slab < end_slab; ++slab)
@@ -295,7 +295,7 @@ void backward_automaton(const Backward& g) {
   const Sizes& z = plan.z;
   const int threads = usable_threads(z.threads);
   if (g.ddrive != nullptr && !plan.shared_drive && z.drive_cell_stride != 0)
-    expect_large(g.ddrive, z.batch * z.cells * z.hidden_size * int64_t(sizeof(T)));
+    expect_large(g.ddrive, plan.drives * z.batch * z.cells * z.hidden_size * int64_t(sizeof(T)));
   const bool together = plan.together() || plan.pieces < smaller(z.batch, threads);
   const bool divisible = plan.slabs >= 2 * threads || (together && plan.slabs > 1);
   PerThread<AutomatonBackwardScratch<T>> scratch(threads, plan);

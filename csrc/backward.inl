@@ -198,7 +198,6 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
   const int64_t first_slab = plan.slabs * team.member / team.members;
   const int64_t end_slab = plan.slabs * (team.member + 1) / team.members;
   const int64_t first_block = plan.first_block(first_slab), end_block = plan.first_block(end_slab);
-  const T* drive = plan.drive(b);
   if (team.member == 0) plan.clear_ddrive(b);
   T* dnext = sample.gradients.data;
   T* dstate = dnext + size;
@@ -215,7 +214,7 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
     if (t == z.steps - 1 || (t + 1) % every == 0)  // the states of this segment that were not kept
       for (int64_t i = t / every * every; i < t; ++i) {
         T* next = sample.segment.data + (i % every) * size;
-        step_tiles<A>(plan, scratch.tile, state_after(i), drive, next, begin, end);
+        step_tiles<A>(plan, scratch.tile, state_after(i), plan.drive(b, i), next, begin, end);
         team.meet();
       }
 
@@ -230,8 +229,9 @@ void differentiate_sample(const BackwardPlan<T>& plan, BackwardScratch<T>& scrat
     };
     for (int64_t slab = first_slab; slab < end_slab; ++slab)
       for (int64_t block = plan.first_block(slab); block < plan.first_block(slab + 1); ++block) {
-        differentiate_block<A>(plan, scratch, block, state_after(t), next, drive, dnext, sample.dpre.data,
-                               plan.ddrive(piece, b, slab), plan.wants_weights ? plan.sums_of(piece, slab) : nullptr);
+        differentiate_block<A>(plan, scratch, block, state_after(t), next, plan.drive(b, t), dnext, sample.dpre.data,
+                               plan.ddrive(piece, b, slab, t),
+                               plan.wants_weights ? plan.sums_of(piece, slab) : nullptr);
         if (gathers)
           read_by.for_each_with_last(block, [&](int64_t ready) {
             if (ready >= first_block && read_by.first.data[ready] >= first_block) gather(ready);
@@ -257,7 +257,7 @@ void backward(const Backward& g) {
   const Sizes& z = plan.z;
   const int threads = usable_threads(z.threads);
   if (g.ddrive != nullptr && !plan.shared_drive && z.drive_cell_stride != 0)
-    expect_large(g.ddrive, z.batch * z.cells * z.hidden_size * int64_t(sizeof(T)));
+    expect_large(g.ddrive, plan.drives * z.batch * z.cells * z.hidden_size * int64_t(sizeof(T)));
   const bool together = plan.together() || plan.pieces < smaller(z.batch, threads);
   const bool divisible = plan.slabs >= 2 * threads || (together && plan.slabs > 1);
   PerThread<BackwardScratch<T>> scratch(threads, plan);

@@ -36,7 +36,10 @@ struct Plan {
     copy(b_update.data, static_cast<const T*>(f_.b_update), z.state_size);
   }
 
-  const T* drive(int64_t b) const { return static_cast<const T*>(f.drive) + b * z.drive_batch_stride; }
+  // What a sample hears in the step after t steps.
+  const T* drive(int64_t b, int64_t t) const {
+    return static_cast<const T*>(f.drive) + t * z.drive_step_stride + b * z.drive_batch_stride;
+  }
   int64_t drive_rows(int64_t cells) const { return z.drive_cell_stride != 0 ? cells : 1; }
   const T* first(int64_t b) const { return static_cast<const T*>(f.state) + b * sample_size; }
   T* final_state(int64_t b) const { return static_cast<T*>(f.final_state) + b * sample_size; }
@@ -176,7 +179,7 @@ void forward(const Forward& f) {
     for (int64_t t = 1; t <= z.steps; ++t) {
       T* next = t == z.steps ? plan.final_state(b) : plan.saved(b, t);
       if (next == nullptr) next = spare + t % 2 * plan.sample_size;
-      step_tiles<A>(plan, scratch[team.worker], state, plan.drive(b), next, begin, end);
+      step_tiles<A>(plan, scratch[team.worker], state, plan.drive(b, t - 1), next, begin, end);
       if (T* returned = plan.returned(b, t)) {
         const int64_t first = begin * kTile * z.state_size;
         copy(returned + first, next + first, smaller(end * kTile * z.state_size, plan.sample_size) - first);

@@ -23,6 +23,7 @@ void add_gradient(T* d, const T* more, int64_t begin, int64_t end) {
 template <typename Base, typename T>
 struct GradientPlan : Base {
   const Backward& g;
+  int64_t drives, drive_size;  // one, or one for each step; of one: [N, H], or [H] for all cells
   int64_t pieces, slabs, blocks;
   // Of the sums of one unit: [K*S or F*S, H padded], [S, H padded], [S padded], and [F, K, S padded] for filters.
   int64_t perceive_size, update_size, filters_size, unit_size;
@@ -34,7 +35,9 @@ struct GradientPlan : Base {
   explicit GradientPlan(const Backward& g_)
       : Base(g_.forward),
         g(g_),
-        pieces(pieces_of(g_)),
+        drives(this->z.drive_step_stride != 0 ? this->z.steps : 1),
+        drive_size((this->z.drive_cell_stride != 0 ? this->z.cells : 1) * this->z.hidden_size),
+        pieces(pieces_of()),
         slabs(0),
         blocks((this->z.cells + kBlock - 1) / kBlock),
         perceive_size(this->perceived_size * this->H_padded),
@@ -49,25 +52,27 @@ struct GradientPlan : Base {
                              return static_cast<const T*>(g_.forward.w_update)[s * this->z.hidden_size + j];
                            }),
         sums((slabs = smaller((kUnits + pieces - 1) / pieces, blocks)) * pieces * (wants_weights ? unit_size : 0), true),
-        drive_sums(drive_sums_size(g_, pieces, slabs), true) {}
+        drive_sums(drive_sums_size(), true) {}
 
   int64_t first_block(int64_t slab) const { return blocks * slab / slabs; }
-  // Where the gradient of the drive of a sample, as a slab hears it, is summed. One drive for all cells has a sum for
-  // each slab, one for all samples a sum for each piece.
-  T* ddrive(int64_t piece, int64_t b, int64_t slab) const {
+  // Where the gradient of the drive of a sample in a step, as a slab hears it, is summed. One drive for all cells has a
+  // sum for each slab, one for all samples a sum for each piece; others are summed where they belong.
+  T* ddrive(int64_t piece, int64_t b, int64_t slab, int64_t t) const {
     if (g.ddrive == nullptr) return nullptr;
     const Sizes& z = this->z;
+    const int64_t step = drives > 1 ? t : 0;
     if (z.drive_cell_stride == 0)
-      return drive_sums.data + ((shared_drive ? piece : b) * slabs + slab) * z.hidden_size;
-    const int64_t size = z.cells * z.hidden_size;
-    return shared_drive ? drive_sums.data + piece * size : static_cast<T*>(g.ddrive) + b * size;
+      return drive_sums.data + (((shared_drive ? piece : b) * slabs + slab) * drives + step) * drive_size;
+    if (shared_drive) return drive_sums.data + (piece * drives + step) * drive_size;
+    return static_cast<T*>(g.ddrive) + step * z.drive_step_stride + b * drive_size;
   }
 
   // Makes ready to be added to what is not made of sums.
   void clear_ddrive(int64_t b) const {
-    const int64_t size = this->z.cells * this->z.hidden_size;
-    if (g.ddrive != nullptr && !shared_drive && this->z.drive_cell_stride != 0)
-      std::memset(static_cast<T*>(g.ddrive) + b * size, 0, size_t(size) * sizeof(T));
+    if (g.ddrive == nullptr || shared_drive || this->z.drive_cell_stride == 0) return;
+    for (int64_t i = 0; i < drives; ++i)
+      std::memset(static_cast<T*>(g.ddrive) + i * this->z.drive_step_stride + b * drive_size, 0,
+                  size_t(drive_size) * sizeof(T));
   }
 
   // Makes of the sums of all units the gradients of the weights.
@@ -100,17 +105,18 @@ struct GradientPlan : Base {
   // Makes of those sums the gradient of the drive.
   void finish_ddrive() const {
     const Sizes& z = this->z;
-    const int64_t H = z.hidden_size;
     T* to = static_cast<T*>(g.ddrive);
     if (to == nullptr) return;
+    const int64_t size = drives * drive_size;
     if (shared_drive) {
-      const int64_t size = z.drive_cell_stride == 0 ? H : z.cells * H;
       add_up(drive_sums.data, z.drive_cell_stride == 0 ? pieces * slabs : pieces, size, size);
       copy(to, drive_sums.data, size);
     } else if (z.drive_cell_stride == 0) {
       for (int64_t b = 0; b < z.batch; ++b) {
-        add_up(drive_sums.data + b * slabs * H, slabs, H, H);
-        copy(to + b * H, drive_sums.data + b * slabs * H, H);
+        T* const sums_of_sample = drive_sums.data + b * slabs * size;
+        add_up(sums_of_sample, slabs, size, size);
+        for (int64_t i = 0; i < drives; ++i)
+          copy(to + i * z.drive_step_stride + b * drive_size, sums_of_sample + i * drive_size, drive_size);
       }
     }
   }
@@ -126,19 +132,20 @@ struct GradientPlan : Base {
 
  private:
   static constexpr int64_t kUnits = 16;  // at least so many units, if there are cells enough
-  static int64_t pieces_of(const Backward& g) {
-    const Sizes& z = g.forward.sizes;
-    int64_t pieces = smaller(z.batch, 64);
-    if (g.ddrive != nullptr && z.drive_batch_stride == 0 && z.drive_cell_stride != 0) {
-      const int64_t affordable = (int64_t(16) << 20) / (z.cells * z.hidden_size * int64_t(sizeof(T)));
+  static constexpr int64_t kDriveBytes = int64_t(16) << 20;  // of sums, one for each piece, where pieces can be fewer
+  int64_t pieces_of() const {
+    int64_t pieces = smaller(this->z.batch, 64);
+    const bool large = this->z.drive_cell_stride != 0 || drives > 1;
+    if (g.ddrive != nullptr && this->z.drive_batch_stride == 0 && large) {
+      const int64_t affordable = kDriveBytes / larger(drives * drive_size * int64_t(sizeof(T)), 1);
       pieces = smaller(pieces, larger(1, smaller(affordable, 16)));
     }
     return larger(pieces, 1);
   }
-  static int64_t drive_sums_size(const Backward& g, int64_t pieces, int64_t slabs) {
-    const Sizes& z = g.forward.sizes;
+  int64_t drive_sums_size() const {
     if (g.ddrive == nullptr) return 0;
-    if (z.drive_cell_stride == 0) return (z.drive_batch_stride == 0 ? pieces : z.batch) * slabs * z.hidden_size;
-    return z.drive_batch_stride == 0 ? pieces * z.cells * z.hidden_size : 0;
+    const int64_t size = drives * drive_size;
+    if (this->z.drive_cell_stride == 0) return (shared_drive ? pieces : this->z.batch) * slabs * size;
+    return shared_drive ? pieces * size : 0;
   }
 };

@@ -123,7 +123,8 @@ PYBIND11_MODULE(_cubefast_native, m) {
                      threads};
       }))
       .def("set_options", [](Sizes& sizes, int64_t filters, bool depthwise, uint64_t fire_below, uint64_t seed,
-                             int64_t first_step, int64_t alive_channel, double alive_threshold, int64_t return_every) {
+                             int64_t first_step, int64_t alive_channel, double alive_threshold, int64_t return_every,
+                             int64_t drive_step_stride) {
         sizes.filters = filters;
         sizes.depthwise = depthwise;
         sizes.fire_below = fire_below;
@@ -132,6 +133,7 @@ PYBIND11_MODULE(_cubefast_native, m) {
         sizes.alive_channel = alive_channel;
         sizes.alive_threshold = alive_threshold;
         sizes.return_every = return_every;
+        sizes.drive_step_stride = drive_step_stride;
       });
 
   m.def(

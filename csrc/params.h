@@ -37,6 +37,7 @@ struct Sizes {
   int64_t alive_channel = -1;             // of the state; below 0: all cells live
   double alive_threshold = 0;
   int64_t return_every = 0;               // every how many steps a state is returned; 0: none
+  int64_t drive_step_stride = 0;          // from step to step, or 0 when the drive is the same in each
 
   bool is_automaton() const { return filters > 0 || fire_below >> 32 == 0 || alive_channel >= 0; }
   int64_t returned_states() const { return return_every > 0 ? steps / return_every : 0; }
@@ -45,7 +46,7 @@ struct Sizes {
 struct Forward {
   Sizes sizes;
   const void* state;         // [B, N, S]
-  const void* drive;         // [B or 1, N or 1, H]
+  const void* drive;         // [T or 1, B or 1, N or 1, H]
   const void* w_perceive;    // [H, K*S], or with filters [H, F*S]
   const void* w_update;      // [S, H]
   const void* b_update;      // [S]

@@ -52,7 +52,8 @@ def _sizes(
 ) -> object:
     state, drive = inputs[:2]
     batch, cells, state_size = state.shape
-    heard_by, heard_at, hidden_size = drive.shape
+    heard_by, heard_at, hidden_size = drive.shape[-3:]
+    per_step = drive.dim() == 4
     sizes = _native().Sizes(  # in the order of csrc/params.h; by name would cost 3 us more
         batch,
         cells,
@@ -68,7 +69,7 @@ def _sizes(
         UPDATES.index(rule.update),
         torch.get_num_threads(),
     )
-    if filters is not None or rule.fire_rate is not None or rule.alive is not None or rule.return_states:
+    if filters is not None or rule.fire_rate is not None or rule.alive is not None or rule.return_states or per_step:
         channel, threshold = rule.alive or (-1, 0.0)
         sizes.set_options(
             0 if filters is None else filters.shape[0],
@@ -79,6 +80,7 @@ def _sizes(
             channel,
             threshold,
             rule.return_states,
+            heard_by * heard_at * hidden_size if per_step else 0,
         )
     return sizes
 

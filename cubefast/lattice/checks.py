@@ -121,8 +121,11 @@ def check_rollout(
     activation: str,
     update: str,
     filters: torch.Tensor | None = None,
+    drives: int | None = None,
 ) -> None:
     """Check the tensors and names of a rollout whose state is already [B, N, S] and drive [B or 1, N or 1, H].
+
+    Where the drive is one of each step it has a first dimension of ``drives`` steps besides.
 
     Raises:
         TypeError: an argument is not a floating-point tensor, or the dtypes differ.
@@ -133,7 +136,7 @@ def check_rollout(
         if not isinstance(filters, torch.Tensor):
             raise TypeError(f"filters must be a torch.Tensor; got {type(filters).__name__}. See Topology.filters")
         parts = filters.shape[0] if filters.dim() else 0
-    if _fits((state, drive, w_perceive, w_update, b_update), cells, parts, activation, update):
+    if _fits((state, drive, w_perceive, w_update, b_update), cells, parts, activation, update, drives):
         if filters is not None:
             check_filters(filters, state, slots)
         return
@@ -185,7 +188,12 @@ def check_rollout(
     symbols = f"[H, K*S], K = {parts}" if filters is None else f"[H, F*S], F = {parts}"
     _check_shape("w_perceive", w_perceive, symbols, (hidden_size, parts * state_size))
     heard = tuple(drive.shape)
-    if len(heard) != 3 or heard[0] not in (1, batch) or heard[1] not in (1, cells) or heard[2] != hidden_size:
+    if not _is_heard(heard, drives, batch, cells, hidden_size):
+        if drives is not None:
+            raise ValueError(
+                "a drive per step must be [T, B, N, H], [T, N, H] or [T, H], where B and N may be 1, with "
+                f"T = {drives} steps, B = {batch}, N = {cells} and H = {hidden_size}; got {list(heard)}"
+            )
         raise ValueError(
             f"drive must be [B, N, H], [N, H] or [H], where B and N may be 1, with B = {batch}, N = {cells} and "
             f"H = {hidden_size}; got {list(heard)}"
@@ -219,7 +227,17 @@ def check_tables(neighbors: torch.Tensor, reader_offsets: torch.Tensor, readers:
             raise ValueError(f"{name} must be contiguous {form}; got {list(table.shape)}{layout}")
 
 
-def _fits(tensors: tuple[torch.Tensor, ...], cells: int, parts: int, activation: str, update: str) -> bool:
+def _is_heard(heard: tuple[int, ...], drives: int | None, batch: int, cells: int, hidden_size: int) -> bool:
+    if drives is not None:
+        if len(heard) != 4 or heard[0] != drives:
+            return False
+        heard = heard[1:]
+    return len(heard) == 3 and heard[0] in (1, batch) and heard[1] in (1, cells) and heard[2] == hidden_size
+
+
+def _fits(
+    tensors: tuple[torch.Tensor, ...], cells: int, parts: int, activation: str, update: str, drives: int | None
+) -> bool:
     """Whether tensors and names are as :func:`check_rollout` wants them, in a few microseconds."""
     state, drive, w_perceive, w_update, b_update = tensors
     dtype, device = state.dtype, state.device
@@ -237,10 +255,7 @@ def _fits(tensors: tuple[torch.Tensor, ...], cells: int, parts: int, activation:
         and shape_update[0] == state_size
         and b_update.shape == (state_size,)
         and w_perceive.shape == (hidden_size, parts * state_size)
-        and len(heard) == 3
-        and heard[0] in (1, batch)
-        and heard[1] in (1, cells)
-        and heard[2] == hidden_size
+        and _is_heard(tuple(heard), drives, batch, cells, hidden_size)
         and cells * max(state_size, hidden_size + 16) < 2**31
         and isinstance(activation, str)
         and activation in ACTIVATIONS

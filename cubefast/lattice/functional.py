@@ -36,6 +36,7 @@ def lattice_rollout(
     first_step: int = ...,
     alive: tuple[int, float] | None = ...,
     return_states: None = ...,
+    drive_per_step: bool = ...,
     backend: str = ...,
     checkpoint_every: int | None = ...,
 ) -> Tensor: ...
@@ -57,6 +58,7 @@ def lattice_rollout(
     first_step: int = ...,
     alive: tuple[int, float] | None = ...,
     return_states: int,
+    drive_per_step: bool = ...,
     backend: str = ...,
     checkpoint_every: int | None = ...,
 ) -> tuple[Tensor, Tensor]: ...
@@ -77,6 +79,7 @@ def lattice_rollout(
     first_step: int = 0,
     alive: tuple[int, float] | None = None,
     return_states: int | None = None,
+    drive_per_step: bool = False,
     backend: str = "auto",
     checkpoint_every: int | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
@@ -102,7 +105,7 @@ def lattice_rollout(
         state: [B, N, S], or [B, X, Y, Z, S] with z fastest, [B, H, W, S] on a plane. The result has the shape that
             came in.
         drive: [B, N, H], where B and N may be 1, [B, X, Y, Z, H], [N, H], or [H]; all that a cell hears besides its
-            neighbors, the same at each step. It is not copied out to its largest form.
+            neighbors, the same at each step unless ``drive_per_step``. It is not copied out to its largest form.
         w_perceive: [H, K*S], shared by all cells; with filters [H, F*S].
         w_update: [S, H].
         b_update: [S].
@@ -121,10 +124,13 @@ def lattice_rollout(
             threshold. (In the paper it reads its Moore neighborhood, the channel is 3 and the threshold 0.1.) What
             cannot live is not computed.
         return_states: k: also return the states after steps k, 2k, ...
+        drive_per_step: the drive has a dimension of T steps before those above, [T, B, N, H], [T, N, H], [T, H], ...:
+            ``drive[t]`` is heard in step t of this call (``first_step`` does not move it).
         backend: ``"auto"`` takes the compiled kernel (``"cpp"``), else ``"numba"``, for floating-point tensors on the
             CPU, and ``"torch"``, the plain reference, for everything else: other devices, function transforms
-            (``torch.func``), forward-mode derivatives. The options filters, fire_rate, alive and return_states are
-            not in ``"numba"``; without the compiled kernel they run on ``"torch"``. See :func:`cubefast.use_backend`.
+            (``torch.func``), forward-mode derivatives. The options filters, fire_rate, alive, return_states and
+            drive_per_step are not in ``"numba"``; without the compiled kernel they run on ``"torch"``. See
+            :func:`cubefast.use_backend`.
         checkpoint_every: keep only every so many states for the backward, and compute the others again: less
             memory, a little more time. None keeps each.
 
@@ -163,17 +169,15 @@ def lattice_rollout(
     shape = state.shape
     if (on_grid := len(shape) == len(topology.shape) + 2) and tuple(shape[1:-1]) == topology.shape:
         state = state.reshape(shape[0], topology.cells, shape[-1])
-    if drive.dim() == len(topology.shape) + 2 and tuple(drive.shape[1:-1]) == topology.shape:
-        drive = drive.reshape(drive.shape[0], topology.cells, drive.shape[-1])
-    while drive.dim() < 3:
-        drive = drive[None]
+    drive = _in_rows(drive, topology, 1 if drive_per_step else 0)
     tensors = (state, drive, w_perceive, w_update, b_update)
     check_rollout(
-        *tensors, cells=topology.cells, slots=topology.slots, activation=activation, update=update, filters=filters
-    )
+        *tensors, cells=topology.cells, slots=topology.slots, activation=activation, update=update, filters=filters,
+        drives=steps if drive_per_step else None,
+    )  # fmt: skip
     options = PLAIN
-    if not (filters is None and fire_rate is None and alive is None and return_states is None):
-        options = _options(filters, fire_rate, seed, first_step, alive, return_states, state.shape[-1])
+    if not (filters is None and fire_rate is None and alive is None and return_states is None and not drive_per_step):
+        options = _options(filters, fire_rate, seed, first_step, alive, return_states, drive_per_step, state.shape[-1])
     chosen = backends.resolve(backend, *tensors, options=options)
     with without_autocast:
         tensors = _of_present_cells(tensors, topology)
@@ -186,6 +190,18 @@ def lattice_rollout(
     return final if states is None else (final, states)
 
 
+def _in_rows(drive: Tensor, topology: Topology, lead: int) -> Tensor:
+    """A drive [B, N, H], where B and N may be 1, from any of its forms; ``lead`` dimensions stand before those."""
+    if drive.dim() <= lead:
+        raise ValueError(f"drive must have {lead + 1} dimensions at least; got {list(drive.shape)}")
+    first, *grid = drive.shape[lead:-1] or (1,)
+    if drive.dim() == lead + len(topology.shape) + 2 and tuple(grid) == topology.shape:
+        drive = drive.reshape(*drive.shape[:lead], first, topology.cells, drive.shape[-1])
+    while drive.dim() < lead + 3:
+        drive = drive.unsqueeze(lead)
+    return drive
+
+
 def _options(
     filters: Tensor | None,
     fire_rate: float | None,
@@ -193,6 +209,7 @@ def _options(
     first_step: int,
     alive: tuple[int, float] | None,
     return_states: int | None,
+    drive_per_step: bool,
     state_size: int,
 ) -> Options:
     return Options(
@@ -202,6 +219,7 @@ def _options(
         first_step=check_count("first_step", first_step, 0, 2**32 - 1 - MOST_STEPS),
         alive=None if alive is None else check_alive(alive, state_size),
         return_states=0 if return_states is None else check_count("return_states", return_states, 1, MOST_STEPS),
+        drive_per_step=bool(drive_per_step),
     )
 
 
@@ -214,8 +232,8 @@ def _of_present_cells(
         return tensors
     state, drive, w_perceive, w_update, b_update = tensors
     present = present.to(state.device)
-    if drive.shape[1] == topology.cells:  # and not one drive for all of them
-        drive = drive[:, present]
+    if drive.shape[-2] == topology.cells:  # and not one drive for all of them
+        drive = drive[..., present, :]
     return state[:, present], drive, w_perceive, w_update, b_update
 
 

@@ -158,6 +158,7 @@ class Lattice3D(nn.Module):
         seed: int | Tensor | None = ...,
         first_step: int = ...,
         return_states: None = ...,
+        drive_per_step: bool = ...,
     ) -> Tensor: ...
     @overload
     def forward(
@@ -169,6 +170,7 @@ class Lattice3D(nn.Module):
         seed: int | Tensor | None = ...,
         first_step: int = ...,
         return_states: int,
+        drive_per_step: bool = ...,
     ) -> tuple[Tensor, Tensor]: ...
     def forward(
         self,
@@ -179,6 +181,7 @@ class Lattice3D(nn.Module):
         seed: int | Tensor | None = None,
         first_step: int = 0,
         return_states: int | None = None,
+        drive_per_step: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Run the lattice.
 
@@ -186,13 +189,15 @@ class Lattice3D(nn.Module):
             state: [B, N, S] or [B, X, Y, Z, S]; on a plane [B, H, W, S].
             drive: as for :func:`lattice_rollout`, added to the bias; None hears the bias alone.
             steps: instead of the lattice's own number of steps.
-            seed, first_step, return_states: see :func:`lattice_rollout`.
+            seed, first_step, return_states, drive_per_step: see :func:`lattice_rollout`.
 
         Returns:
             The state after the steps, in the shape that came in; with ``return_states`` also the states on the way.
             Errors are those of :func:`lattice_rollout`.
         """
         if drive is None:
+            if drive_per_step:
+                raise ValueError("drive_per_step needs a drive [T, ...]; got none. Leave it out to hear the bias alone")
             drive = state.new_zeros(self.hidden_size) if self.bias is None else self.bias
         elif self.bias is not None:
             drive = drive + self.bias
@@ -212,6 +217,7 @@ class Lattice3D(nn.Module):
             first_step=first_step,
             alive=self.alive,
             return_states=return_states,  # type: ignore[arg-type, misc]  # the overloads do not see that both are served
+            drive_per_step=drive_per_step,
             checkpoint_every=self.checkpoint_every,
         )
 

@@ -16,6 +16,7 @@ class Options(NamedTuple):
     first_step: int = 0
     alive: tuple[int, float] | None = None  # channel, threshold
     return_states: int = 0  # every how many steps; 0: none
+    drive_per_step: bool = False  # whether the drive has a first dimension, of the steps
 
     @property
     def names(self) -> list[str]:
@@ -25,6 +26,7 @@ class Options(NamedTuple):
             "fire_rate": self.fire_rate is not None,
             "alive": self.alive is not None,
             "return_states": self.return_states > 0,
+            "drive_per_step": self.drive_per_step,
         }
         return [name for name, there in given.items() if there]
 

@@ -108,8 +108,9 @@ def rollout(
     def several(state: Tensor, first: int, count: int) -> tuple[Tensor, list[Tensor]]:
         on_the_way = []
         for step in range(first, first + count):
+            heard = drive[step] if options.drive_per_step else drive
             state = lattice_step(
-                state, drive, w_perceive, w_update, b_update, table, activation, update, options, step
+                state, heard, w_perceive, w_update, b_update, table, activation, update, options, step
             )  # fmt: skip
             _hear_signals(state)
             if options.return_states and (step + 1) % options.return_states == 0:

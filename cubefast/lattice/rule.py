@@ -57,7 +57,11 @@ def checked_rule(
     check_tables(*tables)
     cells, degree = tables[0].shape
     steps, activation, update, checkpoint_every = rule
-    check_rollout(*tensors, cells=cells, slots=degree + 1, activation=activation, update=update, filters=filters)
+    per_step = tensors[1].dim() == 4
+    check_rollout(
+        *tensors, cells=cells, slots=degree + 1, activation=activation, update=update, filters=filters,
+        drives=steps if per_step else None,
+    )  # fmt: skip
     if (dtype := tensors[0].dtype) not in (torch.float32, torch.float64):
         raise TypeError(f"the tensors must be float32 or float64; got {dtype}. cubefast.lattice_rollout takes more")
     check_count("steps", steps, 0, MOST_STEPS)
@@ -70,10 +74,10 @@ def checked_rule(
             "the compiled lattice rollout has no forward-mode derivatives. Use the reference: "
             'lattice_rollout(..., backend="torch") or cubefast.use_backend("torch")'
         )
-    if filters is None and fire_rate is None and alive_channel < 0 and not return_states:
+    if filters is None and fire_rate is None and alive_channel < 0 and not return_states and not per_step:
         return Rule(*rule)
     alive = None if alive_channel < 0 else check_alive((alive_channel, alive_threshold), tensors[0].shape[-1])
-    options = Options(filters, fire_rate, seed, first_step, alive, return_states)
+    options = Options(filters, fire_rate, seed, first_step, alive, return_states, per_step)
     if problem := backends.unserved_options(backend, options):
         raise RuntimeError(f'backend "{backend}" cannot run: {problem}')
     check_count("first_step", first_step, 0, 2**32 - 1 - MOST_STEPS)

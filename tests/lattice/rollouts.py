@@ -44,6 +44,8 @@ class Problem:
             "all": (1, 1, self.hidden_size),
             "number": (self.hidden_size,),
         }[self.drive_form]
+        if self.options.get("drive_per_step"):
+            drive_shape = (self.steps, *drive_shape)
         width = (slots if self.filters is None else self.filter_count) * self.state_size
         tensors = [
             draw(self.batch, cells, self.state_size),

@@ -16,14 +16,16 @@ PLANE = Topology((5, 4), "moore", "periodic")
 FIRE = {"fire_rate": 0.5, "seed": 11}
 ALIVE = {"alive": (3, 0.1)}
 STATES = {"return_states": 2}
+PER_STEP = {"drive_per_step": True}
 OPTIONS = {
     "fire": (None, FIRE),
     "alive": (None, ALIVE),
     "states": (None, STATES),
+    "drive per step": (None, PER_STEP),
     "shared filters": ("shared", {}),
     "depthwise filters": ("depthwise", {}),
-    "all, shared": ("shared", {**FIRE, **ALIVE, **STATES}),
-    "all, depthwise": ("depthwise", {**FIRE, **ALIVE, **STATES}),
+    "all, shared": ("shared", {**FIRE, **ALIVE, **STATES, **PER_STEP}),
+    "all, depthwise": ("depthwise", {**FIRE, **ALIVE, **STATES, **PER_STEP}),
     "all, dense": (None, {**FIRE, **ALIVE, **STATES}),
 }
 every_option = pytest.mark.parametrize("option", OPTIONS)
@@ -142,7 +144,8 @@ def test_a_rollout_can_be_cut_anywhere(option, backend):
     problem.steps, state = 1, tensors[0]
     for step in range(5):
         problem.options = {**problem.options, "first_step": step}
-        state = problem.run([state, *tensors[1:]], backend)
+        drive = tensors[1][step : step + 1] if "drive_per_step" in problem.options else tensors[1]
+        state = problem.run([state, drive, *tensors[2:]], backend)
     assert torch.equal(state, whole)
 
 
@@ -299,6 +302,32 @@ def test_states_on_the_way_are_those_of_shorter_rollouts(backend):
     assert torch.equal(problem.run(tensors, backend)[1][:, -1], problem.run(tensors, backend)[0])
 
 
+def test_every_form_of_a_drive_per_step_is_the_same_as_it_spread_out():
+    steps, grid = 4, PLANE.shape
+    problem = Problem(PLANE, steps=steps, options=PER_STEP)
+    state, drive, *weights = (t.detach() for t in problem.tensors())
+    lattice = cubefast.Lattice3D(PLANE, 5, 7, steps).double()
+    for form in (drive, drive[:, :1], drive[:, :, :1], drive[:, :1, :1], drive[:, 0], drive[:, 0, 0]):
+        spread = form.reshape(steps, *{4: form.shape[1:], 3: (1, *form.shape[1:]), 2: (1, 1, 7)}[form.dim()])
+        spread = spread.expand(steps, 3, 20, 7)
+        for backend in ("cpp", "torch"):
+            wanted = problem.run([state, spread, *weights], backend)
+            torch.testing.assert_close(problem.run([state, form, *weights], backend), wanted)
+        assert lattice(state, form, drive_per_step=True).allclose(lattice(state, spread, drive_per_step=True))
+    on_grid = problem.run([state, drive.reshape(steps, 3, *grid, 7), *weights], "cpp")
+    assert torch.equal(on_grid, problem.run([state, drive, *weights], "cpp"))
+    with pytest.raises(ValueError, match="drive must have 2 dimensions at least; got"):
+        problem.run([state, drive[:, 0, 0, 0], *weights], "cpp")
+    with pytest.raises(ValueError, match="drive_per_step needs a drive"):
+        lattice(state, drive_per_step=True)
+
+
+def test_a_drive_per_step_in_a_lattice_with_cells_left_out_agrees():
+    present = torch.rand(5, 4, generator=torch.Generator().manual_seed(2)) < 0.7
+    problem = Problem(Topology((5, 4), "moore", mask=present.numpy()), options=PER_STEP)
+    assert_agree(problem.results("cpp"), problem.results("torch"), 1e-12)
+
+
 def test_states_may_be_changed_in_place_and_lose_no_gradient():
     problem = Problem(PLANE, steps=4, options={"return_states": 1})
     tensors = problem.tensors()
@@ -336,7 +365,7 @@ def test_options_that_numba_has_not_run_on_the_reference_or_are_refused_by_name(
     from cubefast.lattice import backends
 
     monkeypatch.setitem(backends._UNAVAILABLE, "cpp", "not built")
-    options = cubefast.lattice.functional._options(None, 0.5, 3, 0, None, None, 5)
+    options = cubefast.lattice.functional._options(None, 0.5, 3, 0, None, None, False, 5)
     assert backends.resolve("auto", torch.zeros(1)) == "numba"
     assert backends.resolve("auto", torch.zeros(1), options=options) == "torch"
 
@@ -354,6 +383,7 @@ def test_options_that_numba_has_not_run_on_the_reference_or_are_refused_by_name(
         ({"alive": (5, 0.1)}, r"alive must be \(channel, threshold\), a channel from 0 to 4 .*; got \(5, 0.1\)"),
         ({"alive": (1, float("inf"))}, "alive must be .* a finite number; got"),
         ({"alive": 3}, "alive must be .*; got 3"),
+        ({"drive_per_step": True}, r"a drive per step must be .* with T = 2 steps, B = 3, .*; got \[3, 1, 20, 7\]"),
         ({"return_states": 0}, "return_states must be a whole number of at least 1; got 0"),
         ({"filters": torch.zeros(3, 8, dtype=torch.float64)}, r"filters must be \[F, K\] or \[F, K, S\] with K = 9"),
         ({"filters": torch.zeros(3, 9, 4, dtype=torch.float64)}, r"with K = 9 slots and S = 5; got \[3, 9, 4\]"),

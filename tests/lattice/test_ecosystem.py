@@ -61,6 +61,14 @@ def test_torch_export_keeps_an_automaton_whole(perception, tmp_path):
         assert torch.equal(loaded(state, seed=torch.tensor(seed)), automaton(state, seed=seed))
 
 
+def test_torch_export_keeps_a_drive_per_step():
+    lattice = Lattice3D((3, 2), 4, 8, 3).eval()
+    arguments = torch.randn(2, 3, 2, 4), torch.randn(3, 2, 6, 8)
+    program = torch.export.export(lattice, arguments, {"drive_per_step": True})
+    assert "cubefast.rollout" in str(program.graph)
+    assert torch.equal(program.module()(*arguments, drive_per_step=True), lattice(*arguments, drive_per_step=True))
+
+
 def test_activation_checkpointing_gives_the_same_gradients():
     model, x = Model(), torch.randn(5, 3)
     wanted = gradients(model, x)
