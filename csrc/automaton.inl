@@ -181,10 +181,10 @@ void step_automaton(const Plan<T>& plan, AutomatonScratch<T>& scratch, Automaton
     const int64_t cells = smaller(kTile, count - i);
     perceive_tile(plan, scratch, state, list + i, cells, 0, hidden);
     for (int64_t m = 0; m < cells; ++m) {
-      const T* heard = drive + list[i + m] * z.drive_cell_stride;
+      const T* drive_row = drive + list[i + m] * z.drive_cell_stride;
       T* row = hidden + m * H_padded;
       for_each_vector<T>(H, [&](int64_t j, const auto& load_here, const auto&) {
-        store(row + j, activate<A>(load(row + j) + load_here(heard + j)));
+        store(row + j, activate<A>(load(row + j) + load_here(drive_row + j)));
       });
     }
     for (int m = 0; m < kTile; ++m) rows[m] = hidden + m * H_padded;

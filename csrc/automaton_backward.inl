@@ -144,15 +144,15 @@ void differentiate_slab(const AutomatonBackwardPlan<T>& plan, AutomatonBackwardS
         T* dpre = scratch.dpre.data + (i + m) * H_padded;
         const T* pre = forward.tile.hidden.data + m * H_padded;
         const T* dhidden = scratch.dhidden.data + m * H_padded;
-        const T* heard = drive + tile_list[m] * z.drive_cell_stride;
-        T* dheard = ddrive + tile_list[m] * z.drive_cell_stride;
+        const T* drive_row = drive + tile_list[m] * z.drive_cell_stride;
+        T* ddrive_row = ddrive + tile_list[m] * z.drive_cell_stride;
         for_each_vector<T>(H, [&](int64_t j, const auto& load_here, const auto& store_here) {
           Vector<T> h;
-          const Vector<T> slope = activate_and_differentiate<A>(load(pre + j) + load_here(heard + j), h);
+          const Vector<T> slope = activate_and_differentiate<A>(load(pre + j) + load_here(drive_row + j), h);
           const Vector<T> d = load(dhidden + j) * slope;
           store(hidden + j, h);
           store(dpre + j, d);
-          if (ddrive != nullptr) store_here(dheard + j, load_here(dheard + j) + d);
+          if (ddrive != nullptr) store_here(ddrive_row + j, load_here(ddrive_row + j) + d);
         });
       }
       for (int64_t m = 0; m < kTile; ++m) rows[m] = scratch.dpre.data + (i + m) * H_padded;

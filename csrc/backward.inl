@@ -65,14 +65,14 @@ struct BackwardScratch {
   Scratch<T> dhidden;            // [kTile, H padded]
   Scratch<T> hidden;             // [kBlock, H padded]
   Scratch<const T*> perceived;   // [K][kBlock]: the rows of a block by slot
-  Scratch<bool> heard;           // [K]: whether any cell of the block has the slot
+  Scratch<bool> read;            // [K]: whether any cell of the block has the slot
   Scratch<const T*> du;          // [kBlock]
   explicit BackwardScratch(const BackwardPlan<T>& plan)
       : tile(plan, larger(plan.perceived.most, plan.readers.most)),
         dhidden(kTile * plan.H_padded, true),
         hidden(kBlock * plan.H_padded),
         perceived(plan.z.slots * kBlock),
-        heard(plan.z.slots),
+        read(plan.z.slots),
         du(kBlock) {}
 };
 
@@ -100,7 +100,7 @@ void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratc
   const int64_t block_cells = smaller(kBlock, z.cells - first);
   const int64_t first_tile = first / kTile, end_tile = (first + block_cells + kTile - 1) / kTile;
   Scratch<const T*>& by_slot = scratch.perceived;
-  for (int64_t k = 0; k < K; ++k) scratch.heard.data[k] = false;
+  for (int64_t k = 0; k < K; ++k) scratch.read.data[k] = false;
 
   for (int64_t tile = first_tile; tile < end_tile; ++tile) {
     const int64_t reads = plan.perceived.count(tile);
@@ -117,7 +117,7 @@ void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratc
         for (int64_t m = 0; m < kTile; ++m) by_slot.data[k * kBlock + at + m] = plan.zeros.data;
       for (int64_t r = 0; r < reads; ++r) {
         for (int64_t m = 0; m < kTile; ++m) by_slot.data[slots[r] * kBlock + at + m] = rows[r * kTile + m];
-        scratch.heard.data[slots[r]] = true;
+        scratch.read.data[slots[r]] = true;
       }
     }
 
@@ -139,23 +139,23 @@ void differentiate_block(const BackwardPlan<T>& plan, BackwardScratch<T>& scratc
       T* hidden = scratch.hidden.data + (cell - first) * H_padded;
       const T* pre_row = scratch.tile.hidden.data + m * H_padded;
       const T* dhidden = scratch.dhidden.data + m * H_padded;
-      const T* heard = drive + cell * stride;
+      const T* drive_row = drive + cell * stride;
       T* dpre_row = dpre + cell * H_padded;
-      T* dheard = ddrive + cell * stride;
+      T* ddrive_row = ddrive + cell * stride;
       for_each_vector<T>(H, [&](int64_t j, const auto& load_here, const auto& store_here) {
         Vector<T> h;
-        const Vector<T> slope = activate_and_differentiate<A>(load(pre_row + j) + load_here(heard + j), h);
+        const Vector<T> slope = activate_and_differentiate<A>(load(pre_row + j) + load_here(drive_row + j), h);
         const Vector<T> d = load(dhidden + j) * slope;
         store(hidden + j, h);
         store(dpre_row + j, d);
-        if (ddrive != nullptr) store_here(dheard + j, load_here(dheard + j) + d);
+        if (ddrive != nullptr) store_here(ddrive_row + j, load_here(ddrive_row + j) + d);
       });
     }
   }
   if (!plan.wants_weights) return;
 
   for (int64_t k = 0; k < K; ++k)
-    if (scratch.heard.data[k])
+    if (scratch.read.data[k])
       accumulate_outer(by_slot.data + k * kBlock, S, dpre + first * H_padded, H_padded, block_cells,
                        sums + k * S * H_padded);
   accumulate_outer(scratch.du.data, S, scratch.hidden.data, H_padded, block_cells, sums + plan.perceive_size);

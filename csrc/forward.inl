@@ -36,7 +36,7 @@ struct Plan {
     copy(b_update.data, static_cast<const T*>(f_.b_update), z.state_size);
   }
 
-  // What a sample hears in the step after t steps.
+  // The drive of a sample in the step after t steps.
   const T* drive(int64_t b, int64_t t) const {
     return static_cast<const T*>(f.drive) + t * z.drive_step_stride + b * z.drive_batch_stride;
   }
@@ -137,10 +137,10 @@ void step_tiles(const ForwardPlan<T>& plan, TileScratch<T>& scratch, const T* st
     multiply_rows(rows, plan.perceived.slots(tile), plan.perceived.count(tile), plan.perceive, hidden, H_padded);
 
     for (int64_t m = 0; m < cells; ++m) {
-      const T* heard = drive + (tile * kTile + m) * stride;
+      const T* drive_row = drive + (tile * kTile + m) * stride;
       T* row = hidden + m * H_padded;
       for_each_vector<T>(H, [&](int64_t j, const auto& load_here, const auto&) {
-        store(row + j, activate<A>(load(row + j) + load_here(heard + j)));
+        store(row + j, activate<A>(load(row + j) + load_here(drive_row + j)));
       });
     }
     for (int m = 0; m < kTile; ++m) rows[m] = hidden + m * H_padded;

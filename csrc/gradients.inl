@@ -55,7 +55,7 @@ struct GradientPlan : Base {
         drive_sums(drive_sums_size(), true) {}
 
   int64_t first_block(int64_t slab) const { return blocks * slab / slabs; }
-  // Where the gradient of the drive of a sample in a step, as a slab hears it, is summed. One drive for all cells has a
+  // Where the gradient of the drive of a sample in a step, as a slab uses it, is summed. One drive for all cells has a
   // sum for each slab, one for all samples a sum for each piece; others are summed where they belong.
   T* ddrive(int64_t piece, int64_t b, int64_t slab, int64_t t) const {
     if (g.ddrive == nullptr) return nullptr;

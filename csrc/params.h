@@ -20,8 +20,8 @@ struct Interruption {
 
 struct Sizes {
   int64_t batch, cells, state_size, hidden_size, slots, steps;
-  int64_t drive_batch_stride;  // from sample to sample, or 0 when every one hears the same drive
-  int64_t drive_cell_stride;   // H, or 0 when every cell of a sample hears the same
+  int64_t drive_batch_stride;  // from sample to sample, or 0 when all have the same drive
+  int64_t drive_cell_stride;   // H, or 0 when all cells of a sample have the same
   int64_t checkpoint_every;  // every how many steps a state is kept in the trajectory
   int64_t saved_states;      // kept between the first and the last: (T-1) / checkpoint_every, or 0
   Activation activation;

@@ -52,7 +52,7 @@ def _sizes(
 ) -> object:
     state, drive = inputs[:2]
     batch, cells, state_size = state.shape
-    heard_by, heard_at, hidden_size = drive.shape[-3:]
+    drive_batch, drive_cells, hidden_size = drive.shape[-3:]
     per_step = drive.dim() == 4
     sizes = _native().Sizes(  # in the order of csrc/params.h; by name would cost 3 us more
         batch,
@@ -61,8 +61,8 @@ def _sizes(
         hidden_size,
         neighbors.shape[1] + 1,
         rule.steps,
-        0 if heard_by != batch else heard_at * hidden_size,
-        0 if heard_at == 1 else hidden_size,
+        0 if drive_batch != batch else drive_cells * hidden_size,
+        0 if drive_cells == 1 else hidden_size,
         rule.checkpoint_every,
         trajectory.shape[1],
         ACTIVATIONS.index(rule.activation),
@@ -80,7 +80,7 @@ def _sizes(
             channel,
             threshold,
             rule.return_states,
-            heard_by * heard_at * hidden_size if per_step else 0,
+            drive_batch * drive_cells * hidden_size if per_step else 0,
         )
     return sizes
 

@@ -91,14 +91,14 @@ def _forward_range(
     tiles = _tiles(w_perceive_t, w_update_t)
     now, after = np.empty_like(state[0]), np.empty_like(state[0])
     for b in range(begin, end):
-        heard = drive[b if drive.shape[0] > 1 else 0]
+        sample_drive = drive[b if drive.shape[0] > 1 else 0]
         now[:] = state[b]
         for t in range(steps):
             if stop[0]:
                 return
             if save and t > 0 and t % every == 0:
                 trajectory[b, t // every - 1] = now
-            _step(now, after, heard, neighbors, w_perceive_t, w_update_t, b_update, activation, update, tiles)
+            _step(now, after, sample_drive, neighbors, w_perceive_t, w_update_t, b_update, activation, update, tiles)
             now, after = after, now
         final[b] = now
 
@@ -160,8 +160,8 @@ def _backward_range(
     states = np.empty((min(every, steps) + 1, state.shape[1], state.shape[2]), state.dtype)
     du, ds = np.empty_like(state[0]), np.empty_like(state[0])
     for b in range(begin, end):
-        heard = drive[b if drive.shape[0] > 1 else 0]
-        dheard = ddrive[b if ddrive.shape[0] > 1 else 0]
+        sample_drive = drive[b if drive.shape[0] > 1 else 0]
+        sample_ddrive = ddrive[b if ddrive.shape[0] > 1 else 0]
         du[:] = dfinal[b]
         for t in range(steps - 1, -1, -1):
             first = t // every * every
@@ -171,8 +171,8 @@ def _backward_range(
                     if stop[0]:
                         return
                     _step(
-                        states[i - first], states[i - first + 1], heard, neighbors, w_perceive_t, w_update_t, b_update,
-                        activation, update, tiles,
+                        states[i - first], states[i - first + 1], sample_drive, neighbors, w_perceive_t, w_update_t,
+                        b_update, activation, update, tiles,
                     )  # fmt: skip
                 if t + 1 < steps:
                     states[t - first + 1] = trajectory[b, (t + 1) // every - 1]
@@ -181,9 +181,9 @@ def _backward_range(
             if stop[0]:
                 return
             _step_backward(
-                states[t - first], states[t - first + 1], heard, neighbors, w_perceive, w_perceive_t, w_update,
+                states[t - first], states[t - first + 1], sample_drive, neighbors, w_perceive, w_perceive_t, w_update,
                 activation, update, tiles_backward,
-                needs, du, ds, dheard, dw_perceive_t, dw_update, db_update,
+                needs, du, ds, sample_ddrive, dw_perceive_t, dw_update, db_update,
             )  # fmt: skip
             du, ds = ds, du
         if needs[0]:
@@ -196,7 +196,7 @@ def _ranges(batch: int) -> list[tuple[int, int]]:
 
 
 def _run(work: Callable[[int], None], pieces: int, stop: np.ndarray, brief: bool) -> None:
-    """All pieces of work, in threads: Python hears no signal while compiled code runs in its main one.
+    """All pieces of work, in threads: Python handles no signal while compiled code runs in its main thread.
 
     ``stop`` [1] tells the pieces to leave the rest undone, when a signal's handler has raised something. Work that is
     ``brief`` needs no thread if it has but one.
@@ -236,7 +236,7 @@ def _with_padding(matrix: torch.Tensor) -> np.ndarray:
     return torch.nn.functional.pad(matrix, (0, -matrix.shape[1] % COLUMNS)).contiguous().numpy()
 
 
-def _heard(drive: torch.Tensor, cells: int) -> np.ndarray:
+def _drive_array(drive: torch.Tensor, cells: int) -> np.ndarray:
     """The drive [B or 1, N, H]; one that all cells share is copied out to them."""
     return drive.detach().expand(-1, cells, -1).contiguous().numpy()
 
@@ -258,7 +258,7 @@ def forward(
     _check_neighbors(neighbors)
     stop = np.zeros(1, np.bool_)
     arguments = (
-        state.numpy(), _heard(drive, len(neighbors)), neighbors.numpy(),
+        state.numpy(), _drive_array(drive, len(neighbors)), neighbors.numpy(),
         _with_padding(w_perceive.t()), _with_padding(w_update.t()), b_update.numpy(),
         rule.steps, ACTIVATIONS.index(rule.activation), UPDATES.index(rule.update), rule.checkpoint_every,
         trajectory.numel() > 0, final.numpy(), trajectory.numpy(), stop,
@@ -309,7 +309,7 @@ def backward(
     whole_dstate = np.zeros((0, 0, 0), dtype) if dstate is None else dstate.numpy()
 
     arguments = (
-        dfinal.numpy(), state.numpy(), _heard(drive, cells), neighbors.numpy(),
+        dfinal.numpy(), state.numpy(), _drive_array(drive, cells), neighbors.numpy(),
         _with_padding(w_perceive), _with_padding(w_perceive.t()),
         _with_padding(w_update), _with_padding(w_update.t()), b_update.numpy(),
         rule.steps, ACTIVATIONS.index(rule.activation), UPDATES.index(rule.update), rule.checkpoint_every,

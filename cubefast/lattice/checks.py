@@ -187,16 +187,16 @@ def check_rollout(
         check_filters(filters, state, slots)
     symbols = f"[H, K*S], K = {parts}" if filters is None else f"[H, F*S], F = {parts}"
     _check_shape("w_perceive", w_perceive, symbols, (hidden_size, parts * state_size))
-    heard = tuple(drive.shape)
-    if not _is_heard(heard, drives, batch, cells, hidden_size):
+    drive_shape = tuple(drive.shape)
+    if not _drive_fits(drive_shape, drives, batch, cells, hidden_size):
         if drives is not None:
             raise ValueError(
                 "a drive per step must be [T, B, N, H], [T, N, H] or [T, H], where B and N may be 1, with "
-                f"T = {drives} steps, B = {batch}, N = {cells} and H = {hidden_size}; got {list(heard)}"
+                f"T = {drives} steps, B = {batch}, N = {cells} and H = {hidden_size}; got {list(drive_shape)}"
             )
         raise ValueError(
             f"drive must be [B, N, H], [N, H] or [H], where B and N may be 1, with B = {batch}, N = {cells} and "
-            f"H = {hidden_size}; got {list(heard)}"
+            f"H = {hidden_size}; got {list(drive_shape)}"
         )
 
 
@@ -227,12 +227,12 @@ def check_tables(neighbors: torch.Tensor, reader_offsets: torch.Tensor, readers:
             raise ValueError(f"{name} must be contiguous {form}; got {list(table.shape)}{layout}")
 
 
-def _is_heard(heard: tuple[int, ...], drives: int | None, batch: int, cells: int, hidden_size: int) -> bool:
+def _drive_fits(shape: tuple[int, ...], drives: int | None, batch: int, cells: int, hidden_size: int) -> bool:
     if drives is not None:
-        if len(heard) != 4 or heard[0] != drives:
+        if len(shape) != 4 or shape[0] != drives:
             return False
-        heard = heard[1:]
-    return len(heard) == 3 and heard[0] in (1, batch) and heard[1] in (1, cells) and heard[2] == hidden_size
+        shape = shape[1:]
+    return len(shape) == 3 and shape[0] in (1, batch) and shape[1] in (1, cells) and shape[2] == hidden_size
 
 
 def _fits(
@@ -241,7 +241,7 @@ def _fits(
     """Whether tensors and names are as :func:`check_rollout` wants them, in a few microseconds."""
     state, drive, w_perceive, w_update, b_update = tensors
     dtype, device = state.dtype, state.device
-    shape, heard, shape_update = state.shape, drive.shape, w_update.shape
+    shape, shape_update = state.shape, w_update.shape
     if len(shape) != 3 or len(shape_update) != 2 or not dtype.is_floating_point:
         return False
     batch, count, state_size = shape
@@ -255,7 +255,7 @@ def _fits(
         and shape_update[0] == state_size
         and b_update.shape == (state_size,)
         and w_perceive.shape == (hidden_size, parts * state_size)
-        and _is_heard(tuple(heard), drives, batch, cells, hidden_size)
+        and _drive_fits(tuple(drive.shape), drives, batch, cells, hidden_size)
         and cells * max(state_size, hidden_size + 16) < 2**31
         and isinstance(activation, str)
         and activation in ACTIVATIONS

@@ -104,12 +104,12 @@ def lattice_rollout(
     Args:
         state: [B, N, S], or [B, X, Y, Z, S] with z fastest, [B, H, W, S] on a plane. The result has the shape that
             came in.
-        drive: [B, N, H], where B and N may be 1, [B, X, Y, Z, H], [N, H], or [H]; all that a cell hears besides its
-            neighbors, the same at each step unless ``drive_per_step``. It is not copied out to its largest form.
+        drive: [B, N, H], where B and N may be 1, [B, X, Y, Z, H], [N, H], or [H]; the input of each cell,
+            the same at each step unless ``drive_per_step``. A smaller form is not expanded in memory.
         w_perceive: [H, K*S], shared by all cells; with filters [H, F*S].
         w_update: [S, H].
         b_update: [S].
-        topology: who hears whom.
+        topology: which cells each cell reads.
         steps: T, 0 or more. The result is a new tensor also when it is 0.
         activation: ``"tanh"``, ``"relu"``, ``"silu"`` or ``"sigmoid"``.
         update: ``"tanh"``, ``"residual"`` or ``"residual_tanh"``.
@@ -125,7 +125,7 @@ def lattice_rollout(
             cannot live is not computed.
         return_states: k: also return the states after steps k, 2k, ...
         drive_per_step: the drive has a dimension of T steps before those above, [T, B, N, H], [T, N, H], [T, H], ...:
-            ``drive[t]`` is heard in step t of this call (``first_step`` does not move it).
+            ``drive[t]`` is the input of step t of this call (``first_step`` does not move it).
         backend: ``"auto"`` takes the compiled kernel (``"cpp"``), else ``"numba"``, for floating-point tensors on the
             CPU, and ``"torch"``, the plain reference, for everything else: other devices, function transforms
             (``torch.func``), forward-mode derivatives. The options filters, fire_rate, alive, return_states and
@@ -146,7 +146,7 @@ def lattice_rollout(
         TypeError: an argument is not a floating-point tensor, or dtypes differ.
         ValueError: a shape, device, count or name does not fit; steps may be 2^20 at most.
         RuntimeError: the backend asked for is not there, or cannot serve these tensors or options.
-        KeyboardInterrupt: Ctrl-C is heard within a second also inside a long rollout and its backward.
+        KeyboardInterrupt: Ctrl-C was pressed; a long rollout and its backward stop within a second.
     """
     if not isinstance(topology, Topology):
         raise TypeError(f"topology must be a cubefast.Topology; got {type(topology).__name__}")

@@ -39,7 +39,7 @@ class Lattice3D(nn.Module):
         steps: T, how many steps one forward takes.
         neighborhood, boundary: see :class:`Topology`.
         activation, update, checkpoint_every: see :func:`lattice_rollout`.
-        bias: whether every cell hears a learnt bias [H] beside its drive.
+        bias: whether a learned bias [H] is added to the drive of every cell.
         perception: ``"dense"`` reads the states of all slots. ``"sobel"``, with the Moore neighborhood, reads each
             number of the state itself and its Sobel differences along each axis, as the growing automaton does
             (Mordvintsev et al., 2020). ``"depthwise"`` reads it through ``filters`` learned filters of its own, as
@@ -60,7 +60,7 @@ class Lattice3D(nn.Module):
 
         lattice = Lattice3D((8, 8, 12))
         state = torch.zeros(32, 768, 16)             # [B, N, S]
-        drive = torch.randn(32, 768, 64)             # [B, N, H]: what each cell hears from outside
+        drive = torch.randn(32, 768, 64)             # [B, N, H]: the input of each cell
         after = lattice(state, drive)                # [B, N, S]
     """
 
@@ -187,7 +187,7 @@ class Lattice3D(nn.Module):
 
         Args:
             state: [B, N, S] or [B, X, Y, Z, S]; on a plane [B, H, W, S].
-            drive: as for :func:`lattice_rollout`, added to the bias; None hears the bias alone.
+            drive: as for :func:`lattice_rollout`, added to the bias; with None there is only the bias.
             steps: instead of the lattice's own number of steps.
             seed, first_step, return_states, drive_per_step: see :func:`lattice_rollout`.
 
@@ -197,7 +197,9 @@ class Lattice3D(nn.Module):
         """
         if drive is None:
             if drive_per_step:
-                raise ValueError("drive_per_step needs a drive [T, ...]; got none. Leave it out to hear the bias alone")
+                raise ValueError(
+                    "drive_per_step needs a drive [T, ...]; got none. Leave drive_per_step out to run on the bias alone"
+                )
             drive = state.new_zeros(self.hidden_size) if self.bias is None else self.bias
         elif self.bias is not None:
             drive = drive + self.bias

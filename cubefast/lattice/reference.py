@@ -75,8 +75,8 @@ def lattice_step(
     return after
 
 
-def _hear_signals(state: Tensor) -> None:
-    """Let Ctrl-C be heard in the backward, which torch runs without a look at Python but for hooks like this one."""
+def _check_for_signals(state: Tensor) -> None:
+    """Let Ctrl-C stop the backward too: torch returns to Python there only for hooks such as this one adds."""
     compiling = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
     if state.requires_grad and not compiling:
         state.register_hook(_nothing)
@@ -108,11 +108,11 @@ def rollout(
     def several(state: Tensor, first: int, count: int) -> tuple[Tensor, list[Tensor]]:
         on_the_way = []
         for step in range(first, first + count):
-            heard = drive[step] if options.drive_per_step else drive
+            step_drive = drive[step] if options.drive_per_step else drive
             state = lattice_step(
-                state, heard, w_perceive, w_update, b_update, table, activation, update, options, step
+                state, step_drive, w_perceive, w_update, b_update, table, activation, update, options, step
             )  # fmt: skip
-            _hear_signals(state)
+            _check_for_signals(state)
             if options.return_states and (step + 1) % options.return_states == 0:
                 on_the_way.append(state)
         return state, on_the_way

@@ -1,4 +1,4 @@
-"""Who hears whom: a lattice's neighborhood and boundary, as a table.
+"""Which cells each cell reads: a lattice's neighborhood and boundary, as a table.
 
 The kernels know no geometry. They read one table: for each cell, which cell stands in each of its neighbor slots.
 """

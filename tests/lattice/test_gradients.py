@@ -11,6 +11,9 @@ from cubefast.lattice.topology import BOUNDARIES, NEIGHBORHOODS
 
 from .rollouts import Problem
 
+# Of torch about itself, at the first forward-mode derivative of a process.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")
+
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("neighborhood", NEIGHBORHOODS)
@@ -55,7 +58,6 @@ def _tangent_of_the_state(problem, backend, state, tangent, frozen):
         return torch.autograd.forward_ad.unpack_dual(problem.run([dual, *rest], backend)).tangent
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script:DeprecationWarning")  # torch about itself, inside jvp
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("grad_mode", [torch.no_grad, torch.enable_grad])
 def test_forward_mode_derivatives_are_computed_in_every_mode_of_autograd(grad_mode, frozen):

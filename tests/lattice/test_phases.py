@@ -29,6 +29,20 @@ def test_one_phase_is_the_plain_lattice():
     assert torch.equal(phased(state), plain(state))
 
 
+def test_the_steps_of_the_fire_rate_are_counted_through_all_phases_with_one_seed():
+    automaton = {"perception": "depthwise", "fire_rate": 0.5, "alive": (0, 0.1), **SIZES, "boundary": "walls"}
+    plain = Lattice3D((2, 3, 4), steps=7, **automaton)
+    phased = PhasedLattice((2, 3, 4), steps=7, phases=3, **automaton)
+    for phase in phased.phases:
+        phase.load_state_dict(plain.state_dict())
+    state = torch.rand(2, 24, 4)
+    assert torch.equal(phased(state, seed=5, first_step=9), plain(state, seed=5, first_step=9))
+    torch.manual_seed(1)
+    drawn = phased(state)
+    torch.manual_seed(1)
+    assert torch.equal(drawn, plain(state))
+
+
 @pytest.mark.parametrize(("steps", "shared"), [(0, [0]), (1, [1]), (3, [3]), (4, [2, 2]), (11, [3, 2, 2, 2, 2])])
 def test_no_phase_has_less_than_two_steps(steps, shared):
     lattice = PhasedLattice((2, 2, 2), steps=steps, phases=5, **SIZES)

@@ -62,9 +62,9 @@ def test_a_forked_child_does_not_hang(compiled):
         child.kill()
 
 
-# PyTorch locks a parameter while an operator looks at it (AutogradMeta's mutex), with or without no_grad. A child that is
-# forked at such a moment inherits the lock held, and waits for ever at its own first operator on that parameter: of
-# children that call nothing but parameter.unsqueeze(0), one in fourteen hung. So these children have parameters of
+# PyTorch locks a parameter while an operator looks at it (AutogradMeta's mutex), with or without no_grad. A child that
+# is forked at such a moment inherits the lock held and waits for ever at its own first operator on that parameter: of
+# children that called nothing but parameter.unsqueeze(0), one in fourteen hung. So these children have parameters of
 # their own, and share with the parent what is ours: the kernel.
 FORKS = """
 import copy, os, threading, time, warnings, torch
