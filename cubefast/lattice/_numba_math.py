@@ -1,4 +1,4 @@
-"""What the numba backend computes with: the product of a tile with weights, and the activations."""
+"""What the numba backend computes with: the product of a tile with weights, the activations, and the chance to fire."""
 
 # mypy: disable-error-code="no-untyped-call, call-arg, import-untyped"
 # (What numba compiles has no types, and the decorators' own are not those of what is called.)
@@ -171,3 +171,23 @@ def activate_and_differentiate(hidden, gradient, activation):
             y = _sigmoid(hidden[j])
             gradient[j] *= y * (one - y)
             hidden[j] = y
+
+
+_LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
+_FIRST_FACTOR, _SECOND_FACTOR = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_FIRST_KEY_STEP, _SECOND_KEY_STEP = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+
+
+@compiled
+def fire(seed, sample, step, below, mask):
+    """mask [N] &= whether each cell's number of Philox4x32-10 is less than ``below``; fire.py says what that is."""
+    for group in range((len(mask) + 3) // 4):
+        a, b, c, d = np.uint64(group), np.uint64(step), np.uint64(sample), np.uint64(0)
+        first_key, second_key = seed & _LOW, seed >> _32
+        for _ in range(10):
+            first, second = a * _FIRST_FACTOR, c * _SECOND_FACTOR
+            a, c = (second >> _32) ^ b ^ first_key, (first >> _32) ^ d ^ second_key
+            b, d = second & _LOW, first & _LOW
+            first_key, second_key = (first_key + _FIRST_KEY_STEP) & _LOW, (second_key + _SECOND_KEY_STEP) & _LOW
+        for cell, number in zip(range(4 * group, len(mask)), (a, b, c, d)):  # noqa: B905  (numba has no strict)
+            mask[cell] &= number < below

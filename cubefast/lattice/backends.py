@@ -18,7 +18,6 @@ from torch.autograd import forward_ad
 from .._version import __version__
 from . import _native
 from .checks import check_choice
-from .options import PLAIN, Options
 
 BACKENDS = ("cpp", "numba", "torch")
 """cpp: the C++ extension. numba: the fallback where it was not built. torch: the reference."""
@@ -62,14 +61,7 @@ def has_tangents(tensors: Iterable[torch.Tensor]) -> bool:
     return level >= 0 and any(forward_ad.unpack_dual(t, level=level).tangent is not None for t in tensors)
 
 
-def unserved_options(backend: str, options: Options) -> str:
-    """Why a backend cannot run with these options; "" when it can."""
-    if backend == "numba" and options.names:
-        return f"it has no {', '.join(options.names)}, which are in the compiled kernel and the reference"
-    return ""
-
-
-def resolve(backend: str, *tensors: torch.Tensor, options: Options = PLAIN) -> str:
+def resolve(backend: str, *tensors: torch.Tensor) -> str:
     """The backend that will run: ``backend``, or what :func:`use_backend` chose, or the best one for the tensors.
 
     Raises:
@@ -84,8 +76,8 @@ def resolve(backend: str, *tensors: torch.Tensor, options: Options = PLAIN) -> s
     if name == "auto":
         if why_not:
             return "torch"
-        return next(each for each in BACKENDS if not _UNAVAILABLE[each] and not unserved_options(each, options))
-    problem = _UNAVAILABLE[name] or why_not or unserved_options(name, options)
+        return next(each for each in BACKENDS if not _UNAVAILABLE[each])
+    problem = _UNAVAILABLE[name] or why_not
     if problem:
         raise RuntimeError(
             f'backend "{name}" cannot run: {problem}'

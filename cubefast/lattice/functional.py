@@ -128,9 +128,7 @@ def lattice_rollout(
             ``drive[t]`` is the input of step t of this call (``first_step`` does not move it).
         backend: ``"auto"`` takes the compiled kernel (``"cpp"``), else ``"numba"``, for floating-point tensors on the
             CPU, and ``"torch"``, the plain reference, for everything else: other devices, function transforms
-            (``torch.func``), forward-mode derivatives. The options filters, fire_rate, alive, return_states and
-            drive_per_step are not in ``"numba"``; without the compiled kernel they run on ``"torch"``. See
-            :func:`cubefast.use_backend`.
+            (``torch.func``), forward-mode derivatives. See :func:`cubefast.use_backend`.
         checkpoint_every: keep only every so many states for the backward, and compute the others again: less
             memory, a little more time. None keeps each.
 
@@ -178,7 +176,7 @@ def lattice_rollout(
     options = PLAIN
     if not (filters is None and fire_rate is None and alive is None and return_states is None and not drive_per_step):
         options = _options(filters, fire_rate, seed, first_step, alive, return_states, drive_per_step, state.shape[-1])
-    chosen = backends.resolve(backend, *tensors, options=options)
+    chosen = backends.resolve(backend, *tensors, *(() if filters is None else (filters,)))
     with without_autocast:
         tensors = _of_present_cells(tensors, topology)
         final, states = _run(chosen, tensors, topology, steps, activation, update, checkpoint_every, options)

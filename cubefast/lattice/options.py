@@ -18,17 +18,5 @@ class Options(NamedTuple):
     return_states: int = 0  # every how many steps; 0: none
     drive_per_step: bool = False  # whether the drive has a first dimension, of the steps
 
-    @property
-    def names(self) -> list[str]:
-        """Those that differ from a plain lattice's and that not every backend has."""
-        given = {
-            "filters": self.filters is not None,
-            "fire_rate": self.fire_rate is not None,
-            "alive": self.alive is not None,
-            "return_states": self.return_states > 0,
-            "drive_per_step": self.drive_per_step,
-        }
-        return [name for name, there in given.items() if there]
-
 
 PLAIN = Options()

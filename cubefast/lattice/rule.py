@@ -9,7 +9,6 @@ from torch import Tensor
 
 from . import backends
 from .checks import MOST_STEPS, check_alive, check_choice, check_count, check_rate, check_rollout, check_tables
-from .options import Options
 
 
 class Rule(NamedTuple):
@@ -77,9 +76,6 @@ def checked_rule(
     if filters is None and fire_rate is None and alive_channel < 0 and not return_states and not per_step:
         return Rule(*rule)
     alive = None if alive_channel < 0 else check_alive((alive_channel, alive_threshold), tensors[0].shape[-1])
-    options = Options(filters, fire_rate, seed, first_step, alive, return_states, per_step)
-    if problem := backends.unserved_options(backend, options):
-        raise RuntimeError(f'backend "{backend}" cannot run: {problem}')
     check_count("first_step", first_step, 0, 2**32 - 1 - MOST_STEPS)
     check_count("return_states", return_states, 0, MOST_STEPS)
     if fire_rate is None:

@@ -38,10 +38,10 @@ def problem_with(option, topology=MOORE, **sizes):
 
 @every_option
 @pytest.mark.parametrize("topology", [MOORE, PLANE, Topology((2, 3, 3), boundary="reflecting")], ids=str)
-def test_the_kernel_agrees_with_the_reference(option, topology):
+def test_the_kernel_agrees_with_the_reference(compiled, option, topology):
     for activation, update in itertools.product(ACTIVATIONS, UPDATES):
         problem = problem_with(option, topology, activation=activation, update=update)
-        assert_agree(problem.results("cpp"), problem.results("torch"), 1e-11)
+        assert_agree(problem.results(compiled), problem.results("torch"), 1e-11)
 
 
 @every_option
@@ -49,25 +49,25 @@ def test_the_kernel_agrees_with_the_reference(option, topology):
     ("shape", "state_size", "hidden_size", "filter_count"),
     [((1, 1, 1), 4, 1, 1), ((1, 7), 16, 64, 4), ((9, 5), 17, 33, 5), ((3, 3, 3), 8, 16, 6), ((13, 13), 33, 8, 2)],
 )
-def test_odd_sizes_agree(option, shape, state_size, hidden_size, filter_count):
+def test_odd_sizes_agree(compiled, option, shape, state_size, hidden_size, filter_count):
     problem = problem_with(
         option, Topology(shape, "moore"), state_size=state_size, hidden_size=hidden_size, filter_count=filter_count
     )
-    assert_agree(problem.results("cpp"), problem.results("torch"), 1e-11)
+    assert_agree(problem.results(compiled), problem.results("torch"), 1e-11)
     problem.dtype = torch.float32
     double = problem_with(
         option, Topology(shape, "moore"), state_size=state_size, hidden_size=hidden_size, filter_count=filter_count
     )
     if "alive" not in problem.options:  # a threshold may fall between the two
-        assert_agree(problem.results("cpp"), double.results("torch"), 1e-4)
+        assert_agree(problem.results(compiled), double.results("torch"), 1e-4)
 
 
 @every_option
 @pytest.mark.parametrize("drive_form", Problem.DRIVES)
 @pytest.mark.parametrize("batch", [1, 21])
-def test_every_form_of_drive_agrees(option, drive_form, batch):
+def test_every_form_of_drive_agrees(compiled, option, drive_form, batch):
     problem = problem_with(option, PLANE, drive_form=drive_form, batch=batch)
-    assert_agree(problem.results("cpp"), problem.results("torch"), 1e-11)
+    assert_agree(problem.results(compiled), problem.results("torch"), 1e-11)
 
 
 @pytest.mark.parametrize("drive_form", Problem.DRIVES)
@@ -80,31 +80,31 @@ def test_every_form_of_drive_of_a_plain_lattice_agrees(compiled, drive_form, bat
 @every_option
 @pytest.mark.parametrize("steps", [0, 1, 7])
 @pytest.mark.parametrize("checkpoint_every", [2, 3, 100])
-def test_checkpointing_changes_no_bit(option, steps, checkpoint_every):
+def test_checkpointing_changes_no_bit(compiled, option, steps, checkpoint_every):
     for update in UPDATES:
         problem = problem_with(option, PLANE, steps=steps, update=update)
-        kept = problem.results("cpp")
-        recomputed = problem.results("cpp", checkpoint_every)
+        kept = problem.results(compiled)
+        recomputed = problem.results(compiled, checkpoint_every)
         assert all(torch.equal(a, b) for a, b in zip(kept, recomputed, strict=True))
         assert_agree(recomputed, problem.results("torch", checkpoint_every), 1e-11)
 
 
 @every_option
-def test_gradcheck(option):
+def test_gradcheck(compiled, option):
     problem = problem_with(option, Topology((2, 3), "moore"), steps=3, batch=2, state_size=4, hidden_size=3)
-    assert torch.autograd.gradcheck(lambda *t: problem.run(list(t), "cpp", 2), problem.tensors(), fast_mode=True)
+    assert torch.autograd.gradcheck(lambda *t: problem.run(list(t), compiled, 2), problem.tensors(), fast_mode=True)
 
 
 @every_option
 @pytest.mark.parametrize("wanted", range(6))
-def test_each_gradient_alone_is_the_same_as_among_all(option, wanted):
+def test_each_gradient_alone_is_the_same_as_among_all(compiled, option, wanted):
     problem = problem_with(option, PLANE)
     tensors = problem.tensors()
     if wanted >= len(tensors):
         pytest.skip("there are no filters")
 
     def loss(tensors):
-        result = problem.run(tensors, "cpp")
+        result = problem.run(tensors, compiled)
         return result[1].square().sum() if isinstance(result, tuple) else result.square().sum()
 
     everything = torch.autograd.grad(loss(tensors), tensors)
@@ -118,23 +118,23 @@ def test_each_gradient_alone_is_the_same_as_among_all(option, wanted):
     ("shape", "batch", "drive_form"),
     [((7, 6), 37, "batch"), ((7, 6), 37, "number"), ((9, 9, 9), 1, "shared"), ((9, 9, 9), 3, "number")],
 )
-def test_bits_do_not_depend_on_threads(option, shape, batch, drive_form):
+def test_bits_do_not_depend_on_threads(compiled, option, shape, batch, drive_form):
     problem = problem_with(
         option, Topology(shape, "moore"), batch=batch, dtype=torch.float32, drive_form=drive_form, hidden_size=32
     )
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        wanted = problem.results("cpp", 2)
+        wanted = problem.results(compiled, 2)
         for count in (2, 3, 7):
             torch.set_num_threads(count)
-            got = problem.results("cpp", 2)
+            got = problem.results(compiled, 2)
             assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True)), f"{count} threads"
     finally:
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("backend", ["cpp", "torch"])
+@pytest.mark.parametrize("backend", ["cpp", "numba", "torch"])
 @every_option
 def test_a_rollout_can_be_cut_anywhere(option, backend):
     problem = problem_with(option, PLANE, steps=5)
@@ -193,16 +193,16 @@ def test_a_compiled_graph_has_the_rollout_whole(option):
     assert all(torch.allclose(a, b) for a, b in zip(got, wanted, strict=True))
 
 
-def test_filters_are_a_product_with_the_rows_of_the_slots():
+def test_filters_are_a_product_with_the_rows_of_the_slots(compiled):
     problem = Problem(MOORE, filters="shared", steps=1)
     state, drive, w_perceive, w_update, b_update, filters = (t.detach() for t in problem.tensors())
     by_filter = w_perceive.reshape(7, 3, 5)
     dense = torch.einsum("hfs,fk->hks", by_filter, filters).reshape(7, -1)
-    plain = lattice_rollout(state, drive, dense, w_update, b_update, topology=MOORE, steps=1, backend="cpp")
-    torch.testing.assert_close(problem.run([state, drive, w_perceive, w_update, b_update, filters], "cpp"), plain)
+    plain = lattice_rollout(state, drive, dense, w_update, b_update, topology=MOORE, steps=1, backend=compiled)
+    torch.testing.assert_close(problem.run([state, drive, w_perceive, w_update, b_update, filters], compiled), plain)
 
 
-@pytest.mark.parametrize("backend", ["cpp", "torch"])
+@pytest.mark.parametrize("backend", ["cpp", "numba", "torch"])
 def test_philox_is_the_published_generator_to_the_last_bit(backend):
     """A cell fires if its number is below the rate: the known answers of Random123 for a counter and a key of zeros."""
     topology = Topology((2, 2))
@@ -216,7 +216,7 @@ def test_philox_is_the_published_generator_to_the_last_bit(backend):
             assert changed[0, cell].item() is fires
 
 
-@pytest.mark.parametrize("backend", ["cpp", "torch"])
+@pytest.mark.parametrize("backend", ["cpp", "numba", "torch"])
 @pytest.mark.parametrize("seed", [0, 5, -1, 2**64 - 1, 2**63, 123456789012345678])
 def test_the_cells_that_fire_are_those_of_fire_mask(backend, seed):
     topology = Topology((7, 11))
@@ -242,13 +242,13 @@ def test_a_fire_mask_depends_on_all_it_is_made_of_and_has_its_rate():
     assert fire_mask(1, 2, 3, 1000, 1.0).all()
 
 
-def test_a_rate_of_one_is_a_plain_lattice_and_of_none_nothing():
+def test_a_rate_of_one_is_a_plain_lattice_and_of_none_nothing(compiled):
     problem = Problem(PLANE)
-    plain = problem.results("cpp")
+    plain = problem.results(compiled)
     problem.options = {"fire_rate": 1.0}
-    assert_agree(problem.results("cpp"), plain, 1e-12)
+    assert_agree(problem.results(compiled), plain, 1e-12)
     problem.options = {"fire_rate": 0.0}
-    assert torch.equal(problem.results("cpp")[0], problem.tensors()[0])
+    assert torch.equal(problem.results(compiled)[0], problem.tensors()[0])
 
 
 def test_without_a_seed_torchs_generator_rules():
@@ -266,7 +266,7 @@ def test_without_a_seed_torchs_generator_rules():
     assert not torch.equal(first[0], drawn(4)[0])
 
 
-@pytest.mark.parametrize("backend", ["cpp", "torch"])
+@pytest.mark.parametrize("backend", ["cpp", "numba", "torch"])
 def test_life_is_as_in_the_growing_automaton(backend):
     """Against max_pool2d on a plane with walls, as Mordvintsev et al. write it."""
     topology = Topology((9, 8), "moore")
@@ -284,7 +284,7 @@ def test_life_is_as_in_the_growing_automaton(backend):
     assert (wanted != 0).all(dim=2).any()
 
 
-@pytest.mark.parametrize("backend", ["cpp", "torch"])
+@pytest.mark.parametrize("backend", ["cpp", "numba", "torch"])
 def test_states_on_the_way_are_those_of_shorter_rollouts(backend):
     problem = Problem(PLANE, steps=7, options={"return_states": 3})
     tensors = [t.detach() for t in problem.tensors()]
@@ -310,7 +310,7 @@ def test_every_form_of_a_drive_per_step_is_the_same_as_it_spread_out():
     for form in (drive, drive[:, :1], drive[:, :, :1], drive[:, :1, :1], drive[:, 0], drive[:, 0, 0]):
         spread = form.reshape(steps, *{4: form.shape[1:], 3: (1, *form.shape[1:]), 2: (1, 1, 7)}[form.dim()])
         spread = spread.expand(steps, 3, 20, 7)
-        for backend in ("cpp", "torch"):
+        for backend in ("cpp", "numba", "torch"):
             wanted = problem.run([state, spread, *weights], backend)
             torch.testing.assert_close(problem.run([state, form, *weights], backend), wanted)
         assert lattice(state, form, drive_per_step=True).allclose(lattice(state, spread, drive_per_step=True))
@@ -322,10 +322,10 @@ def test_every_form_of_a_drive_per_step_is_the_same_as_it_spread_out():
         lattice(state, drive_per_step=True)
 
 
-def test_a_drive_per_step_in_a_lattice_with_cells_left_out_agrees():
+def test_a_drive_per_step_in_a_lattice_with_cells_left_out_agrees(compiled):
     present = torch.rand(5, 4, generator=torch.Generator().manual_seed(2)) < 0.7
     problem = Problem(Topology((5, 4), "moore", mask=present.numpy()), options=PER_STEP)
-    assert_agree(problem.results("cpp"), problem.results("torch"), 1e-12)
+    assert_agree(problem.results(compiled), problem.results("torch"), 1e-12)
 
 
 def test_states_may_be_changed_in_place_and_lose_no_gradient():
@@ -340,13 +340,13 @@ def test_states_may_be_changed_in_place_and_lose_no_gradient():
     assert_agree(list(got), list(wanted), 1e-12)
 
 
-def test_dead_cells_are_not_computed():
+def test_dead_cells_are_not_computed(compiled):
     """NaN weights of the update do not matter where nothing lives."""
     problem = Problem(Topology((6, 6), "moore"), options={"alive": (0, 0.5)})
     tensors = [t.detach() for t in problem.tensors()]
     tensors[0] = torch.zeros_like(tensors[0])
     tensors[4] = torch.full_like(tensors[4], float("nan"))
-    assert (problem.run(tensors, "cpp") == 0).all()
+    assert (problem.run(tensors, compiled) == 0).all()
 
 
 def test_half_precision_and_autocast_take_the_options_too():
@@ -356,18 +356,6 @@ def test_half_precision_and_autocast_take_the_options_too():
     with torch.autocast("cpu", torch.bfloat16):
         final, states = problem.run(problem.tensors(), "auto")
     assert final.dtype == states.dtype == torch.float32
-
-
-def test_options_that_numba_has_not_run_on_the_reference_or_are_refused_by_name(monkeypatch):
-    problem = problem_with("all, shared", PLANE)
-    with pytest.raises(RuntimeError, match='backend "numba" cannot run: it has no filters, fire_rate, alive, return_'):
-        problem.results("numba")
-    from cubefast.lattice import backends
-
-    monkeypatch.setitem(backends._UNAVAILABLE, "cpp", "not built")
-    options = cubefast.lattice.functional._options(None, 0.5, 3, 0, None, None, False, 5)
-    assert backends.resolve("auto", torch.zeros(1)) == "numba"
-    assert backends.resolve("auto", torch.zeros(1), options=options) == "torch"
 
 
 @pytest.mark.parametrize(
