@@ -23,7 +23,7 @@ from torch import Tensor
 
 from . import _native
 from .options import PLAIN, Options
-from .rule import Rule, checked_rule, result_shapes
+from .rule import Call, Rule, result_shapes
 
 
 def _kernel(backend: str) -> ModuleType:
@@ -35,24 +35,20 @@ def _kernel(backend: str) -> ModuleType:
 
 
 # Defined by schema and not by @custom_op, whose wrappers cost more than a small rollout does.
-_LATTICE = (
+_ARGUMENTS = (  # those of rule.Call
     "Tensor state, Tensor drive, Tensor w_perceive, Tensor w_update, Tensor b_update, "
     "Tensor neighbors, Tensor reader_offsets, Tensor readers, "
-)
-_RULE = "SymInt steps, str activation, str update, SymInt checkpoint_every, "
-_OPTIONS = (
+    "SymInt steps, str activation, str update, SymInt checkpoint_every, bool save, str backend, "
     "Tensor? filters=None, float? fire_rate=None, Tensor? seed=None, SymInt first_step=0, int alive_channel=-1, "
     "float alive_threshold=0.0, SymInt return_states=0"
 )
 torch.library.define(
     "cubefast::rollout",
-    f"({_LATTICE}{_RULE}bool save, str backend, {_OPTIONS}) -> "
-    "(Tensor final, Tensor trajectory, Tensor states, Tensor kept)",
+    f"({_ARGUMENTS}) -> (Tensor final, Tensor trajectory, Tensor states, Tensor kept)",
 )
 torch.library.define(
     "cubefast::rollout_backward",
-    f"(Tensor dfinal, Tensor? dstates, {_LATTICE}Tensor final, Tensor trajectory, Tensor kept, {_RULE}"
-    f"str backend, bool[] needs, {_OPTIONS}) -> "
+    f"(Tensor dfinal, Tensor? dstates, Tensor final, Tensor trajectory, Tensor kept, bool[] needs, {_ARGUMENTS}) -> "
     "(Tensor dstate, Tensor ddrive, Tensor dw_perceive, Tensor dw_update, Tensor db_update, Tensor dfilters)",
 )
 rollout = torch.ops.cubefast.rollout.default
@@ -63,47 +59,14 @@ _FILTERS = 14  # the place of the sixth among the arguments of the forward
 
 
 @torch.library.impl("cubefast::rollout", "CPU")
-def _rollout(
-    state: Tensor,
-    drive: Tensor,
-    w_perceive: Tensor,
-    w_update: Tensor,
-    b_update: Tensor,
-    neighbors: Tensor,
-    reader_offsets: Tensor,
-    readers: Tensor,
-    steps: int,
-    activation: str,
-    update: str,
-    checkpoint_every: int,
-    save: bool,
-    backend: str,
-    filters: Tensor | None = None,
-    fire_rate: float | None = None,
-    seed: Tensor | None = None,
-    first_step: int = 0,
-    alive_channel: int = -1,
-    alive_threshold: float = 0.0,
-    return_states: int = 0,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _rollout(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(final, trajectory, states, kept), see the top; ``save``: whether a backward will follow."""
-    tensors = (state, drive, w_perceive, w_update, b_update)
-    rule = checked_rule(
-        tensors, (neighbors, reader_offsets, readers), (steps, activation, update, checkpoint_every), backend,
-        filters, fire_rate, seed, first_step, alive_channel, alive_threshold, return_states,
-    )  # fmt: skip
-    final, trajectory, states, kept = _empty_results(state, rule, save)
-    _kernel(backend).forward(
-        tuple(t.contiguous() for t in tensors),
-        neighbors,
-        None if filters is None else filters.contiguous(),
-        rule,
-        final,
-        trajectory,
-        states,
-        kept,
-    )
-    return final, trajectory, states, kept
+    call = Call(*arguments)
+    rule = call.checked()
+    results = _empty_results(call.state, rule, call.save)
+    filters = None if call.filters is None else call.filters.contiguous()
+    _kernel(call.backend).forward(tuple(t.contiguous() for t in call.tensors), call.neighbors, filters, rule, *results)
+    return results
 
 
 def _empty_results(state: Tensor, rule: Rule, save: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -116,69 +79,27 @@ def _empty_results(state: Tensor, rule: Rule, save: bool) -> tuple[Tensor, Tenso
     )
 
 
-def _shape_of_rollout(
-    state: Tensor,
-    drive: Tensor,
-    w_perceive: Tensor,
-    w_update: Tensor,
-    b_update: Tensor,
-    neighbors: Tensor,
-    reader_offsets: Tensor,
-    readers: Tensor,
-    steps: int,
-    activation: str,
-    update: str,
-    checkpoint_every: int,
-    save: bool,
-    backend: str,
-    filters: Tensor | None = None,
-    fire_rate: float | None = None,
-    seed: Tensor | None = None,
-    first_step: int = 0,
-    alive_channel: int = -1,
-    alive_threshold: float = 0.0,
-    return_states: int = 0,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    alive = None if alive_channel < 0 else (alive_channel, alive_threshold)
-    rule = Rule(steps, activation, update, checkpoint_every, alive=alive, return_states=return_states)
-    return _empty_results(state, rule, save)
+def _shape_of_rollout(*arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    call = Call(*arguments)
+    return _empty_results(call.state, call.rule, call.save)
 
 
 @torch.library.impl("cubefast::rollout_backward", "CPU")
 def _rollout_backward(
     dfinal: Tensor,
     dstates: Tensor | None,
-    state: Tensor,
-    drive: Tensor,
-    w_perceive: Tensor,
-    w_update: Tensor,
-    b_update: Tensor,
-    neighbors: Tensor,
-    reader_offsets: Tensor,
-    readers: Tensor,
     final: Tensor,
     trajectory: Tensor,
     kept: Tensor,
-    steps: int,
-    activation: str,
-    update: str,
-    checkpoint_every: int,
-    backend: str,
     needs: Sequence[bool],
-    filters: Tensor | None = None,
-    fire_rate: float | None = None,
-    seed: Tensor | None = None,
-    first_step: int = 0,
-    alive_channel: int = -1,
-    alive_threshold: float = 0.0,
-    return_states: int = 0,
+    *arguments: Any,
 ) -> tuple[Tensor, ...]:
-    """Gradients of state, drive, w_perceive, w_update, b_update and filters; an empty tensor for one not needed."""
-    tensors = (state, drive, w_perceive, w_update, b_update)
-    rule = checked_rule(
-        tensors, (neighbors, reader_offsets, readers), (steps, activation, update, checkpoint_every), backend,
-        filters, fire_rate, seed, first_step, alive_channel, alive_threshold, return_states,
-    )  # fmt: skip
+    """Gradients of state, drive, w_perceive, w_update, b_update and filters; an empty tensor for one not needed.
+
+    ``arguments``: of the forward.
+    """
+    call = Call(*arguments)
+    state, rule = call.state, call.checked()
     wanted = result_shapes(state, rule, True)
     results = [("dfinal", dfinal, wanted[0]), ("trajectory", trajectory, wanted[1]), ("kept", kept, wanted[3])]
     if rule.reads_final:
@@ -194,17 +115,17 @@ def _rollout_backward(
             )
     if len(needs) != _DIFFERENTIABLE + 1:
         raise ValueError(f"needs must be {_DIFFERENTIABLE + 1} truth values; got {len(needs)}")
-    inputs = tuple(t.contiguous() for t in tensors)
-    filters = None if filters is None else filters.contiguous()
+    inputs = tuple(t.contiguous() for t in call.tensors)
+    filters = None if call.filters is None else call.filters.contiguous()
     gradients = [
         torch.empty_like(tensor) if needed and tensor is not None else None
         for tensor, needed in zip((*inputs, filters), needs, strict=True)
     ]
-    _kernel(backend).backward(
+    _kernel(call.backend).backward(
         dfinal.contiguous(),
         None if dstates is None or not rule.returned else dstates.contiguous(),
         inputs,
-        (neighbors, reader_offsets, readers),
+        call.tables,
         filters,
         rule,
         final.contiguous(),
@@ -218,47 +139,29 @@ def _rollout_backward(
 def _shape_of_backward(
     dfinal: Tensor,
     dstates: Tensor | None,
-    state: Tensor,
-    drive: Tensor,
-    w_perceive: Tensor,
-    w_update: Tensor,
-    b_update: Tensor,
-    neighbors: Tensor,
-    reader_offsets: Tensor,
-    readers: Tensor,
     final: Tensor,
     trajectory: Tensor,
     kept: Tensor,
-    steps: int,
-    activation: str,
-    update: str,
-    checkpoint_every: int,
-    backend: str,
     needs: Sequence[bool],
-    filters: Tensor | None = None,
-    *options: Any,
+    *arguments: Any,
 ) -> tuple[Tensor, ...]:
-    inputs = (state, drive, w_perceive, w_update, b_update, filters)
+    call = Call(*arguments)
     return tuple(
-        state.new_empty(t.shape if needed and t is not None else (0,)) for t, needed in zip(inputs, needs, strict=True)
+        call.state.new_empty(t.shape if needed and t is not None else (0,))
+        for t, needed in zip((*call.tensors, call.filters), needs, strict=True)
     )
 
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
-    tables = inputs[:8]
-    steps, activation, update, checkpoint_every, save, backend = inputs[8:_FILTERS]
-    filters, fire_rate, seed, *options = inputs[_FILTERS:]
+    call = Call(*inputs)
     final, trajectory, states, kept = output
-    rule = Rule(steps, activation, update, checkpoint_every, return_states=options[-1])
-    ctx.mark_non_differentiable(trajectory, kept, *([] if rule.returned else [states]))
+    ctx.mark_non_differentiable(trajectory, kept, *([] if call.rule.returned else [states]))
     ctx.set_materialize_grads(False)  # or autograd makes zeros of the size of the trajectory, to be ignored
     # A final state that is not needed is not saved, so that its owner may change it in place.
-    ctx.save_for_backward(
-        *tables, final if rule.reads_final else final.new_empty(0), trajectory, kept, filters, seed
-    )  # fmt: skip
-    ctx.rule = (steps, activation, update, checkpoint_every, backend)
-    ctx.options = (fire_rate, options)
-    ctx.saved_trajectory = save
+    final = final if call.rule.reads_final else final.new_empty(0)
+    ctx.save_for_backward(final, trajectory, kept, *call.tensors, *call.tables, call.filters, call.seed)
+    ctx.settings = call[8:_FILTERS], call.fire_rate, call[_FILTERS + 3 :]
+    ctx.saved_trajectory = call.save
 
 
 def _differentiate(ctx: Any, dfinal: Tensor | None, dtrajectory: None, dstates: Tensor | None, dkept: None) -> Any:
@@ -267,17 +170,18 @@ def _differentiate(ctx: Any, dfinal: Tensor | None, dtrajectory: None, dstates: 
             "cubefast::rollout was called with save=False and then differentiated; call "
             "cubefast.lattice_rollout, which decides this by itself"
         )
-    *tables, final, trajectory, kept, filters, seed = ctx.saved_tensors
+    final, trajectory, kept, *lattice, filters, seed = ctx.saved_tensors
     asked = ctx.needs_input_grad  # of the arguments that were given: options may be left out
     results: list[Tensor | None] = [None] * len(asked)
     if dfinal is None and dstates is None:
         return tuple(results)
     needs = [*asked[:_DIFFERENTIABLE], any(asked[_FILTERS : _FILTERS + 1])]
-    fire_rate, options = ctx.options
+    if dfinal is None:
+        dfinal = torch.zeros_like(lattice[0])
+    rule, fire_rate, options = ctx.settings
     gradients = rollout_backward(
-        torch.zeros_like(tables[0]) if dfinal is None else dfinal, dstates, *tables, final, trajectory, kept,
-        *ctx.rule, needs, filters, fire_rate, seed, *options,
-    )  # fmt: skip
+        dfinal, dstates, final, trajectory, kept, needs, *lattice, *rule, filters, fire_rate, seed, *options
+    )
     places = [*range(_DIFFERENTIABLE), _FILTERS]
     for place, needed, gradient in zip(places, needs, gradients, strict=True):
         if needed:

@@ -171,10 +171,10 @@ def test_the_operators_pass_torchs_own_checks(option):
         final, trajectory, states, kept = torch.ops.cubefast.rollout(*tensors[:5], *tables, *rule, True, "cpp", *more)
     inputs = [x.detach() for x in tensors[:5]]
     options = [m.detach() if isinstance(m, torch.Tensor) else m for m in more]
-    kept_for_it = (*tables, final, trajectory, kept, *rule, "cpp", [True] * 6, *options)
+    kept_for_it = (final, trajectory, kept, [True] * 6)
     torch.library.opcheck(
         torch.ops.cubefast.rollout_backward.default,
-        (torch.ones_like(final), torch.ones_like(states), *inputs, *kept_for_it),
+        (torch.ones_like(final), torch.ones_like(states), *kept_for_it, *inputs, *tables, *rule, True, "cpp", *options),
     )
 
 

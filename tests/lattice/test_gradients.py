@@ -153,7 +153,19 @@ def test_the_operators_pass_torchs_own_checks(compiled, form):
     dfinal = torch.ones(1, 1, 1, dtype=torch.float64).expand(final.shape)
     torch.library.opcheck(
         torch.ops.cubefast.rollout_backward.default,
-        (dfinal, None, *(x.detach() for x in tensors), *tables, final, trajectory, kept, *rule, compiled, [True] * 6),
+        (
+            dfinal,
+            None,
+            final,
+            trajectory,
+            kept,
+            [True] * 6,
+            *(x.detach() for x in tensors),
+            *tables,
+            *rule,
+            True,
+            compiled,
+        ),
     )
 
 

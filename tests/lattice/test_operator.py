@@ -27,7 +27,7 @@ def backward(backend, final=None, trajectory=None, dfinal=None, needs=(True,) * 
     dfinal = torch.ones_like(kept[0]) if dfinal is None else dfinal
     rule = (3, "tanh", "residual_tanh", 1)
     return torch.ops.cubefast.rollout_backward(
-        dfinal, None, *operands(**changed), final, trajectory, kept[3], *rule, backend, needs
+        dfinal, None, final, trajectory, kept[3], needs, *operands(**changed), *rule, True, backend
     )
 
 
