@@ -149,13 +149,14 @@ def plain_name(name: str, what: str) -> str:
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """An ordinary file, to be read. Raises OSError for others: reading a pipe or a device may never end."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    file = os.fdopen(handle, "rb")
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
-    return file
+    """Open a regular file for reading. Raises OSError for a folder, and for a pipe or device, which may have no end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe does not wait for a writer
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, which may have no end"
+        raise OSError(errno.EINVAL, f"it is {kind}; give a file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def read_json(path: Path, kind: TypeAdapter[T], advice: str = "") -> T:

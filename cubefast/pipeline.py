@@ -15,7 +15,6 @@ from .data.config import ContextConfig
 from .data.context import context_texts, context_weights, gather_rows
 from .data.datasets import Parts
 from .data.encoders import TextEncoder, create_encoder
-from .data.formats import shown
 from .data.pairs import PairDataset
 from .data.vectors import ArrayVectors, Preparation
 from .decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder, calibrate_threshold
@@ -23,6 +22,7 @@ from .decoding.saved import SavedAnswers
 from .decoding.search import IndexKind
 from .errors import ArtifactError, InputError
 from .training.run_folder import RunFolder
+from .untrusted import is_utf8, shown
 
 LONGEST_QUESTION = 100_000
 """Characters of a question, or of a turn before it."""
@@ -263,8 +263,6 @@ def _checked(text: object, what: str) -> str:
         raise InputError(f"{what} is blank; ask something")
     if len(text) > LONGEST_QUESTION:
         raise InputError(f"{what} has {len(text):,} characters; {LONGEST_QUESTION:,} are the most. Shorten it")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{what} has half a surrogate pair: {shown(text)}") from None
+    if not is_utf8(text):
+        raise InputError(f"{what} has half a surrogate pair: {shown(text)}")
     return text.strip()

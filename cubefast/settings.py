@@ -17,7 +17,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from .errors import ConfigError, InputError
-from .untrusted import MOST_SHOWN, is_utf8, load_yaml, read_text, shown
+from .files import open_regular, why
+from .untrusted import MOST_SHOWN, is_utf8, load_yaml, shown
 
 _LONGEST_NAME = 300  # characters of a path in a message
 
@@ -72,9 +73,13 @@ def read_mapping(source: str | Path, others: str = "") -> dict[str, Any]:
     Raises ConfigError; ``others`` says what else could have been given.
     """
     try:
-        text = read_text(Path(source), MOST_BYTES)
+        with open_regular(Path(source)) as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise InputError(f"it is larger than {MOST_BYTES:,} bytes")
+        text = content.decode("utf-8-sig")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, a NUL in the name, too large
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        reason = "no such file" if isinstance(error, FileNotFoundError) else why(error)
         name = repr(str(source)[-_LONGEST_NAME:])[1:-1]  # the end of a long path says more than its beginning
         raise ConfigError(f"config {name}: {reason}. Give a YAML file{others}") from None
     return parse_mapping(text, source)

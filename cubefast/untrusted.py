@@ -1,4 +1,4 @@
-"""Files that anybody may have written: read no further than a limit, and shown no longer than fits into a message.
+"""Text and YAML that anybody may have written: read within limits, and cut to what fits into a message.
 
 YAML is looked at before it is loaded, because loading has no bounds of its own: aliases of aliases in 400 bytes stand
 for a thousand million values, a few thousand brackets end the interpreter, and of a key that is there twice the first
@@ -8,10 +8,8 @@ is lost without a word.
 from __future__ import annotations
 
 import reprlib
-import stat
 from collections.abc import Collection, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -68,30 +66,6 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def check_regular_file(path: Path) -> None:
-    """Raise InputError unless ``path`` is a file that has an end: no folder, pipe or device.
-
-    OSError where the operating system does not say.
-    """
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, which may have no end"
-        raise InputError(f"{path} is {kind}; give a file")
-
-
-def read_text(path: Path, most_bytes: int) -> str:
-    """A UTF-8 file of at most ``most_bytes``, without its byte order mark.
-
-    Raises InputError for one that is longer or no regular file; OSError and UnicodeDecodeError as they come.
-    """
-    check_regular_file(path)
-    with path.open("rb") as file:
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise InputError(f"{path} is larger than {most_bytes:,} bytes")
-    return content.decode("utf-8-sig")
 
 
 def load_yaml(text: str, loader: Any, *, most_values: int, most_depth: int, most_chars: int) -> Any:

@@ -157,7 +157,7 @@ def test_what_aliases_stand_for_is_read_where_it_is_little(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device")
 def test_a_config_without_an_end_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="/dev/zero is a pipe, a socket or a device, which may have no end"):
+    with pytest.raises(ConfigError, match="/dev/zero: it is a pipe, a socket or a device, which may have no end"):
         TrainingConfig.load("/dev/zero")
     os.mkfifo(tmp_path / "pipe")  # which nobody ever writes to
     with pytest.raises(ConfigError, match="is a pipe, a socket or a device"):

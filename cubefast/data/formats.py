@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..errors import InputError
-from ..untrusted import named
-from ..untrusted import shown as shown
+from ..untrusted import named, shown
 from .config import HUB, Format, LimitsConfig
 from .lines import is_gzipped, read_lines, read_whole, reading
 from .parquet import parquet_records

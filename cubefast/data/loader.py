@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from ..errors import InputError
-from ..untrusted import check_regular_file, named, shown
+from ..files import open_regular
+from ..untrusted import named, shown
 from .vectors import CHUNK
 from .word_vectors import Rows, decoded, read_text, read_word2vec_binary
 
@@ -199,8 +200,8 @@ class EmbeddingLoader:
 
     def _read_keys(self, path: Path, rows: int) -> list[str]:
         try:
-            check_regular_file(path)
-            content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+            with open_regular(path) as file:
+                content = file.read().removeprefix(codecs.BOM_UTF8)
         except OSError as error:
             raise InputError(
                 f"keys {path} cannot be read: {error.strerror}. Give a text file, a key per line"
