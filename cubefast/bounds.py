@@ -50,8 +50,6 @@ EPOCHS = 1_000_000
 BATCH_SIZE = 65_536
 HARD_NEGATIVES = 1_000
 TEACHERS = 16
-NAME = 200
-"""Bytes of a run's name."""
 SEED = 2**32 - 1
 """The largest that numpy's generators of old take."""
 MANY = 10**9

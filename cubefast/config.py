@@ -16,6 +16,7 @@ from . import bounds
 from .config_sections import LOSSES, MARGINS, CoreConfig, OptimizationConfig
 from .data.config import BUILTIN, HUB, DatasetConfig
 from .data.encoders import absolute_encoder
+from .files import LONGEST_NAME, is_plain_name
 from .settings import Section, override, parse_mapping, read_mapping, validated
 
 
@@ -68,10 +69,8 @@ class TrainingConfig(Section):
     @field_validator("name")
     @classmethod
     def _is_a_folder_name(cls, name: str | None) -> str | None:
-        if name is not None and len(name.encode()) > bounds.NAME:
-            raise ValueError(f"must have at most {bounds.NAME} bytes, as file systems have it")
-        if name is not None and (not name.strip() or name in (".", "..") or set(name) & set("/\\:\0")):
-            raise ValueError("must be a plain folder name")
+        if name is not None and (":" in name or not is_plain_name(name)):
+            raise ValueError(f"must be a plain folder name, of at most {LONGEST_NAME} bytes")
         return name
 
     @model_validator(mode="after")

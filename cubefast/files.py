@@ -25,7 +25,8 @@ from .output import json_text
 
 T = TypeVar("T")
 _PREFIX, _SUFFIX = ".cubefast-", ".tmp"
-_LONGEST_NAME = 200  # bytes; file systems take 255, and others put something before or behind it
+LONGEST_NAME = 200
+"""Bytes of the name of a run or a file: file systems allow 255, and something may be put before or behind it."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -141,10 +142,16 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a file or folder can have this name: not blank, no path, at most LONGEST_NAME bytes."""
+    is_path = name.strip() in (".", "..") or set(name) & set("/\\\0")
+    return bool(name.strip()) and not is_path and len(os.fsencode(name)) <= LONGEST_NAME
+
+
 def plain_name(name: str, what: str) -> str:
-    """``name``, if it can be that of one file or folder. Raises InputError for others: ``what`` begins its message."""
-    if name.strip() in ("", ".", "..") or set(name) & set("/\\\0") or len(os.fsencode(name)) > _LONGEST_NAME:
-        raise InputError(f"{what} must be a plain name, of at most {_LONGEST_NAME} bytes; got {name[:80]!r}")
+    """The name, if a file or folder can have it; else raises InputError with ``what`` at the beginning."""
+    if not is_plain_name(name):
+        raise InputError(f"{what} must be a plain name, of at most {LONGEST_NAME} bytes; got {name[:80]!r}")
     return name
 
 

@@ -49,7 +49,7 @@ ALLOWED = {
     "decoding": {"data", "errors", "files"},
     "evaluation": {"data", "core", "decoding", "errors", "threads"},
     "config_sections": {"bounds", "settings"},
-    "config": {"bounds", "config_sections", "data", "settings"},
+    "config": {"bounds", "config_sections", "data", "files", "settings"},
     "training": {
         *(
             "artifact",

@@ -60,7 +60,7 @@ def test_every_named_config_holds(name):
         (["core.shape=[1,2]"], "core.shape"),
         (["core.shape=[0,2,2]"], r"core.shape: every side must be at least 1; got \[0, 2, 2\]"),
         (["training.epochs"], "'training.epochs': expected key=value, such as training.lr=1e-3"),
-        (["name=a/b"], "name: must be a plain folder name; got 'a/b'"),
+        (["name=a/b"], "name: must be a plain folder name, of at most 200 bytes; got 'a/b'"),
         (["name=.."], "name: must be a plain folder name"),
         (["training=3"], "training: input should be a valid dictionary"),
         (["mode=autoencoder", "data.noise.levels=[0]"], r"mode=autoencoder with data.noise.levels=\[0\] is void"),
