@@ -181,10 +181,10 @@ def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], path: 
         fits_in = 1 <= config["dim"] <= cells
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} does not describe a core: {shown(error)}") from None
-    wrong = [f"{name} {shapes.get(name)}, not {shape}" for name, shape in stated.items() if shapes.get(name) != shape]
-    if wrong or not fits_in:
-        found = "; ".join(wrong) or f"dim {config['dim']} in {cells} cells"
-        raise ArtifactError(f"the tensors in {path} do not fit its arguments: it has {found}"[:1000])
+    misfits = [f"{name} {shapes.get(name)}, not {shape}" for name, shape in stated.items() if shapes.get(name) != shape]
+    if misfits or not fits_in:
+        what = "; ".join(misfits) or f"dim {config['dim']} in {cells} cells"
+        raise ArtifactError(f"the tensors in {path} do not fit its arguments: it has {what}"[:1000])
 
 
 def _sum(described: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:

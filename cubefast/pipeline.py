@@ -60,9 +60,9 @@ def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: flo
     decoder = RetrievalDecoder(parts.answers, core.transform_answers(parts.answer_vectors))
     pairs = parts.validation.pairs()
     rows, scores = decoder.nearest(predict(core, pairs.inputs), 1)
-    found = calibrate_threshold(scores[:, 0], rows[:, 0] == pairs.target_ids.numpy(), precision)
-    run.save_threshold(found)
-    return found
+    calibrated = calibrate_threshold(scores[:, 0], rows[:, 0] == pairs.target_ids.numpy(), precision)
+    run.save_threshold(calibrated)
+    return calibrated
 
 
 class Pipeline:

@@ -124,8 +124,8 @@ def turned_array(
         raise InputError(f"embeddings must be [n, {dim}] or [{dim}]; got {list(rows.shape)}")
     check_count("batch_size", batch_size, 1)
     if rows.ndim == 1:
-        found: NDArray[np.float32] = turned_array(function, rows[None], dim, 1, like)[0]
-        return found
+        row: NDArray[np.float32] = turned_array(function, rows[None], dim, 1, like)[0]
+        return row
     result = np.empty(rows.shape, np.float32)
     for begin in range(0, len(rows), batch_size):
         with np.errstate(over="ignore"):  # what is too large becomes Inf

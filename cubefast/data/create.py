@@ -207,16 +207,16 @@ def items_of(given: Any) -> Iterable[Any]:
     Raises InputError for a single text, a mapping, and what cannot be gone through.
     """
     if hasattr(given, "columns") and hasattr(given, "to_dict"):  # pandas
-        found: Iterable[Any] = given.to_dict("records")
-        return found
+        rows: Iterable[Any] = given.to_dict("records")
+        return rows
     if hasattr(given, "to_dicts"):  # polars
-        found = given.to_dicts()
-        return found
+        rows = given.to_dicts()
+        return rows
     if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__iter__"):
         kind = f"a mapping of {named(given)}" if isinstance(given, Mapping) else shown(given)
         raise InputError(f"expected a list of items, one for each row; got {kind}")
-    found = given
-    return found
+    rows = given
+    return rows
 
 
 def _given_dialogues(source: Any, settings: DatasetConfig) -> list[Dialogue]:
@@ -229,10 +229,10 @@ def _given_dialogues(source: Any, settings: DatasetConfig) -> list[Dialogue]:
                 raise InputError(f"item {row} must be a mapping, as item 0 is; got {shown(item)}")
         records = (Record(f"item {row}", dict(item)) for row, item in enumerate(items))
         columns = Columns(settings.columns)
-        found = dialogues_of(records, "the data set", settings.format, columns, settings.limits)
-        if not found:
+        dialogues = dialogues_of(records, "the data set", settings.format, columns, settings.limits)
+        if not dialogues:
             raise InputError("the data set has no conversation in which a turn is answered")
-        return found
+        return dialogues
     return [_dialogue(item, row, settings) for row, item in enumerate(items)]
 
 

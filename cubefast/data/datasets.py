@@ -65,10 +65,10 @@ class Parts:
     @property
     def trained(self) -> NDArray[np.bool_]:
         """bool [answers]: which of the answers stand in a pair of training; none where no answers are found."""
-        found = np.zeros(len(self.answers), bool)
+        is_trained = np.zeros(len(self.answers), bool)
         if self.finds_answers:
-            found[self.train.target_ids] = True
-        return found
+            is_trained[self.train.target_ids] = True
+        return is_trained
 
     def __str__(self) -> str:
         """How many pairs each part has."""
@@ -188,8 +188,8 @@ class DialogueDataset(PairDataset):
 
     def _text_rows(self, rows: list[int], with_answers: bool) -> NDArray[np.int64]:
         questions = self.input_rows[rows, 0]
-        found = np.concatenate([questions, self.target_rows[rows]]) if with_answers else questions
-        return np.array(list(dict.fromkeys(found.tolist())), np.int64)
+        chosen = np.concatenate([questions, self.target_rows[rows]]) if with_answers else questions
+        return np.array(list(dict.fromkeys(chosen.tolist())), np.int64)
 
     def stats(self) -> DatasetStatistics:
         """Counts, lengths, cos(question, answer), what was rejected, what the cache had."""

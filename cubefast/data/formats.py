@@ -143,11 +143,11 @@ def _json(text: str, where: str, advice: str) -> object:
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; json itself would keep the last of several values of one name."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"the name {shown(twice)} is there twice in one object")
-    return found
+    return fields
 
 
 def _object(value: object, where: str) -> dict[str, Any]:

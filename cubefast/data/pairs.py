@@ -183,9 +183,9 @@ class PairDataset(Dataset[Batch]):
         if self.negative_rows is None or self.negative_ids is None:
             return None
         places = np.asarray(rows, dtype=np.int64)
-        found, first = np.unique(self.negative_rows[places], return_index=True)
-        ids = self.negative_ids[places].ravel()[first[found >= 0]]
-        vectors = self.prepare(self.vectors.gather(found[found >= 0]))
+        distinct, first = np.unique(self.negative_rows[places], return_index=True)
+        ids = self.negative_ids[places].ravel()[first[distinct >= 0]]
+        vectors = self.prepare(self.vectors.gather(distinct[distinct >= 0]))
         return torch.from_numpy(vectors), torch.from_numpy(ids)
 
     def _inputs(self, places: NDArray[np.int64]) -> Embeddings:

@@ -257,17 +257,17 @@ def near_duplicates(dialogues: Sequence[Dialogue], threshold: float) -> list[int
     contexts = [numbers.setdefault(tuple(map(normalize, each.context)), len(numbers)) for each in dialogues]
     kept: dict[tuple[int, int, bytes], list[int]] = defaultdict(list)  # those kept, by context, band and its hashes
     pieces: dict[int, NDArray[np.uint64]] = {}  # of those kept
-    found: list[int] = []
+    duplicates: list[int] = []
     for place, (own, signature) in enumerate(_signatures(dialogues)):
         keys = [(contexts[place], band, signature[band * rows : (band + 1) * rows].tobytes()) for band in range(bands)]
         candidates = sorted({other for key in keys for other in kept.get(key, ())})
         if any(_jaccard(own, pieces[other]) >= threshold for other in candidates):
-            found.append(place)
+            duplicates.append(place)
             continue
         pieces[place] = own
         for key in keys:
             kept[key].append(place)
-    return found
+    return duplicates
 
 
 def _bands(threshold: float) -> tuple[int, int]:

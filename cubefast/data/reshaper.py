@@ -50,8 +50,8 @@ def _divisors(number: int) -> list[int]:
 
 def _native(array: NDArray[np.floating]) -> NDArray[np.floating]:
     """An array that torch can share: of this machine's byte order, and not reversed."""
-    found = np.ascontiguousarray(real_array("embeddings", array), array.dtype.newbyteorder("="))
-    return found if found.flags.writeable else found.copy()
+    contiguous = np.ascontiguousarray(real_array("embeddings", array), array.dtype.newbyteorder("="))
+    return contiguous if contiguous.flags.writeable else contiguous.copy()
 
 
 class EmbeddingReshaper(nn.Module):

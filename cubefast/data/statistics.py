@@ -101,5 +101,5 @@ class DatasetStatistics:
 def cosines(vectors: Vectors, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float32]:
     """The cosine of rows a[i] and b[i] of ``vectors``, float32 [n], read in pieces."""
     unit = Preparation()
-    found = [np.einsum("nd,nd->n", unit(vectors.gather(a[i])), unit(vectors.gather(b[i]))) for i in chunks(len(a))]
-    return np.concatenate(found).astype(np.float32) if found else np.zeros(0, np.float32)
+    parts = [np.einsum("nd,nd->n", unit(vectors.gather(a[i])), unit(vectors.gather(b[i]))) for i in chunks(len(a))]
+    return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)

@@ -36,7 +36,7 @@ class AlignedVectors:
 
     Attributes:
         vectors: the embeddings.
-        rows: int64 [M], which of them stands at each place; -1 where none does and nobody asks.
+        rows: int64 [M], which of them stands at each place; -1 where none does; such a row is never gathered.
     """
 
     vectors: Vectors
@@ -93,7 +93,7 @@ def aligned(teacher: Vectors, theirs: DialogueRows, ours: DialogueRows, count: i
     if theirs is ours:
         return teacher
     rows = np.full(count, -1, np.int64)
-    places, found = ours.flat(), theirs.flat()
-    there = np.flatnonzero(places >= 0)[::-1]  # backwards: of several that are put in one place, the last one stays
-    rows[places[there]] = found[there]
+    places, sources = ours.flat(), theirs.flat()
+    used = np.flatnonzero(places >= 0)[::-1]  # backwards, so that of several sources for one place the first stays
+    rows[places[used]] = sources[used]
     return AlignedVectors(teacher, rows)

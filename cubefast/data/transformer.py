@@ -115,10 +115,10 @@ class SentenceTransformerEncoder:
         return unit if self.normalize else vectors
 
     def _encode_batches(self, texts: list[str], batch_size: int) -> Embeddings:
-        found = self._model.encode(
+        vectors = self._model.encode(
             list(texts), batch_size=batch_size, prompt=self.prompt, show_progress_bar=self.progress
         )
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(vectors, dtype=np.float32)
 
     @property
     def _counted_chars(self) -> int:
@@ -215,11 +215,11 @@ def _cached_snapshot(name: str) -> Path | None:
     for repository in [name] if "/" in name else [f"sentence-transformers/{name}", name]:
         for file in _MARKS:
             try:
-                found = try_to_load_from_cache(repository, file, cache_dir=os.getenv("SENTENCE_TRANSFORMERS_HOME"))
+                path = try_to_load_from_cache(repository, file, cache_dir=os.getenv("SENTENCE_TRANSFORMERS_HOME"))
             except ValueError as error:  # of the hub, for what cannot be a name
                 raise InputError(f"{shown(name)} is neither a folder nor a hub name: {error}") from None
-            if isinstance(found, str):
-                return Path(found).parent
+            if isinstance(path, str):
+                return Path(path).parent
     return None
 
 

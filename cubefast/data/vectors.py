@@ -75,14 +75,14 @@ class StackedVectors:
 
     def gather(self, rows: NDArray[np.integer]) -> Embeddings:
         """float32 [len(rows), dim]."""
-        found = np.empty((len(rows), self.dim), np.float32)
-        begin = 0
+        gathered = np.empty((len(rows), self.dim), np.float32)
+        start = 0
         for part in self.parts:
-            here = (rows >= begin) & (rows < begin + len(part))
-            if here.any():
-                found[here] = part.gather(rows[here] - begin)
-            begin += len(part)
-        return found
+            inside = (rows >= start) & (rows < start + len(part))
+            if inside.any():
+                gathered[inside] = part.gather(rows[inside] - start)
+            start += len(part)
+        return gathered
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ class VectorAdapter:
 
     def query(self, vector: list[float]) -> list[float]:
         """D numbers -> D numbers. Raises InputError for another size than the core's D, NaN or Inf."""
-        found: list[float] = self.core.transform(self.prepare(np.array([vector], np.float32)))[0].tolist()
-        return found
+        turned: list[float] = self.core.transform(self.prepare(np.array([vector], np.float32)))[0].tolist()
+        return turned
 
     def documents(self, vectors: list[list[float]]) -> list[list[float]]:
         """The vectors [n, D] as an index is to hold them: the same list where documents stay as they are. Raises
@@ -33,5 +33,5 @@ class VectorAdapter:
         """
         if not self.changes_documents or not vectors:
             return vectors
-        found: list[list[float]] = self.core.transform_answers(self.prepare(np.array(vectors, np.float32))).tolist()
-        return found
+        turned: list[list[float]] = self.core.transform_answers(self.prepare(np.array(vectors, np.float32))).tolist()
+        return turned

@@ -138,7 +138,7 @@ def _front_matter(card: CardContent) -> dict[str, Any]:
 
 def _beaten(scores: Sequence[Score]) -> list[tuple[str, list[tuple[str, str, float, float]]]]:
     """Where baselines have the better mean: by test, the metrics, the best baseline and its value and the core's."""
-    found = []
+    by_test = []
     for test, (core, *others) in _tests(scores).items():
         best = {metric: max(others, key=lambda each: _figure(each, metric), default=core) for metric in _METRICS}
         lost = [
@@ -147,5 +147,5 @@ def _beaten(scores: Sequence[Score]) -> list[tuple[str, list[tuple[str, str, flo
             if _figure(other, metric) > _figure(core, metric)
         ]
         if lost:
-            found.append((test, lost))
-    return found
+            by_test.append((test, lost))
+    return by_test

@@ -25,7 +25,7 @@ def without_places(config: TrainingConfig) -> TrainingConfig:
         return text if text == BUILTIN or text.startswith("hub:") else Path(text).name
 
     def encoder(text: str) -> str:
-        return _TRANSFORMER.sub(lambda found: f"st:./{Path(found[1]).name}" if _is_folder(found[1]) else found[0], text)
+        return _TRANSFORMER.sub(lambda match: f"st:./{Path(match[1]).name}" if _is_folder(match[1]) else match[0], text)
 
     data = config.data
     return config.model_copy(
@@ -54,5 +54,5 @@ def base_models(config: TrainingConfig) -> list[str]:
     """The encoder's models on the hub."""
     if takes_ready_embeddings(config):
         return []
-    found = [name for name in _TRANSFORMER.findall(config.encoder) if not _is_folder(name)]
-    return [name if "/" in name else f"sentence-transformers/{name}" for name in found]
+    names = [name for name in _TRANSFORMER.findall(config.encoder) if not _is_folder(name)]
+    return [name if "/" in name else f"sentence-transformers/{name}" for name in names]

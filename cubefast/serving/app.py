@@ -262,8 +262,8 @@ def _listed(answers: Sequence[Answer]) -> list[dict[str, Any]]:
 
 
 def _numbers(vector: NDArray[np.float32]) -> list[float]:
-    found: list[float] = vector.tolist()
-    return found
+    values: list[float] = vector.tolist()
+    return values
 
 
 def _base64(vector: NDArray[np.float32]) -> str:

@@ -66,20 +66,20 @@ def validate(core: CubicCore, validation: Validation, metric: str, processes: Pr
         processes: each predicts its share of the pairs.
     """
     inputs = validation.inputs
-    mine = processes.share(inputs)
+    own_inputs = processes.share(inputs)
     trust = core.trust
     if trust is None:
-        predicted = processes.whole(predict(core, mine), len(inputs))
+        predicted = processes.whole(predict(core, own_inputs), len(inputs))
         metrics = validation.metrics(predicted, core.map_answers(validation.bank))
         return ValidationResult(metrics, metrics[metric], {})
-    change = processes.whole(_changes(core, mine), len(inputs))
+    change = processes.whole(_changes(core, own_inputs), len(inputs))
     familiarity = trust.familiarity(inputs)
-    found = []
+    candidates = []
     for weight in ANSWER_WEIGHTS if core.answer_map is not None else ANSWER_WEIGHTS[:1]:
         bank = _mapped(core, validation.bank, weight)
         curve, objective = choose_curve(_ranks(validation, change, familiarity, bank))
-        found.append((objective, curve, weight, bank))
-    objective, curve, weight, bank = max(found, key=lambda each: each[0])
+        candidates.append((objective, curve, weight, bank))
+    objective, curve, weight, bank = max(candidates, key=lambda each: each[0])
     metrics = validation.metrics(inputs + weight_of(familiarity, curve)[:, None] * change, bank)
     chosen = {"trust.curve": curve}
     if core.answer_map is not None:
@@ -144,10 +144,10 @@ def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -
 
 def _curves_with_memory(chosen: Tensor, familiarity: Tensor, objective: Callable[[Tensor], float]) -> list[Tensor]:
     """The curves of trust that are tried with memory."""
-    found = [chosen, *(torch.tensor((0.0, 1.0, level, level)) for level in (1.0, 0.5))]
+    curves = [chosen, *(torch.tensor((0.0, 1.0, level, level)) for level in (1.0, 0.5))]
     if len(familiarity) > 1 and (spread := float(familiarity.std())):
-        found += sorted(_curves(familiarity, spread), key=objective, reverse=True)[:_CURVES_WITH_MEMORY]
-    return found
+        curves += sorted(_curves(familiarity, spread), key=objective, reverse=True)[:_CURVES_WITH_MEMORY]
+    return curves
 
 
 def _strengths(curve: Tensor, familiarity: Tensor, has_wordings: bool) -> Iterator[Tensor]:
@@ -178,8 +178,8 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
 
     def ranks(outputs: Sequence[Tensor], bank: Tensor, handicap: float) -> tuple[Tensor, ...]:
         scores = (normalize(part, dim=1) @ bank.T - handicap * trained for part in outputs)
-        found = torch.cat([_reciprocal_ranks(*each) for each in zip(scores, right, strict=True)])
-        return torch.split(found, parts)
+        reciprocal = torch.cat([_reciprocal_ranks(*each) for each in zip(scores, right, strict=True)])
+        return torch.split(reciprocal, parts)
 
     identity = ranks(inputs, normalize(validation.bank, dim=1), 0.0)
     outputs, bank = [core(part) for part in inputs], normalize(core.map_answers(validation.bank), dim=1)
@@ -196,11 +196,11 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
 
 def known_answers(train: PairDataset, count: int, seed: int) -> Tensor:
     """The different answers of training, at most ``count`` of them: float32 [m, D], of unit length."""
-    found: dict[int, Tensor] = {}
+    target_of: dict[int, Tensor] = {}
     for _, targets, ids in train.batches(noisy=False):
         for target, number in zip(targets, ids.tolist(), strict=True):
-            found.setdefault(number, target)
-    answers = torch.stack(list(found.values()))
+            target_of.setdefault(number, target)
+    answers = torch.stack(list(target_of.values()))
     rows = torch.randperm(len(answers), generator=torch.Generator().manual_seed(seed))[:count]
     return normalize(answers[rows.sort().values], dim=1)
 
@@ -335,7 +335,7 @@ def choose_curve(regimes: list[RegimeRanks]) -> tuple[Tensor, float]:
 
 
 def _best(curves: Iterable[Tensor], objective: Callable[[Tensor], float]) -> tuple[Tensor, float]:
-    return max(((curve, objective(curve)) for curve in curves), key=lambda found: found[1])
+    return max(((curve, objective(curve)) for curve in curves), key=lambda pair: pair[1])
 
 
 def _constants() -> Iterator[Tensor]:

@@ -22,13 +22,13 @@ def difficulty(train: PairDataset, by: str, core: CubicCore) -> NDArray[np.float
     if by == "length":
         assert train.lengths is not None  # the trainer has checked
         return train.lengths.astype(np.float32)
-    found = []
+    losses = []
     with torch.no_grad():
         for inputs, targets, _ in train.batches(noisy=False):
             for x, y in zip(inputs.split(256), targets.split(256), strict=True):
-                guess = core(x) if by == "loss" else x
-                found.append(1 - torch.cosine_similarity(guess, y, dim=1))
-    return torch.cat(found).numpy()
+                predicted = core(x) if by == "loss" else x
+                losses.append(1 - torch.cosine_similarity(predicted, y, dim=1))
+    return torch.cat(losses).numpy()
 
 
 def share(curriculum: CurriculumConfig, epoch: int) -> float:

@@ -63,12 +63,12 @@ def orthogonalized(matrix: Tensor) -> Tensor:
     that were very small excepted. A matrix of zeros stays one.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    found: Tensor = wide / (wide.norm() + 1e-7)
+    iterate: Tensor = wide / (wide.norm() + 1e-7)
     first, third, fifth = _NEWTON_SCHULZ
     for _ in range(_ITERATIONS):
-        square = found @ found.T
-        found = first * found + (third * square + fifth * square @ square) @ found
-    return found if wide is matrix else found.T
+        square = iterate @ iterate.T
+        iterate = first * iterate + (third * square + fifth * square @ square) @ iterate
+    return iterate if wide is matrix else iterate.T
 
 
 def optimizer_of(core: CubicCore, options: OptimizationConfig) -> AdamW:
@@ -81,8 +81,8 @@ def optimizer_of(core: CubicCore, options: OptimizationConfig) -> AdamW:
         {"params": matrices, "weight_decay": options.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    made = Muon if options.optimizer == "muon" else AdamW
-    return made(groups, lr=options.lr, fused=True)
+    kind = Muon if options.optimizer == "muon" else AdamW
+    return kind(groups, lr=options.lr, fused=True)
 
 
 def scheduler_of(optimizer: AdamW, options: OptimizationConfig, steps: int) -> ReduceLROnPlateau | LRScheduler:

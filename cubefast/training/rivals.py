@@ -117,13 +117,13 @@ def rivals(
             done += 1
             if done in (max(1, validations // 4), max(2, validations // 2)):  # one rate of each model stops
                 running = _without_worst(running)
-    found = []
+    baselines = []
     for kind in kinds:
         best = max((fit for fit in fits if fit.kind is kind), key=lambda fit: fit.best_score)
-        found.append(best.result())
+        baselines.append(best.result())
         if on_trained is not None:
-            on_trained(found[-1], best.best_score)
-    return found
+            on_trained(baselines[-1], best.best_score)
+    return baselines
 
 
 def hidden_within(parameters: int, dim: int) -> int:
@@ -157,16 +157,16 @@ class _Model(nn.Module):
 
 def _kinds(dim: int, parameters: int) -> list[_Kind]:
     wide, narrow, rank = hidden_within(dim * dim, dim), hidden_within(parameters, dim), parameters // (2 * dim)
-    found = [_Kind("linear adapter", "", lambda: _Model(_Linear(dim)))]
+    kinds = [_Kind("linear adapter", "", lambda: _Model(_Linear(dim)))]
     if wide:
-        found.append(_Kind("two-layer adapter", f"hidden {wide}", lambda: _Model(_TwoLayer(dim, wide, relu))))
+        kinds.append(_Kind("two-layer adapter", f"hidden {wide}", lambda: _Model(_TwoLayer(dim, wide, relu))))
     if rank:
         rank = min(rank, dim)
-        found.append(_Kind("low-rank adapter", f"rank {rank}", lambda: _Model(_LowRank(dim, rank))))
+        kinds.append(_Kind("low-rank adapter", f"rank {rank}", lambda: _Model(_LowRank(dim, rank))))
     if narrow:
         scale = math.sqrt(dim)
-        found.append(_Kind("residual MLP", f"hidden {narrow}", lambda: _Model(_TwoLayer(dim, narrow, gelu, scale))))
-    return found
+        kinds.append(_Kind("residual MLP", f"hidden {narrow}", lambda: _Model(_TwoLayer(dim, narrow, gelu, scale))))
+    return kinds
 
 
 def _kinds_on_both_sides(dim: int, parameters: int) -> list[_Kind]:

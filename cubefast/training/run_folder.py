@@ -183,16 +183,16 @@ class RunFolder:
             return []
         except (OSError, ValueError, MemoryError) as error:
             raise ArtifactError(f"{path} cannot be read: {why(error)}") from None
-        found = []
+        records = []
         for number, line in enumerate(lines, start=1):
             try:
-                found.append((line, _LINE.validate_json(line, strict=True)))
+                records.append((line, _LINE.validate_json(line, strict=True)))
             except ValueError as error:
                 raise ArtifactError(
                     f"{path}, line {number}, is none that a training writes: {why(error)}. Delete the line; what "
                     "goes on from a checkpoint does not need it"
                 ) from None
-        return found
+        return records
 
     def track(self, step: int) -> None:
         """From batch ``step`` on, also record for TensorBoard, in ``tensorboard/``; what it has beyond is dropped."""

@@ -284,10 +284,10 @@ def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
@@ -297,8 +297,8 @@ def newest_checkpoint(checkpoints: Path) -> Path | None:
 
 def _all_checkpoints(checkpoints: Path) -> list[Path]:
     """By their epoch, whose digits are four or more."""
-    found = [path for path in checkpoints.glob("epoch-*") if re.fullmatch(r"epoch-\d{4,18}", path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")))
+    folders = [path for path in checkpoints.glob("epoch-*") if re.fullmatch(r"epoch-\d{4,18}", path.name)]
+    return sorted(folders, key=lambda path: int(path.name.removeprefix("epoch-")))
 
 
 def _copy_of_weights(core: CubicCore) -> dict[str, Tensor]:

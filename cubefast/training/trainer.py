@@ -313,8 +313,8 @@ class CubeTrainer:
         hard = losses.hard_negatives if losses.takes_negatives else 0
         return cross_fitted, mine_hard_negatives(train, hard, self.config.seed) if hard else None
 
-    def _record_crossfit(self, found: CrossFit, seconds: float, epochs_done: int) -> None:
-        chosen = {"cosine": found.cosine, "width": found.width, "ridge": found.ridge}
+    def _record_crossfit(self, cross_fitted: CrossFit, seconds: float, epochs_done: int) -> None:
+        chosen = {"cosine": cross_fitted.cosine, "width": cross_fitted.width, "ridge": cross_fitted.ridge}
         record = {"event": "crossfit", "epoch": 0, "step": 0, **chosen, "seconds": seconds}
         if self._writes_to is not None and epochs_done == 0:
             self._writes_to.record(record)
@@ -335,7 +335,7 @@ class CubeTrainer:
         batches = order.split(options.batch_size)
         if until is not None:
             batches = batches[: until - state.step]
-        seen = StepLog(epoch, state.step, options.log_every, self._writes_to if until is None else None)
+        log = StepLog(epoch, state.step, options.log_every, self._writes_to if until is None else None)
         rate = optimizer.param_groups[0]["lr"]
         map_answers = None if core.answer_map is None else self._shared_map(core)
         prepared = zip(batches, ordered_batches(train, batches, options.workers, task.negative_rows), strict=True)
@@ -363,10 +363,10 @@ class CubeTrainer:
                     state.scheduler.step()
             state.queue.push(batch.targets, batch.target_ids)
             state.step += 1
-            seen.add(len(rows), loss.item(), parts, norm if takes_step else None, optimizer.param_groups[0]["lr"])
+            log.add(len(rows), loss.item(), parts, norm if takes_step else None, optimizer.param_groups[0]["lr"])
             if until is None:
                 self.progress.step(loss.item())
-        return {"pairs": pairs, "share": pairs / len(train), "lr": rate, **seen.means()}
+        return {"pairs": pairs, "share": pairs / len(train), "lr": rate, **log.means()}
 
     def _forward(self, model: nn.Module, inputs: Tensor, step: int) -> Tensor:
         """This process's share of the batch through the core; what is random in there follows from the step."""

@@ -114,14 +114,14 @@ class Validation:
         """
         bank = self.bank if bank is None else bank
         sizes = [len(pairs) for pairs in self.regimes.values()]
-        found = {
+        by_regime = {
             name: validation_metrics(part, pairs.target_ids, bank)
             for (name, pairs), part in zip(self.regimes.items(), predicted.split(sizes), strict=True)
         }
         weights = sizes if min(sizes) < FEWEST_QUERIES else [1] * len(sizes)
 
         def mean(metric: str, weights: Sequence[int]) -> float:
-            values = [each[metric] for each in found.values()]
+            values = [each[metric] for each in by_regime.values()]
             return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
 
         metrics = {
@@ -129,7 +129,7 @@ class Validation:
             "recall_at_1": mean("recall_at_1", weights),
             "mrr": mean("mrr", weights),
         }
-        for name, each in found.items():
+        for name, each in by_regime.items():
             metrics |= {f"{metric}_{name.replace(' ', '_')}": each[metric] for metric in ("recall_at_1", "mrr")}
         return metrics
 

@@ -196,9 +196,9 @@ def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Ite
             for killed in stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 stored.tell(killed.number, state=TrialState.FAIL)
             validation = Validation.of_parts(parts)
-            found = on_validation(comparison.baselines, validation)
+            metrics = on_validation(comparison.baselines, validation)
             baselines = {
-                each.name: {"parameters": each.parameters} | {name: found[each.name][name] for name in METRICS}
+                each.name: {"parameters": each.parameters} | {name: metrics[each.name][name] for name in METRICS}
                 for each in comparison.baselines
             }
             study = Study(folder, stored, parts, baselines)
