@@ -21,7 +21,7 @@ from .settings import Section, override, parse_mapping, read_mapping, validated
 
 
 class TrainingConfig(Section):
-    """A whole run."""
+    """The config of a training run."""
 
     name: str | None = Field(None, description="the run's folder; null: the mode, with a number when it is taken")
     runs: str = Field("runs", description="the folder that runs are put in")
@@ -131,7 +131,7 @@ class TrainingConfig(Section):
     def load(
         cls, source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
     ) -> TrainingConfig:
-        """A config from a YAML file, the name of one that ships with the package, a mapping, or the defaults.
+        """Load a config from a YAML file, the name of one that ships with the package, a mapping, or the defaults.
 
         Args:
             source: None for the defaults.
@@ -149,7 +149,7 @@ class TrainingConfig(Section):
         return validated(cls, values)
 
     def with_absolute_paths(self) -> TrainingConfig:
-        """The config with every file and folder named from the root, so that it holds wherever it is read."""
+        """The config with absolute paths of all files and folders, so that it is valid in any working directory."""
         data = self.data
         is_file = data.path != BUILTIN and not data.path.startswith(HUB)
         return self.model_copy(
@@ -169,7 +169,7 @@ class TrainingConfig(Section):
         )
 
     def to_yaml(self) -> str:
-        """The whole config, every key."""
+        """The whole config as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
@@ -178,7 +178,7 @@ def _absolute(path: str) -> str:
 
 
 def named_configs() -> list[str]:
-    """The configs that ship with the package."""
+    """The names of the configs that ship with the package."""
     folder = resources.files("cubefast") / "configs"
     return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
 
@@ -188,7 +188,7 @@ def _nested_copy(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, key by key; where both have a value, that of ``above``."""
+    """Merge two mappings, key by key; where both have a value, that of ``above`` is taken."""
     merged = dict(below)
     for key, value in above.items():
         inner = merged.get(key)

@@ -144,12 +144,12 @@ class LossConfig(Section):
 
     @property
     def takes_negatives(self) -> bool:
-        """Whether one of the losses compares with other answers than the batch's own."""
+        """Whether one of the losses compares predictions with further negatives."""
         return self.contrast > 0 or self.triplet > 0
 
 
 class CurriculumConfig(Section):
-    """Easy pairs first; see cubefast.training.curriculum."""
+    """The curriculum, which trains on easy pairs first; see cubefast.training.curriculum."""
 
     order: Literal["none", "cosine", "length", "loss"] = Field(
         "none", description="what is easy: alike pairs | short ones | what the core does well already"
@@ -160,7 +160,7 @@ class CurriculumConfig(Section):
 
 
 class OptimizationConfig(Section):
-    """How it is learnt: the key ``training``."""
+    """The settings of the optimization, the key ``training``."""
 
     epochs: Annotated[int, Field(ge=1, le=bounds.EPOCHS)] | None = Field(
         None, description=f"passes over the training pairs at most; null: {PASSES}, or as many as make min_steps"
@@ -218,7 +218,7 @@ class OptimizationConfig(Section):
     )
 
     def epochs_of(self, pairs: int) -> int:
-        """How many passes over so many training pairs there are at most."""
+        """The largest number of epochs over so many training pairs."""
         if self.epochs is not None:
             return self.epochs
         steps = math.ceil(math.ceil(pairs / self.batch_size) / self.accumulate)

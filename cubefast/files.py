@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, flushed to the disk, then renamed into place.
+"""Files that are written whole or not at all: beside their place, flushed to the disk, then renamed.
 
 What is not yet in place has a name of its own, ``.cubefast-....tmp``, and is locked by its writer as long as that lives
 (flock: it dies with its process). Whoever writes into a folder takes away what killed writers left there.
@@ -30,7 +30,7 @@ LONGEST_NAME = 200
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write ``content`` to ``path``; whoever reads it meets the old file or the new one, never a part.
+    """Write ``content`` to ``path``; a reader sees the old file or the new one, never a part.
 
     Raises DiskError, which names the file, when the disk is full or fails; the old file is kept.
     """
@@ -46,13 +46,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """``content`` as readable JSON, atomically."""
+    """Write ``content`` as indented JSON, atomically."""
     write_atomically(path, json_text(content, indent=2) + "\n")
 
 
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
-    """A folder beside ``folder`` to be filled, which takes its name in the end, or goes if anything fails.
+    """A context with a temporary folder to fill, which is renamed to ``folder`` at the end, or deleted if anything
+    fails.
 
     Raises InputError when ``folder`` is there and not an empty folder, or cannot be made.
     """
@@ -72,7 +73,7 @@ def appearing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the operating system says of a write becomes a DiskError that names the file."""
+    """A context in which an OSError of a write becomes a DiskError that names the file."""
     try:
         yield
     except DiskError:
@@ -84,7 +85,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path) -> None:
-    """Take away what killed writers left half-written in ``folder``; what is being written is locked, and stays."""
+    """Delete the unfinished files of killed writers in ``folder``; those of living writers are locked, and stay."""
     for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with suppress(OSError):  # gone by now, somebody else's, or locked
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -100,8 +101,8 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def _unfinished(folder: Path, make: Callable[[Path], tuple[Path, int]]) -> Iterator[tuple[Path, int]]:
-    """A new file or folder in ``folder`` and its descriptor, which holds a lock on it; taken away if it is still there
-    in the end.
+    """A context with a new file or folder in ``folder`` and its descriptor, which holds a lock on it; it is deleted at
+    the end if it is still there.
     """
     sweep(folder)
     while True:
@@ -134,12 +135,22 @@ def _new_name(folder: Path) -> Path:
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk when this returns."""
+    """Flush the names in a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is such a folder; False also for a path that cannot exist or is not accessible."""
+    return os.path.isdir(path)  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; False also for a path that cannot exist or is not accessible."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def is_plain_name(name: str) -> bool:
@@ -167,7 +178,7 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def read_json(path: Path, kind: TypeAdapter[T], advice: str = "") -> T:
-    """A JSON file of exactly the type that ``kind`` describes: a number in quotes is none.
+    """Read a JSON file of exactly the type that ``kind`` describes: a number in quotes is not a number.
 
     Raises ArtifactError where it is missing, cannot be read or is of another type; it ends with the ``advice``.
     """
@@ -180,7 +191,7 @@ def read_json(path: Path, kind: TypeAdapter[T], advice: str = "") -> T:
 
 
 def why(error: Exception) -> str:
-    """In a line, what is wrong with a file that could not be read."""
+    """A one-line reason why a file could not be read."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"]))

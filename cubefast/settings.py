@@ -1,4 +1,4 @@
-"""What all validated settings share: where they are read from, and how mistakes in them are reported.
+"""The base of all validated settings: how they are read, and how mistakes in them are reported.
 
 Every mistake is found before anything starts, and all of them are reported at once, each with its dotted path, what was
 got, what is allowed and, for a key that does not exist, the nearest one that does.
@@ -30,7 +30,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class Section(BaseModel):
-    """A group of keys: immutable, no key beyond those named, no NaN, no text with a NUL or beyond MOST_CHARS.
+    """A group of settings: immutable, with no unknown keys, no NaN, and no text with a NUL or longer than MOST_CHARS.
 
     Numbers and arrays of numpy and paths are taken as the plain values that they stand for.
     """
@@ -50,14 +50,14 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 def _as_plain(value: Any) -> Any:
-    """A plain value for one of numpy's, or for a path."""
+    """Convert a value of numpy's, or a path, to a plain value."""
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def validated(model: type[AnySection], values: Mapping[str, Any]) -> AnySection:
-    """``values`` as a ``model``. Raises ConfigError with everything that is wrong."""
+    """Validate ``values`` as a ``model``. Raises ConfigError with everything that is wrong."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -68,7 +68,7 @@ def validated(model: type[AnySection], values: Mapping[str, Any]) -> AnySection:
 
 
 def read_mapping(source: str | Path, others: str = "") -> dict[str, Any]:
-    """The mapping of keys in a YAML or JSON file (JSON is YAML).
+    """Read the mapping of keys in a YAML or JSON file (JSON is YAML).
 
     Raises ConfigError; ``others`` says what else could have been given.
     """
@@ -86,7 +86,7 @@ def read_mapping(source: str | Path, others: str = "") -> dict[str, Any]:
 
 
 def parse_mapping(text: str, source: str | Path) -> dict[str, Any]:
-    """The same from a file's text."""
+    """Parse the mapping of keys in a YAML or JSON text. Raises ConfigError, which names the ``source``."""
     try:
         values = _parse(text)
     except yaml.YAMLError as error:
@@ -151,7 +151,7 @@ def _put(values: dict[str, Any], key: str, value: Any, problems: list[str]) -> N
 
 
 def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Every key with its dotted path, its default and its meaning."""
+    """The dotted path, the default and the meaning of every key."""
     for name, field in section.model_fields.items():
         path = prefix + name
         if isinstance(field.default, BaseModel):
@@ -161,7 +161,7 @@ def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def describe_keys(section: type[BaseModel]) -> str:
-    """The same as text, a line each: for --help."""
+    """The keys, defaults and meanings of a model as text, one per line, for --help."""
     lines = []
     for path, default, meaning in keys_of(section):
         value = yaml.safe_dump(_plain(default), default_flow_style=True).split("\n")[0]
@@ -186,7 +186,7 @@ def _in_words(model: type[BaseModel], error: Any) -> str:
 
 
 def _instead(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
-    """What may have been meant by an unknown key: one of nearly that name, here or elsewhere, or any that is here."""
+    """A suggestion for an unknown key: the most similar key, here or elsewhere, or the keys that are here."""
     section, path = model, ""
     for name in place[:-1]:
         section, path = type(section.model_fields[str(name)].default), f"{path}{name}."

@@ -25,11 +25,11 @@ _WIDTH = 110  # of plain text
 
 
 class Strong(str):
-    """Text that stands out."""
+    """Text that is emphasized."""
 
 
 class _Form(NamedTuple):
-    """How plain text, text that stands out, and a command or file become markup."""
+    """The markup of plain text, emphasized text and commands in one format."""
 
     escape: Callable[[str], str]
     strong: str
@@ -44,7 +44,7 @@ _FORMS = {
 
 
 def render(template: str, form: str, /, **content: Any) -> str:
-    """The text of a template.
+    """Render a template.
 
     Args:
         template: its path within the package, such as ``reporting/templates/report.jinja``.
@@ -98,7 +98,7 @@ def environment(form: str) -> Environment:
 
 
 def _best_of(value: float, values: Iterable[float]) -> str:
-    """The value with three digits, strong where none of the values is shown as more."""
+    """The value with three digits, emphasized if no other value is shown as larger."""
     shown, most = round(value, 3), max(round(each, 3) for each in values)
     return Strong(f"{shown:.3f}") if shown == most else f"{shown:.3f}"
 

@@ -20,7 +20,7 @@ MOST_SHOWN = 80  # characters of a value in a message
 
 
 class _Repr(reprlib.Repr):
-    """``repr`` that takes no longer for a large value than for a small one."""
+    """A ``repr`` that takes no longer for a large value than for a small one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,13 +54,13 @@ def shown(value: object) -> str:
 
 
 def named(names: Collection[object]) -> str:
-    """The names, as of columns, joined with commas; of many, the first ones."""
+    """Names, such as those of columns, joined with commas; of many, only the first ones."""
     first = [each if len(each) <= 40 else each[:39] + "…" for each in map(str, islice(names, 20))]
     return ", ".join(first) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text can be written: JSON and a command line can hold half a surrogate pair, which cannot."""
+    """Whether a text can be encoded: JSON and a command line can hold half a surrogate pair, which cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -69,7 +69,7 @@ def is_utf8(text: str) -> bool:
 
 
 def load_yaml(text: str, loader: Any, *, most_values: int, most_depth: int, most_chars: int) -> Any:
-    """The value of a YAML document, with aliases counted as often as they stand for something.
+    """Load a YAML document within limits; an alias counts as all that it stands for.
 
     Args:
         text: one document.
@@ -129,7 +129,7 @@ def _check_size(events: Iterator[Any], most_values: int, most_depth: int, most_c
 
 
 def _check_keys(root: Any) -> None:
-    """Raise ConstructorError for a mapping that says a key twice."""
+    """Raise ConstructorError for a mapping that has a key twice."""
     seen: set[int] = set()  # nodes, which several aliases may share
     waiting = [root]
     while waiting:

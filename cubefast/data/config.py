@@ -1,4 +1,4 @@
-"""The validated settings of a data set: where it is, how it is read, filtered, split and made harder."""
+"""The settings of a data set: its source, how it is read, filtered and split, and its noise."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NoiseKind = Literal["gaussian", "uniform", "dropout"]
 
 
 class ColumnsConfig(Section):
-    """What the fields of a file are called.
+    """The names of a file's fields.
 
     Names are compared without regard to case. The defaults for questions and answers also stand for the other names
     that people have: see :mod:`cubefast.data.columns`.
@@ -50,7 +50,9 @@ class ColumnsConfig(Section):
 
 
 class LimitsConfig(Section):
-    """How large a file may be, so that one that is damaged or means ill ends in a message and not in all memory."""
+    """Limits on the size of a file, so that a damaged or malicious one ends in a message and does not exhaust
+    memory.
+    """
 
     file_mb: int = Field(2_000, ge=1, le=bounds.MANY, description="megabytes of a file, unpacked")
     whole_file_mb: int = Field(
@@ -81,7 +83,7 @@ class ContextConfig(Section):
 
 
 class NoiseConfig(Section):
-    """What is done to the inputs of an autoencoder; each item draws one kind and one level, anew in every epoch."""
+    """The noise on an autoencoder's inputs; each item draws one kind and one level, anew in every epoch."""
 
     kinds: tuple[NoiseKind, ...] = Field(
         ("gaussian",),
@@ -101,7 +103,7 @@ class NoiseConfig(Section):
 
 
 class QualityConfig(Section):
-    """Which pairs are dropped before anything is split; see cubefast.data.quality."""
+    """The pairs to drop before the data is split; see cubefast.data.quality."""
 
     min_chars: int = Field(1, ge=1, le=bounds.MANY, description="characters that a question and an answer need")
     max_chars: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
@@ -123,7 +125,7 @@ class QualityConfig(Section):
 
 
 class SplitConfig(Section):
-    """Which shares are held out, each of which may be 0; by group, never by row. See cubefast.data.splits."""
+    """The shares held out, by group and never by row, each of which may be 0. See cubefast.data.splits."""
 
     test_percent: int = Field(10, ge=0, le=50, description="of the groups: tests of new topics")
     validation_percent: int = Field(5, ge=0, le=50, description="of the groups: new topics that select")
@@ -140,7 +142,7 @@ class SplitConfig(Section):
 
     @property
     def has_tests(self) -> bool:
-        """Whether anything is to be kept for tests."""
+        """Whether any pairs are to be kept for tests."""
         return self.test_percent > 0 or self.test_paraphrase_percent > 0
 
 
@@ -175,7 +177,9 @@ class DatasetConfig(Section):
 
     @classmethod
     def load(cls, source: DatasetConfig | str | Path | Mapping[str, Any] | None = None) -> DatasetConfig:
-        """From a YAML or JSON file, a mapping, or the defaults (None). Raises ConfigError with all that is wrong."""
+        """Load from a YAML or JSON file, a mapping, or the defaults (None). Raises ConfigError with everything that is
+        wrong.
+        """
         if isinstance(source, DatasetConfig):
             return source
         if source is None:

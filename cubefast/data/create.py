@@ -1,4 +1,4 @@
-"""The four ways to make a data set: from texts, from a file, from dialogues, from conversations."""
+"""Creates data sets from texts, a file, dialogues or conversations."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def create_text_dataset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AutoencoderDataset:
-    """An autoencoder's data set of texts.
+    """Create an autoencoder's data set from texts.
 
     Args:
         texts: n texts, none of them blank; anything that can be gone through, such as a generator.
@@ -79,8 +79,8 @@ def create_file_dataset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AutoencoderDataset:
-    """An autoencoder's data set of a file: of embeddings (.npy, .safetensors, ...; see EmbeddingLoader) as they are, or
-    of texts (one per line, or the column ``columns.text``) through an encoder.
+    """Create an autoencoder's data set from a file: of embeddings (.npy, .safetensors, ...; see EmbeddingLoader), or of
+    texts, one per line or in the column ``columns.text``, which are encoded.
 
     The other arguments are those of :func:`create_text_dataset`. Raises InputError for a file that cannot be read, and
     for ``teachers`` of embeddings, of which the texts are not known.
@@ -113,7 +113,7 @@ def create_dialogue_dataset(
     cache: EmbeddingCache | str | Path | None = None,
     progress: Progress | None = None,
 ) -> DialogueDataset:
-    """Questions and answers.
+    """Create a data set of questions and answers.
 
     Args:
         source: a file (see the README for the formats), or anything that can be gone through: (question, answer) pairs,
@@ -142,7 +142,8 @@ def create_conversation_dataset(
     cache: EmbeddingCache | str | Path | None = None,
     progress: Progress | None = None,
 ) -> DialogueDataset:
-    """Conversations of several turns: the input of a question also holds the turns before it.
+    """Create a data set of conversations of several turns, in which the input of a question also holds the turns before
+    it.
 
     Args:
         source: a chat or ChatterBot file, or conversations as lists of turns, a question and its answer by turns (a
@@ -184,7 +185,7 @@ def open_dataset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> DialogueDataset | AutoencoderDataset:
-    """The data set that a run's config names.
+    """Open the data set of a run's config.
 
     An autoencoder takes embeddings, texts (a .txt file, ``format: text``, or a ``columns.text`` that is set) or, for a
     split by group, dialogues.
@@ -202,7 +203,7 @@ def open_dataset(
 
 
 def items_of(given: Any) -> Iterable[Any]:
-    """What is gone through: rows of a data frame as mappings, everything else as it comes.
+    """The items of a source: the rows of a data frame as mappings, of anything else its elements.
 
     Raises InputError for a single text, a mapping, and what cannot be gone through.
     """
@@ -259,7 +260,7 @@ def _dialogue(item: Any, row: int, settings: DatasetConfig) -> Dialogue:
 
 
 def _checked(text: Any, where: str, field: str, settings: DatasetConfig) -> str:
-    """The text as it is. Raises InputError for one that :func:`text_field` refuses."""
+    """The text itself. Raises InputError if :func:`text_field` refuses it."""
     text_field(text, where, field, settings.limits)
     return str(text)
 
@@ -318,7 +319,7 @@ def _not_empty(dialogues: list[Dialogue], quality: QualityFilter) -> list[Dialog
 
 
 def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str], DialogueRows]:
-    """Each different text once, and where those of each dialogue are among them."""
+    """The distinct texts, and the rows of each dialogue's texts among them."""
     prompts = config.prompts
     inputs = [context_texts(each.question, each.context, config.context, prompts.question) for each in dialogues]
     answers = [prompts.answer + each.answer for each in dialogues]
@@ -336,7 +337,7 @@ def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str],
 def _given_vectors(
     key: str, path: str, config: DatasetConfig, dialogues: list[Dialogue], records: int
 ) -> tuple[Vectors, DialogueRows]:
-    """The ready embeddings of ``data.KEY``, row for row with the records of which these dialogues are left."""
+    """The ready embeddings of ``data.KEY``, whose rows match the records that the dialogues were read from."""
     if config.context.mode != "none":
         raise InputError(
             f"data.{key} has no embeddings of the turns before a question: set data.context.mode=none, or encode"

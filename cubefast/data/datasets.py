@@ -1,4 +1,4 @@
-"""The data sets that people have, ready to be trained on: texts or vectors -> AutoencoderDataset, DialogueDataset.
+"""The data sets: AutoencoderDataset of texts or vectors, DialogueDataset of questions and answers.
 
 From a source to pairs: read (dialogues, loader), drop what is bad (quality), encode once (cache), pair (pairs), split
 by group (splits). Whatever is fitted is fitted on the training part alone.
@@ -32,7 +32,7 @@ PARAPHRASE, GROUP, TEXT = "unseen paraphrase", "unseen group", "unseen text"
 
 @dataclass(frozen=True)
 class Parts:
-    """A data set, divided.
+    """The parts of a split data set.
 
     Attributes:
         train, validation: what is learnt from, what selects.
@@ -59,26 +59,28 @@ class Parts:
 
     @property
     def bank(self) -> Embeddings | None:
-        """float32 [answers, D]: all answers, trained and new, that ranks are among; None for an autoencoder."""
+        """All answers, trained and new, among which ranks are computed: float32 [answers, D]. None for an
+        autoencoder.
+        """
         return self.answer_vectors if self.finds_answers and self.answers else None
 
     @property
     def trained(self) -> NDArray[np.bool_]:
-        """bool [answers]: which of the answers stand in a pair of training; none where no answers are found."""
+        """Whether each answer is the target of a training pair, bool [answers]; all False for an autoencoder."""
         is_trained = np.zeros(len(self.answers), bool)
         if self.finds_answers:
             is_trained[self.train.target_ids] = True
         return is_trained
 
     def __str__(self) -> str:
-        """How many pairs each part has."""
+        """The number of pairs of each part."""
         regimes = ", ".join(f"{name} {len(part)}" for name, part in self.validations.items())
         tests = ", ".join(f"{name} {len(part)}" for name, part in self.tests.items()) or "none"
         return f"train {len(self.train)}, validation {len(self.validation)} ({regimes}), tests: {tests}"
 
 
 class DialogueDataset(PairDataset):
-    """Questions and their answers: an item is (question's embedding, answer's embedding, answer's number).
+    """A data set of questions and answers; an item is (question's embedding, answer's embedding, answer's number).
 
     Made by :func:`create_dialogue_dataset` or :func:`create_conversation_dataset`.
 
@@ -141,7 +143,7 @@ class DialogueDataset(PairDataset):
         self.cache = cache
 
     def split(self, mode: str = "dialogue", seed: int = 0) -> Parts:
-        """Train, validation and tests, by group.
+        """Split into train, validation and tests, by group.
 
         Args:
             mode: dialogue: a question's embedding -> its answer's. autoencoder: an embedding with noise -> itself, for
@@ -192,7 +194,7 @@ class DialogueDataset(PairDataset):
         return np.array(list(dict.fromkeys(chosen.tolist())), np.int64)
 
     def stats(self) -> DatasetStatistics:
-        """Counts, lengths, cos(question, answer), what was rejected, what the cache had."""
+        """Statistics: counts, lengths, cos(question, answer), rejections by the quality filter, use of the cache."""
         return DatasetStatistics(
             pairs=len(self),
             dim=self.dim,
@@ -214,7 +216,7 @@ class DialogueDataset(PairDataset):
 
 
 class AutoencoderDataset(PairDataset):
-    """Embeddings and themselves: an item is (embedding with noise, the clean embedding, its number).
+    """A data set of embeddings and themselves; an item is (embedding with noise, clean embedding, its number).
 
     Made by :func:`create_text_dataset` or :func:`create_file_dataset`, or from embeddings directly.
 
@@ -261,7 +263,8 @@ class AutoencoderDataset(PairDataset):
         self.cache = cache
 
     def split(self) -> Parts:
-        """Train, validation and test, by the text or, without texts, by the embedding: repetitions stay together.
+        """Split into train, validation and test by the text or, without texts, by the embedding, so that repetitions
+        stay together.
 
         Raises InputError when there are too few: only the test may be empty, and only where its share is 0.
         """
@@ -281,7 +284,7 @@ class AutoencoderDataset(PairDataset):
         )
 
     def stats(self) -> DatasetStatistics:
-        """Counts, lengths, what the cache had."""
+        """Statistics: counts, lengths, use of the cache."""
         return DatasetStatistics(
             pairs=len(self),
             dim=self.dim,
@@ -292,7 +295,9 @@ class AutoencoderDataset(PairDataset):
 
 
 def _negative_ids(dialogues: Sequence[Dialogue], number: Mapping[str, int], width: int) -> NDArray[np.int64]:
-    """int64 [n, width]: of each wrong answer the number of the answer that it is, or one of its own below 0."""
+    """The id of each wrong answer, int64 [n, width]: that of the equal answer if there is one, else a negative
+    number.
+    """
     own: dict[str, int] = {}
     ids = np.full((len(dialogues), width), -1, np.int64)
     for row, dialogue in enumerate(dialogues):
@@ -315,7 +320,9 @@ def _finish(
     wants_tests: bool,
     finds_answers: bool,
 ) -> Parts:
-    """Parts of which none is empty that must not be, with what is fitted on the training part."""
+    """Check that no part is empty that must not be, centre the embeddings on the training part, and return the
+    parts.
+    """
     validations, tests = ({name: part for name, part in each.items() if len(part)} for each in (validations, tests))
     if not len(train) or not len(validation) or (wants_tests and not tests):
         raise InputError(

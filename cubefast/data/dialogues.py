@@ -81,7 +81,9 @@ def load_dialogues(
 def dialogues_of(
     records: Iterator[Record], source: str, format: Format, columns: Columns, limits: LimitsConfig
 ) -> list[Dialogue]:
-    """The dialogues of records, be they pairs or chats. Raises InputError for none, and as :func:`load_dialogues`."""
+    """The dialogues of records of pairs or chats. Raises InputError if there are none, and as :func:`load_dialogues`
+    does.
+    """
     first, records = _peek(records)
     if _is_chat(first, format):
         config = columns.config
@@ -160,7 +162,7 @@ def _are_pairs(first: Record, columns: Columns) -> bool:
 
 
 def _dialogues(record: Record, row: int, columns: Columns, limits: LimitsConfig) -> Iterator[Dialogue]:
-    """The dialogues of a record: one for each of its answers, all of one group."""
+    """Yield the dialogues of a record, one for each of its answers, all in one group."""
     where = record.where
     question = _text(record, "question", columns, limits)
     field = columns.required("answer", record)
@@ -192,8 +194,8 @@ def _of_conversations(conversations: Iterator[Conversation]) -> list[Dialogue]:
 
 
 def with_all_negatives(kept: Sequence[Dialogue], read: Sequence[Dialogue]) -> list[Dialogue]:
-    """Those kept of what was read, with the wrong answers of their repetitions too: a table of triplets has a pair once
-    for each of its wrong answers.
+    """The kept dialogues with the wrong answers of their repetitions too: a table of triplets repeats a pair for each
+    of its wrong answers.
     """
     negatives_of: dict[tuple[str, ...], dict[str, None]] = {}
     for each in read:
@@ -210,5 +212,5 @@ def _form_of(dialogue: Dialogue) -> tuple[str, ...]:
 
 
 def normalize(text: str) -> str:
-    """The form in which two texts count as the same: Unicode NFKC, lower case, single spaces."""
+    """The normal form by which two texts count as equal: Unicode NFKC, lower case, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -1,4 +1,4 @@
-"""What a core is trained and scored on: embeddings in, embeddings wanted."""
+"""Pairs of input and target embeddings, which a core is trained and scored on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class EmbeddingPairs:
         targets: Tensor | ArrayLike,
         target_ids: Tensor | ArrayLike | None = None,
     ) -> EmbeddingPairs:
-        """Pairs from arrays or tensors of any real dtype; without ids, equal targets count as one answer.
+        """Make pairs from arrays or tensors of any real dtype. Without ids, equal targets count as one answer.
 
         Raises InputError for wrong shapes, numbers that are complex or masked, ids that are no whole numbers, rows that
         are zero, NaN or Inf, or no rows at all.
@@ -65,17 +65,17 @@ class EmbeddingPairs:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """The size D of the embeddings."""
         return self.inputs.shape[1]
 
     def batches(self) -> Iterator[Batch]:
-        """All pairs in order, a few thousand at a time."""
+        """Yield all pairs in order, a few thousand at a time."""
         for rows in chunks(len(self)):
             yield self.inputs[rows], self.targets[rows], self.target_ids[rows]
 
 
 class PairDataset(Dataset[Batch]):
-    """n pairs over embeddings that need not be in memory: only the rows of a batch are read.
+    """A data set of n pairs whose embeddings need not be in memory: only the rows of a batch are read.
 
     Args:
         vectors: M embeddings.
@@ -137,7 +137,7 @@ class PairDataset(Dataset[Batch]):
 
     @classmethod
     def from_pairs(cls, pairs: EmbeddingPairs, noise: NoiseConfig | None = None, seed: int = 0) -> PairDataset:
-        """Over pairs in memory, as they are."""
+        """Make a data set of pairs in memory, without changing them."""
         parts = StackedVectors((ArrayVectors(pairs.inputs.numpy()), ArrayVectors(pairs.targets.numpy())))
         rows = np.arange(len(pairs))
         as_they_are = Preparation(normalize=False)
@@ -150,15 +150,17 @@ class PairDataset(Dataset[Batch]):
 
     @property
     def dim(self) -> int:
-        """D."""
+        """The size D of the embeddings."""
         return self.vectors.dim
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose noise is given from now on; also to DataLoader workers started after this."""
+        """Choose the epoch whose noise the items get, also in DataLoader workers started later."""
         self.epoch = epoch
 
     def batch(self, rows: Tensor | NDArray[np.integer] | Sequence[int], *, noisy: bool = True) -> Batch:
-        """The items of these numbers, together: inputs [n, D] (clean if not ``noisy``), targets [n, D], ids [n]."""
+        """The inputs [n, D], without noise unless ``noisy``, the targets [n, D] and the ids [n] of the items with these
+        numbers.
+        """
         places = np.asarray(rows, dtype=np.int64)
         inputs = self._inputs(places)
         if noisy and self.noise is not None:
@@ -167,19 +169,23 @@ class PairDataset(Dataset[Batch]):
         return torch.from_numpy(inputs), *self.targets_of(places)
 
     def targets_of(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The targets [n, D] and ids [n] of the items of these numbers, without their inputs."""
+        """The targets [n, D] and ids [n] of the items with these numbers, without their inputs."""
         places = np.asarray(rows, dtype=np.int64)
         targets = self.prepare(self.vectors.gather(self.target_rows[places]))
         return torch.from_numpy(targets), torch.from_numpy(self.target_ids[places])
 
     def teacher_targets(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, ...]:
-        """The targets of these items as each of the teachers sees them, float32 [n, E], of unit length."""
+        """The targets of the items with these numbers as each teacher embeds them: float32 [n, E] of unit length
+        each.
+        """
         targets = self.target_rows[np.asarray(rows, dtype=np.int64)]
         unit = Preparation()
         return tuple(torch.from_numpy(unit(teacher.gather(targets))) for teacher in self.teachers)
 
     def negatives_of(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, Tensor] | None:
-        """The wrong targets [m, D] of the items of these numbers, each once, and their ids [m]; None for none."""
+        """The distinct wrong targets [m, D] of the items with these numbers, and their ids [m]; None if the data set
+        has none.
+        """
         if self.negative_rows is None or self.negative_ids is None:
             return None
         places = np.asarray(rows, dtype=np.int64)
@@ -230,7 +236,7 @@ class PairDataset(Dataset[Batch]):
         )
 
     def subset(self, rows: NDArray[np.integer] | Sequence[int]) -> PairDataset:
-        """Only these pairs, over the same embeddings."""
+        """The pairs with these numbers, over the same embeddings."""
         places = np.asarray(rows, dtype=np.int64)
         return self._with(
             inputs=self.input_rows[places],
@@ -244,22 +250,22 @@ class PairDataset(Dataset[Batch]):
         )
 
     def without_negatives(self, ids: NDArray[np.integer] | None = None) -> PairDataset:
-        """The same pairs without the wrong targets of these ids; None: without any."""
+        """The same pairs without the wrong targets that have these ids; None: without all of them."""
         if ids is None or self.negative_rows is None or self.negative_ids is None:
             return self._with(negatives=None, negative_ids=None)
         kept = np.where(np.isin(self.negative_ids, ids), -1, self.negative_rows)
         return self._with(negatives=kept if (kept >= 0).any() else None)
 
     def with_noise(self, noise: NoiseConfig, seed: int) -> PairDataset:
-        """The same pairs with this noise on every input."""
+        """The same pairs with noise on every input."""
         return self._with(noise=noise, noisy=None, seed=seed)
 
     def with_seed(self, seed: int) -> PairDataset:
-        """The same pairs with another draw of the noise."""
+        """The same pairs with another seed of the noise."""
         return self._with(seed=seed)
 
     def mixed(self, share: float, noise: NoiseConfig, seed: int) -> PairDataset:
-        """These pairs and, as ``share`` of the whole, single embeddings of theirs with noise -> themselves.
+        """Add pairs of a noisy embedding and its clean form, as ``share`` of the result.
 
         Which embeddings, follows from the seed; where there are too few, they come several times.
         """
@@ -289,17 +295,17 @@ class PairDataset(Dataset[Batch]):
         )
 
     def batches(self, *, noisy: bool = True) -> Iterator[Batch]:
-        """All items in order, a few thousand at a time."""
+        """Yield all items in order, a few thousand at a time."""
         for rows in chunks(len(self)):
             yield self.batch(rows, noisy=noisy)
 
     def pairs(self, *, noisy: bool = False, seed: int = 0) -> EmbeddingPairs:
-        """All of them in memory; the inputs clean, or with the noise of this seed."""
+        """All items in memory; the inputs are clean, or have the noise of this seed."""
         source = self.with_seed(seed)
         return EmbeddingPairs(*(torch.cat(parts) for parts in zip(*source.batches(noisy=noisy), strict=True)))
 
     def _with(self, **changed: Any) -> PairDataset:
-        """Pairs made of the same arguments but these."""
+        """A data set with the same arguments except for these."""
         same = {
             "vectors": self.vectors,
             "inputs": self.input_rows,

@@ -17,7 +17,7 @@ _SLICE, _SMALL = 64, 4_000_000  # of a batch of so many bytes at most, rows that
 
 
 def parquet_records(path: Path, chosen: Callable[[Sequence[str]], list[str]], limits: LimitsConfig) -> Iterator[Record]:
-    """The rows; of the columns that are not ``chosen``, the names with None.
+    """Read the rows of a Parquet file. Columns that are not ``chosen`` are None.
 
     Texts are kept as the file has them, each different one once: written out, a text of a megabyte that a file of a
     few kilobytes has in a million rows would take a terabyte.
@@ -72,7 +72,7 @@ def _rows(
 
 
 def _chars(value: object) -> int:
-    """Characters of all texts in a value."""
+    """The number of characters of all texts in a value."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):

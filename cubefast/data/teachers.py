@@ -1,4 +1,4 @@
-"""Further teachers: their embeddings of a data set's texts, row for row with the embeddings that it is made of."""
+"""Further teachers: their embeddings of a data set's texts, in the order of the data set's own embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .vectors import Vectors
 
 @dataclass(frozen=True)
 class DialogueRows:
-    """Where, among some embeddings, those of each dialogue are.
+    """The row numbers of the texts of each dialogue among some embeddings.
 
     Attributes:
         questions: int64 [n, W], the question and, further right, the turns before it, the latest first; -1 for none.
@@ -26,13 +26,13 @@ class DialogueRows:
     negatives: NDArray[np.int64] | None = None
 
     def flat(self) -> NDArray[np.int64]:
-        """All questions, turns and answers, int64 [n * (W + 1)]."""
+        """The rows of all questions, turns and answers, int64 [n * (W + 1)]."""
         return np.concatenate([self.questions.ravel(), self.answers])
 
 
 @dataclass(frozen=True)
 class AlignedVectors:
-    """Embeddings in an order that is not their own.
+    """A view of embeddings in another order.
 
     Attributes:
         vectors: the embeddings.
@@ -44,20 +44,20 @@ class AlignedVectors:
 
     @property
     def dim(self) -> int:
-        """Numbers per embedding."""
+        """The size of the embeddings."""
         return self.vectors.dim
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def gather(self, rows: NDArray[np.integer]) -> Embeddings:
-        """float32 [len(rows), dim]."""
+        """A copy of these rows, float32 [len(rows), dim]."""
         return self.vectors.gather(self.rows[rows])
 
 
 @dataclass(frozen=True)
 class CentredVectors:
-    """Embeddings less their mean.
+    """A view of embeddings from which their mean is subtracted.
 
     Attributes:
         vectors: the embeddings.
@@ -69,19 +69,19 @@ class CentredVectors:
 
     @property
     def dim(self) -> int:
-        """Numbers per embedding."""
+        """The size of the embeddings."""
         return self.vectors.dim
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def gather(self, rows: NDArray[np.integer]) -> Embeddings:
-        """float32 [len(rows), dim]."""
+        """A copy of these rows, float32 [len(rows), dim]."""
         return self.vectors.gather(rows) - self.mean
 
 
 def aligned(teacher: Vectors, theirs: DialogueRows, ours: DialogueRows, count: int) -> Vectors:
-    """A teacher's embeddings of some dialogues, put where the data set has its own.
+    """The embeddings of a teacher in the order of the data set's own embeddings.
 
     Args:
         teacher: the embeddings.

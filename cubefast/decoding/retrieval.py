@@ -29,7 +29,7 @@ class Decoder(Protocol):
     """Turns embeddings into texts."""
 
     def decode(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> list[list[Answer]]:
-        """For each embedding [n, D] at most ``count`` answers, the best first; an empty list: none is known."""
+        """At most ``count`` answers for each embedding [n, D], best first; an empty list if none is known."""
         ...
 
 
@@ -90,7 +90,7 @@ class RetrievalDecoder:
         self._index = create_index(index, self._bank)
 
     def decode(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> list[list[Answer]]:
-        """The ``count`` nearest answers of each embedding [n, D], best first; fewer where the bank has no more.
+        """The ``count`` nearest answers of each embedding [n, D], best first; fewer if the bank has fewer.
 
         An empty list where the nearest is below the threshold.
 

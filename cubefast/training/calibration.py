@@ -1,4 +1,4 @@
-"""What a core comes to on validation, and how far it is trusted: a curve chosen for all regimes at once."""
+"""Scores a core on validation, and chooses how far it is trusted: one curve for all regimes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _QUERIES = 256  # ranked at once
 
 @dataclass(frozen=True, eq=False)
 class ValidationResult:
-    """A core on validation.
+    """The result of a core on validation, and the buffers of the core that were chosen there.
 
     Attributes:
         metrics: as of :meth:`Validation.metrics`, with the trust that was chosen.
@@ -57,7 +57,7 @@ class ValidationResult:
 
 @torch.no_grad()
 def validate(core: CubicCore, validation: Validation, metric: str, processes: Processes) -> ValidationResult:
-    """Score a core on validation, trusted as far as is best there.
+    """Score a core on validation, with the trust that is best there.
 
     Args:
         core: as it was trained, trusted fully.
@@ -69,10 +69,10 @@ def validate(core: CubicCore, validation: Validation, metric: str, processes: Pr
     own_inputs = processes.share(inputs)
     trust = core.trust
     if trust is None:
-        predicted = processes.whole(predict(core, own_inputs), len(inputs))
+        predicted = processes.gather(predict(core, own_inputs), len(inputs))
         metrics = validation.metrics(predicted, core.map_answers(validation.bank))
         return ValidationResult(metrics, metrics[metric], {})
-    change = processes.whole(_changes(core, own_inputs), len(inputs))
+    change = processes.gather(_changes(core, own_inputs), len(inputs))
     familiarity = trust.familiarity(inputs)
     candidates = []
     for weight in ANSWER_WEIGHTS if core.answer_map is not None else ANSWER_WEIGHTS[:1]:
@@ -88,7 +88,7 @@ def validate(core: CubicCore, validation: Validation, metric: str, processes: Pr
 
 
 def _mapped(core: CubicCore, bank: Tensor, weight: float) -> Tensor:
-    """The bank as the core has it, its map of answers trusted so far."""
+    """The bank after the core's map of answers, applied with this weight."""
     if core.answer_map is None or weight == 0:
         return bank
     before = core.answer_weight.clone()
@@ -100,8 +100,8 @@ def _mapped(core: CubicCore, bank: Tensor, weight: float) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Repulsion:
-    """How far a core with memory is trusted, and how strongly its outputs are kept away from the answers in it: the
-    curves of :class:`~cubefast.trust.Trust`, float32 [4] each.
+    """The curves of trust and of repulsion of a core with memory, float32 [4] each; see
+    :class:`~cubefast.trust.Trust`.
     """
 
     curve: Tensor
@@ -143,7 +143,7 @@ def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -
 
 
 def _curves_with_memory(chosen: Tensor, familiarity: Tensor, objective: Callable[[Tensor], float]) -> list[Tensor]:
-    """The curves of trust that are tried with memory."""
+    """The curves of trust that are compared for a core with memory."""
     curves = [chosen, *(torch.tensor((0.0, 1.0, level, level)) for level in (1.0, 0.5))]
     if len(familiarity) > 1 and (spread := float(familiarity.std())):
         curves += sorted(_curves(familiarity, spread), key=objective, reverse=True)[:_CURVES_WITH_MEMORY]
@@ -151,7 +151,7 @@ def _curves_with_memory(chosen: Tensor, familiarity: Tensor, objective: Callable
 
 
 def _strengths(curve: Tensor, familiarity: Tensor, has_wordings: bool) -> Iterator[Tensor]:
-    """Curves of the repulsion's strength: the same for all inputs, or none for familiar ones, where trust rises."""
+    """Curves of the strength of repulsion to compare: constant, or zero for familiar inputs, where trust rises."""
     centre, width = curve[:2].tolist()
     if curve[2] == curve[3]:
         centre, width = float(familiarity.median()), 0.5 * float(familiarity.std()) if len(familiarity) > 1 else 0.0
@@ -195,7 +195,7 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
 
 
 def known_answers(train: PairDataset, count: int, seed: int) -> Tensor:
-    """The different answers of training, at most ``count`` of them: float32 [m, D], of unit length."""
+    """At most ``count`` of the distinct answers of training: float32 [m, D], of unit length."""
     target_of: dict[int, Tensor] = {}
     for _, targets, ids in train.batches(noisy=False):
         for target, number in zip(targets, ids.tolist(), strict=True):
@@ -206,18 +206,20 @@ def known_answers(train: PairDataset, count: int, seed: int) -> Tensor:
 
 
 def _changes(core: CubicCore, inputs: Tensor) -> Tensor:
-    """[n, D] -> [n, D]: what the core adds where it is fully trusted."""
+    """[n, D] -> [n, D]: the change that the core adds to each input at full trust."""
     return torch.cat([core.change(batch) for batch in inputs.split(_QUERIES)])
 
 
 def _parts(validation: Validation) -> list[int]:
-    """How many questions each regime has; with a handful in one, which is no regime to choose by, all are one."""
+    """The number of questions of each regime. If one regime has too few to choose by, all questions count as one
+    regime.
+    """
     sizes = [len(pairs) for pairs in validation.regimes.values()]
     return [sum(sizes)] if min(sizes) < FEWEST_QUERIES else sizes
 
 
 def _ranks(validation: Validation, change: Tensor, familiarity: Tensor, bank: Tensor) -> list[RegimeRanks]:
-    """Of each regime, the ranks at each level of trust in ``bank`` [answers, D], validation's as the core has it."""
+    """The ranks of each regime at each level of trust, in a ``bank`` [answers, D] that the core may have mapped."""
     parts = _parts(validation)
     split = (part.split(parts) for part in (validation.inputs, change, familiarity, validation.right))
     plain = None if bank is validation.bank else validation.bank
@@ -226,14 +228,16 @@ def _ranks(validation: Validation, change: Tensor, familiarity: Tensor, bank: Te
 
 @torch_threads(1)
 def fit_trust(trust: Trust, train: PairDataset, seed: int) -> None:
-    """Find the prototypes of the training questions, of at most SAMPLE of them; on one thread, to the same bits."""
+    """Fit the prototypes of the trust to at most SAMPLE training questions; on one thread, so that the result is
+    reproducible.
+    """
     rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SAMPLE]
     trust.fit(torch.cat([train.batch(part, noisy=False)[0] for part in rows.split(1024)]), seed)
 
 
 @dataclass(frozen=True, eq=False)
 class RegimeRanks:
-    """What trust does to one regime.
+    """The ranks of the questions of one regime at each level of trust.
 
     Attributes:
         reciprocal: float64 [levels, n], 1 / rank of the right answer in the whole bank at each of LEVELS.
@@ -255,7 +259,7 @@ class RegimeRanks:
         right: Tensor,
         plain: Tensor | None = None,
     ) -> RegimeRanks:
-        """Ranks of what comes out at each level, inputs + level * change.
+        """Rank the answers of inputs + level * change at each level of trust.
 
         Args:
             inputs, change: [n, D], questions and what the core adds to them.
@@ -292,14 +296,16 @@ class RegimeRanks:
         return float(self.values(curve).mean())
 
     def objective(self, curve: Tensor) -> float:
-        """The MRR with this curve, less three times what it may be below the identity's: a standard error of the
-        difference is taken off first, for with few questions a core that seems to harm nothing may well do so.
+        """The MRR with this curve, less three times its shortfall against the identity. A standard error of the
+        difference counts as shortfall: with few questions, a core that seems harmless may well not be.
         """
         return _objective(self.values(curve), self.identity)
 
 
 def _objective(values: Tensor, identity: Tensor) -> float:
-    """Of 1 / rank of each question, float64 [n], and the same without the core: see :meth:`RegimeRanks.objective`."""
+    """See :meth:`RegimeRanks.objective`; from 1 / rank of each question with the core and without it, float64 [n]
+    each.
+    """
     gain = values - identity
     doubt = _DOUBT * float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
     return float(values.mean()) - _SHORTFALL * max(0.0, doubt - float(gain.mean()))

@@ -1,4 +1,4 @@
-"""Cross-fitted targets: what of each pair's target could have been known from all the other pairs.
+"""Cross-fitted targets: a prediction of each pair's target from all other pairs.
 
 A target is one answer of many that would have been right; what is special about it cannot be learnt from the question,
 only remembered. A smooth regression fitted without the pair shows the part that can be learnt. Following that as well
@@ -73,7 +73,7 @@ def cross_fit(train: PairDataset, seed: int = 0) -> CrossFit:
 
 
 def _fit(train: PairDataset, folds: Tensor, landmarks: Tensor, width: float) -> CrossFit:
-    """The best of RIDGES for one width."""
+    """The best fit of RIDGES for one width."""
     features = _Features(landmarks, width)
     size, dim = len(landmarks) + train.dim, train.dim
     gram, moment = torch.zeros(FOLDS, size, size), torch.zeros(FOLDS, size, dim)
@@ -104,14 +104,16 @@ def _fit(train: PairDataset, folds: Tensor, landmarks: Tensor, width: float) -> 
 
 
 def _chunks(train: PairDataset) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Row numbers, inputs and targets."""
+    """The row numbers, inputs and targets of all pairs, in chunks."""
     for rows in torch.arange(len(train)).split(_CHUNK):
         inputs, targets, _ = train.batch(rows, noisy=False)
         yield rows, inputs, targets
 
 
 class _Features:
-    """[n, D] -> [n, m + D] whose dot products are the kernel, with Nystroem's approximation of what is not linear."""
+    """Features [n, D] -> [n, m + D] whose dot products are the kernel; its nonlinear part by Nystroem's
+    approximation.
+    """
 
     def __init__(self, landmarks: Tensor, width: float) -> None:
         self.landmarks, self.width = landmarks, width

@@ -32,12 +32,12 @@ _PATIENCE = timedelta(days=1)  # one process may encode a data set while the oth
 
 
 class LostProcessError(RuntimeError):
-    """Another process of this training has ended, or this one got SIGTERM."""
+    """Raised when another process of this training has ended, or this one receives SIGTERM."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Those that train together, seen from one of them.
+    """The processes that train together, as one of them sees them.
 
     Attributes:
         rank: its number, from 0; only number 0 writes and prints.
@@ -52,11 +52,13 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes and prints."""
+        """Whether this process writes and prints."""
         return self.rank == 0
 
     def model(self, core: CubicCore) -> nn.Module:
-        """What is called in training: the core, or the core with its gradients averaged over all processes."""
+        """The core to call in training; with several processes, wrapped so that its gradients are averaged over
+        them.
+        """
         if self.count == 1:
             return core
         # The one buffer, the rotation, never changes: it is not sent again with every batch. Newer torch renamed that.
@@ -66,11 +68,13 @@ class Processes:
         return DistributedDataParallel(core, gradient_as_bucket_view=True, **options)
 
     def share(self, rows: Tensor) -> Tensor:
-        """The rows of a batch [n, ...] that this process works on."""
+        """This process's share of the rows of a batch [n, ...]."""
         return rows.tensor_split(self.count)[self.rank]
 
-    def whole(self, part: Tensor, count: int) -> Tensor:
-        """The ``count`` rows of a batch from everybody's shares; gradients flow to the own share alone."""
+    def gather(self, part: Tensor, count: int) -> Tensor:
+        """All ``count`` rows of a batch, gathered from the shares of all processes. Gradients flow to the own share
+        alone.
+        """
         if self.count == 1:
             return part
         largest = -(-count // self.count)
@@ -82,11 +86,11 @@ class Processes:
         return torch.cat([part if i == self.rank else everybody[i][:size] for i, size in enumerate(sizes)])
 
     def everybody(self) -> list[dict[str, Any]]:
-        """Each process, by rank: its host, its pid, its threads. All must ask together."""
+        """The host, pid and thread count of each process, by rank. All processes must call it together."""
         mine = {"host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
-        return self._gather(mine)
+        return self._gather_objects(mine)
 
-    def _gather(self, mine: Any) -> list[Any]:
+    def _gather_objects(self, mine: Any) -> list[Any]:
         if self.count == 1:
             return [mine]
         everybody: list[Any] = [None] * self.count
@@ -94,8 +98,8 @@ class Processes:
         return everybody
 
     def check_same(self, what: str, mine: object) -> None:
-        """Raise InputError where the processes do not hold the same (of what a training needs to be one)."""
-        everybody = self._gather(mine)
+        """Raise InputError unless all processes hold the same value of ``what``, something that one training needs."""
+        everybody = self._gather_objects(mine)
         for rank, theirs in enumerate(everybody):
             if theirs != everybody[0]:
                 raise InputError(
@@ -103,14 +107,18 @@ class Processes:
                     f"process {rank} has {theirs}"
                 )
 
-    def expect_the_end(self) -> None:
-        """After Ctrl-C: torchrun passes it on, to processes that have had it from the terminal already."""
+    def ignore_interrupts(self) -> None:
+        """Ignore further interrupts after Ctrl-C: the terminal sends it to all processes, and torchrun sends it
+        again.
+        """
         if self.count > 1:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     @contextlib.contextmanager
     def first_of_each_machine(self) -> Iterator[None]:
-        """What is inside is done by one process of each machine, then by its others (which find it in the cache)."""
+        """A context that one process of each machine enters first, and its other processes once it is done: they find
+        the results in the cache.
+        """
         if self.count > 1 and self.local_rank != 0:
             dist.barrier()
         yield
@@ -120,7 +128,7 @@ class Processes:
 
 @contextlib.contextmanager
 def joined(threads: int | None) -> Iterator[Processes]:
-    """Take part in the training that torchrun has started, or, without torchrun, be the only process.
+    """Join the training that torchrun has started; without torchrun, be the only process.
 
     Inside, all but process 0 print nothing to stdout.
 
@@ -160,12 +168,12 @@ def joined(threads: int | None) -> Iterator[Processes]:
 
 
 def _process_count() -> int:
-    """Those that torchrun started; 1 without it."""
+    """World size: the number of processes torchrun started, or 1."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _cores() -> int:
-    """Those that this process may run on."""
+    """The number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""Hard negatives: the answers to the questions that are most like one's own.
+"""Hard negatives: the answers to the questions that are most similar to a pair's own.
 
 Where many questions are about one topic, it is their answers that are taken for one another, and a batch drawn from all
 topics holds next to none of them. (Mined hard negatives: Xiong et al. 2021, here by the inputs, which do not change, so
@@ -21,7 +21,7 @@ _ROWS = 256  # compared with all candidates at once
 
 @torch_threads(1)
 def mine_hard_negatives(train: PairDataset, count: int, seed: int = 0) -> Tensor:
-    """Of each pair the ``count`` others whose inputs have the highest cosine to its own and whose target is another.
+    """For each pair, find the ``count`` other pairs with the most similar inputs and another target.
 
     Of more than CANDIDATES pairs so many are drawn and searched, which bounds the memory (their inputs, and their
     cosines to a few hundred pairs); the time is that of n * CANDIDATES dot products, 1.4 s for 13,000 pairs of 384

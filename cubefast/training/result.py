@@ -1,4 +1,4 @@
-"""What a training came to."""
+"""The result of a training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Stop = Literal["all epochs done", "no more progress", "interrupted"]
 
 @dataclass
 class TrainingResult:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
         core: with the weights of the best epoch.
@@ -31,7 +31,7 @@ class TrainingResult:
 
     @property
     def best_step(self) -> int:
-        """How many batches had been trained on at the end of the best epoch."""
+        """The number of batches trained on up to the end of the best epoch."""
         return int(self.records[self.best_epoch - 1]["step"])
 
     @property

@@ -135,7 +135,7 @@ def hidden_within(parameters: int, dim: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class _Kind:
-    """A model of a certain size: its kind and size in words, and how an untrained one is made."""
+    """A kind of adapter: its name, its size in words, and a function that makes an untrained one."""
 
     name: str
     size: str
@@ -143,7 +143,7 @@ class _Kind:
 
 
 class _Model(nn.Module):
-    """What is made of questions and, by another map or the same one, of answers.
+    """An adapter of questions and, if it has one, of stored answers.
 
     Attributes:
         query: [n, D] -> [n, D].
@@ -170,7 +170,9 @@ def _kinds(dim: int, parameters: int) -> list[_Kind]:
 
 
 def _kinds_on_both_sides(dim: int, parameters: int) -> list[_Kind]:
-    """The same with a second map of its kind for the answers, within the same numbers together; and a shared one."""
+    """The adapters with one map for questions and another for answers, within the same number of parameters, and a
+    shared linear one.
+    """
 
     def shared() -> _Model:
         linear = _Linear(dim)
@@ -225,7 +227,7 @@ class _TwoLayer(nn.Module):
 
 
 class _Batch:
-    """A batch, and the loss of what models make of its inputs. What is the same for all models is computed once.
+    """A batch, and the loss of the models' outputs for it. What is the same for all models is computed once.
 
     Attributes:
         inputs: [n, D].
@@ -248,7 +250,9 @@ class _Batch:
         return torch.stack(losses).sum()
 
     def _contrast(self, predicted: Sequence[Tensor]) -> Tensor:
-        """The sum of :func:`~cubefast.training.losses.info_nce`, of all models in one product: a third less time."""
+        """The sum of :func:`~cubefast.training.losses.info_nce` over the models, in one matrix product: a third less
+        time.
+        """
         own_ids, negatives = self._batch.target_ids, self._batch.negatives
         targets, ids = self._batch.targets, own_ids
         if negatives is not None:
@@ -270,7 +274,7 @@ def _batches(
     negative_rows: Tensor | None,
     seed: int,
 ) -> Iterator[_Batch]:
-    """Epoch after epoch without end, in the order of a core's training with this seed."""
+    """The batches of an endless training, in the order of a core's training with this seed."""
     source = train.with_seed(train.seed)  # the caller's keeps its epoch
     order = torch.Generator().manual_seed(seed)
     for epoch in itertools.count(1):
@@ -281,7 +285,7 @@ def _batches(
 
 
 class _Fit:
-    """A model that is trained at one learning rate, and its best weights so far.
+    """An adapter in training at one learning rate, with its best weights so far.
 
     Attributes:
         kind: what is trained.
@@ -306,21 +310,21 @@ class _Fit:
         self.best_weights: dict[str, Tensor] | None = None
 
     def step(self) -> None:
-        """One step of the optimizer, with the gradients there are."""
+        """Take a step of the optimizer with the present gradients."""
         clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.scheduler.step()
 
     def validate(self, metric_of: Callable[[_Model], float]) -> None:
-        """Score the model, and keep its weights if it was never better."""
+        """Score the model, and keep its weights if they are the best so far."""
         score = metric_of(self.model)
         self.score = score if math.isfinite(score) else float("-inf")
         if self.score > self.best_score:
             self.best_score, self.best_weights = self.score, copy.deepcopy(self.model.state_dict())
 
     def result(self) -> Baseline:
-        """The model with its best weights."""
+        """The model with its best weights, as a baseline."""
         if self.best_weights is None:
             return self._baseline(0, lambda inputs: inputs, "untrained")
         self.model.load_state_dict(self.best_weights)
@@ -345,8 +349,8 @@ class _Fit:
 
 
 def _without_worst(fits: list[_Fit]) -> list[_Fit]:
-    """All but, of each kind that has several, the worst so far; of equals the one with the worse last validation, or
-    the higher rate.
+    """The fits without the worst of each kind that has several. Of equals, the one with the worse last validation or
+    the higher rate is left out.
     """
     kept: list[_Fit] = []
     for _, group in itertools.groupby(fits, key=lambda fit: fit.kind):

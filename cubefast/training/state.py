@@ -1,4 +1,4 @@
-"""Everything a training needs to go on exactly where it was: what is in memory, and a checkpoint of it on the disk.
+"""The whole state of a training, in memory and as a checkpoint on disk, from which it resumes exactly.
 
 A checkpoint is a folder of two files, ``state.safetensors`` (every tensor) and ``state.json`` (every number); nothing
 is pickled. It is written beside its place, flushed, and renamed into it, so it is whole or not there.
@@ -34,7 +34,7 @@ from ..errors import ArtifactError
 from ..files import flush_folder, open_regular, why, write_atomically, writing
 from .checkpoint import CheckpointNumbers, check_optimizer, check_tensors, like
 from .losses import NegativeQueue
-from .low_rank import of_rank, with_linear_rank
+from .low_rank import untrained_of_rank, with_linear_rank
 from .optimizer import PROGRESS_MARGIN, optimizer_of, scheduler_of
 
 CHECKPOINT_VERSION = 4
@@ -47,7 +47,7 @@ _STATE, _TENSORS = "state.json", "state.safetensors"
 
 @dataclass
 class TrainingState:
-    """A training between two epochs.
+    """The state of a training between two epochs.
 
     Attributes:
         core: with the weights of the last step.
@@ -80,9 +80,9 @@ class TrainingState:
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, core: CubicCore, options: OptimizationConfig, epochs: int, steps: int, seed: int) -> TrainingState:
-        """Before the first of ``epochs`` epochs, or of ``steps`` steps of the optimizer, of an untrained core. Its
-        linear map is trained as one matrix.
+    def initial(cls, core: CubicCore, options: OptimizationConfig, epochs: int, steps: int, seed: int) -> TrainingState:
+        """The state before the first step, for ``epochs`` epochs or ``steps`` steps of the optimizer. The linear map of
+        the core is trained as one matrix.
         """
         rank = core.config["linear_rank"]
         best = _copy_of_weights(core)
@@ -103,7 +103,9 @@ class TrainingState:
         )
 
     def candidate(self) -> CubicCore:
-        """A core of its own to validate and keep: the averaged one, if there is one, its linear map of low rank."""
+        """A copy of the core to validate and keep: with the averaged weights if there are any, and the linear map at
+        low rank.
+        """
         core = self.core if self.averaged is None else self.averaged.module
         assert isinstance(core, CubicCore)
         return with_linear_rank(core, self.linear_rank)
@@ -111,7 +113,7 @@ class TrainingState:
     def end_epoch(
         self, record: dict[str, Any], candidate: CubicCore, objective: float, chosen: Mapping[str, Tensor] | None = None
     ) -> bool:
-        """Record an epoch. Returns whether it is the best so far.
+        """Record an epoch; returns whether it is the best so far.
 
         Args:
             record: the epoch's.
@@ -133,8 +135,8 @@ class TrainingState:
         return True
 
     def best_core(self) -> CubicCore:
-        """A core of its own with the best weights."""
-        core = of_rank(self.core, self.linear_rank)
+        """A new core with the best weights."""
+        core = untrained_of_rank(self.core, self.linear_rank)
         core.load_state_dict(self.best)
         return core
 
@@ -185,8 +187,8 @@ class TrainingState:
                 shutil.rmtree(old)
 
     def load(self, checkpoint: Path, identity: dict[str, Any]) -> None:
-        """Become what :meth:`save` wrote. Where more epochs are to be done than were then, the learning rate is that of
-        so many, and those without progress are counted anew.
+        """Restore the state that :meth:`save` wrote. If more epochs are planned now than then, the learning rate
+        follows the new plan, and the count of epochs without progress starts again.
 
         Raises ArtifactError for a checkpoint that is damaged, of another version, or of something else.
         """
@@ -234,7 +236,7 @@ class TrainingState:
 
 
 def read_numbers(checkpoint: Path, identity: dict[str, Any]) -> CheckpointNumbers:
-    """What a checkpoint says of itself in ``state.json``.
+    """Read and check ``state.json`` of a checkpoint.
 
     Raises ArtifactError where that cannot be read, or is of another version or another ``identity``.
     """
@@ -270,7 +272,9 @@ def _unreadable(checkpoint: Path, error: Exception) -> ArtifactError:
 
 
 def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
-    """What a checkpoint and whoever goes on from it must have in common: settings by dotted key, and the pairs."""
+    """The settings by dotted key and the hash of the pairs, which a checkpoint and the run that resumes from it must
+    share.
+    """
     settings = _flat(config.model_dump(mode="json"))
     free = FREE_SETTINGS
     if config.training.schedule != "one_cycle":
@@ -291,12 +295,12 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
-    """The last one that was finished; None where there is none."""
+    """The newest whole checkpoint, or None."""
     return next(reversed(_all_checkpoints(checkpoints)), None)
 
 
 def _all_checkpoints(checkpoints: Path) -> list[Path]:
-    """By their epoch, whose digits are four or more."""
+    """The folders of all whole checkpoints, oldest first."""
     folders = [path for path in checkpoints.glob("epoch-*") if re.fullmatch(r"epoch-\d{4,18}", path.name)]
     return sorted(folders, key=lambda path: int(path.name.removeprefix("epoch-")))
 

@@ -1,4 +1,4 @@
-"""What is known of a model after an epoch: its metrics on the validation pairs, of each regime and of both together."""
+"""The validation set of all regimes, and the metrics of a model on it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FEWEST_QUERIES = 10
 
 
 def validation_metrics(predicted: Tensor, right: Tensor, bank: Tensor) -> dict[str, float]:
-    """The metrics that ``training.metric`` can name, of one set.
+    """The metrics that ``training.metric`` can name, of one set of pairs.
 
     cosine is the mean over all pairs; recall_at_1 and mrr are over at most RETRIEVAL_SAMPLE of them, evenly taken.
 
@@ -43,7 +43,7 @@ def validation_metrics(predicted: Tensor, right: Tensor, bank: Tensor) -> dict[s
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """The validation pairs of all regimes, ranked among the whole bank: what every choice is made on.
+    """The validation pairs of all regimes, ranked among the whole bank; every choice is made on them.
 
     Attributes:
         regimes: pairs by the regime's name, whose target ids are rows of the bank.
@@ -55,7 +55,7 @@ class Validation:
 
     @classmethod
     def of(cls, validation: Mapping[str, EmbeddingPairs], bank: Tensor) -> Validation:
-        """Of these regimes, less those without pairs.
+        """A validation set of these regimes, without those that have no pairs.
 
         Raises InputError for none, or target ids that are no rows of the bank.
         """
@@ -73,7 +73,9 @@ class Validation:
 
     @classmethod
     def of_parts(cls, parts: Parts) -> Validation:
-        """That of a data set: the bank is all its answers; of an autoencoder, the different targets of validation."""
+        """The validation set of a data set. Its bank is all answers; for an autoencoder, the distinct targets of
+        validation.
+        """
         regimes = {name: part.pairs(noisy=True, seed=VALIDATION_SEED) for name, part in parts.validations.items()}
         if parts.bank is not None:
             return cls.of(regimes, torch.from_numpy(parts.bank))
@@ -93,12 +95,12 @@ class Validation:
 
     @property
     def inputs(self) -> Tensor:
-        """[n, D]: those of one regime after the other."""
+        """The inputs of all regimes, one regime after the other: [n, D]."""
         return torch.cat([pairs.inputs for pairs in self.regimes.values()])
 
     @property
     def right(self) -> Tensor:
-        """int64 [n]: the row of the bank that answers each of :attr:`inputs`."""
+        """The row of the bank that answers each of :attr:`inputs`: int64 [n]."""
         return torch.cat([pairs.target_ids for pairs in self.regimes.values()])
 
     def metrics(self, predicted: Tensor, bank: Tensor | None = None) -> dict[str, float]:
@@ -135,7 +137,7 @@ class Validation:
 
 
 def on_validation(models: Sequence[Baseline], validation: Validation) -> dict[str, dict[str, float]]:
-    """What each model comes to there, by its name, as of :meth:`Validation.metrics`."""
+    """The metrics of each model on validation, by its name; see :meth:`Validation.metrics`."""
     inputs = validation.inputs
     with torch.no_grad():
         return {
