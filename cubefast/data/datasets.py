@@ -23,7 +23,7 @@ from .pairs import PairDataset
 from .quality import QualityReport
 from .splits import Split, check_leaks, split_dialogues, split_texts, split_vectors
 from .statistics import DatasetStatistics, Spread, cosines
-from .teachers import CentredVectors
+from .teachers import MappedVectors
 from .vectors import Preparation, Vectors, chunks
 
 PARAPHRASE, GROUP, TEXT = "unseen paraphrase", "unseen group", "unseen text"
@@ -133,7 +133,7 @@ class DialogueDataset(PairDataset):
             prepare=Preparation(normalize=config.normalize),
             lengths=np.array([len(d.question) + len(d.answer) for d in dialogues], np.int64),
             teachers=teachers,
-            negatives=negative_rows,
+            negative_rows=negative_rows,
             negative_ids=None if negative_rows is None else _negative_ids(dialogues, number, negative_rows.shape[1]),
         )
         self.dialogues = list(dialogues)
@@ -334,7 +334,7 @@ def _finish(
         known = np.unique(np.concatenate([train.input_rows.ravel(), train.target_rows]))
         known = known[known >= 0]
         prepare = Preparation(_mean(dataset.vectors, known), dataset.config.normalize)
-        teachers = tuple(CentredVectors(teacher, _mean(teacher, known)) for teacher in dataset.teachers)
+        teachers = tuple(MappedVectors(teacher, mean=_mean(teacher, known)) for teacher in dataset.teachers)
         for part in (train, validation, *validations.values(), *tests.values()):
             part.prepare, part.teachers = prepare, teachers
     bank = prepare(dataset.vectors.gather(answer_rows)) if answers else np.zeros((0, dataset.dim), np.float32)

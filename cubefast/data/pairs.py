@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -74,66 +74,59 @@ class EmbeddingPairs:
             yield self.inputs[rows], self.targets[rows], self.target_ids[rows]
 
 
+@dataclass(eq=False, repr=False)
 class PairDataset(Dataset[Batch]):
     """A data set of n pairs whose embeddings need not be in memory: only the rows of a batch are read.
 
-    Args:
-        vectors: M embeddings.
-        inputs: int64 [n, W], which of them make up each input; -1 for none.
-        targets: int64 [n], which is the target.
-        target_ids: int64 [n]; equal where two targets are one and the same answer.
-        weights: float32 [n, W] of the inputs' vectors; None: each 1.
-        prepare: done to every embedding. An input of several vectors is prepared again after they are added up.
-        noise: added to the inputs, drawn anew in every epoch; None: none.
-        noisy: bool [n], which inputs get it; None: all.
-        seed: of the noise.
-        lengths: characters of each pair, for a curriculum; None: not known.
-        teachers: the same M embedded by others, in any dimension: what :meth:`teacher_targets` gives.
-        negatives: int64 [n, K], which embeddings are wrong targets of each pair; -1 for none. None: no pair has any.
-        negative_ids: int64 [n, K], their ids, as of targets: that of a target where one is the same answer.
+    An item is (input [D], target [D], target id). It depends on its number, the seed and the epoch alone, not on the
+    order or the process, so several DataLoader workers give the same items as one.
 
-    An item is (input [D], target [D], target id). It depends on its number, the seed and the epoch alone, not on
-    the order or the process: several DataLoader workers give what one gives.
+    Attributes:
+        vectors: M embeddings.
+        input_rows: int64 [n, W] or [n], the embeddings that make up each input; -1 for none.
+        target_rows: int64 [n], the embedding that is the target.
+        target_ids: int64 [n]; equal where two targets are the same answer.
+        weights: float32 [n, W], the weights of the embeddings of an input; None: all 1.
+        prepare: applied to every embedding. An input of several embeddings is scaled again after they are added up.
+        noise: added to the inputs, drawn anew in every epoch; None: no noise.
+        noisy: bool [n], the inputs that get noise; None: all of them.
+        seed: the seed of the noise.
+        lengths: the number of characters of each pair, for a curriculum; None: unknown.
+        teachers: the same M texts embedded by other encoders, in any dimension, for :meth:`teacher_targets`.
+        negative_rows: int64 [n, K], the embeddings that are wrong targets of each pair; -1 for none. None: no pair has
+            any.
+        negative_ids: int64 [n, K], the ids of these wrong targets; that of a target where one is the same answer.
+        epoch: the epoch whose noise the items get; see :meth:`set_epoch`.
 
     Raises InputError for a teacher with more or fewer embeddings.
     """
 
-    def __init__(
-        self,
-        vectors: Vectors,
-        inputs: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        target_ids: NDArray[np.int64],
-        *,
-        weights: Embeddings | None = None,
-        prepare: Preparation | None = None,
-        noise: NoiseConfig | None = None,
-        noisy: NDArray[np.bool_] | None = None,
-        seed: int = 0,
-        lengths: NDArray[np.int64] | None = None,
-        teachers: Sequence[Vectors] = (),
-        negatives: NDArray[np.int64] | None = None,
-        negative_ids: NDArray[np.int64] | None = None,
-    ) -> None:
-        for number, teacher in enumerate(teachers):
-            if len(teacher) != len(vectors):
+    vectors: Vectors
+    input_rows: NDArray[np.int64]
+    target_rows: NDArray[np.int64]
+    target_ids: NDArray[np.int64]
+    _: KW_ONLY
+    weights: Embeddings | None = None
+    prepare: Preparation = field(default_factory=Preparation)
+    noise: NoiseConfig | None = None
+    noisy: NDArray[np.bool_] | None = None
+    seed: int = 0
+    lengths: NDArray[np.int64] | None = None
+    teachers: Sequence[Vectors] = ()
+    negative_rows: NDArray[np.int64] | None = None
+    negative_ids: NDArray[np.int64] | None = None
+    epoch: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        for number, teacher in enumerate(self.teachers):
+            if len(teacher) != len(self.vectors):
                 raise InputError(
-                    f"teacher {number} has {len(teacher)} embeddings, and the data set has {len(vectors)}: they must "
-                    "match row for row"
+                    f"teacher {number} has {len(teacher)} embeddings, and the data set has {len(self.vectors)}: they "
+                    "must match row for row"
                 )
-        self.vectors = vectors
-        self.input_rows = inputs if inputs.ndim == 2 else inputs[:, None]
-        self.target_rows = targets
-        self.target_ids = target_ids
-        self.weights = weights
-        self.prepare = prepare or Preparation()
-        self.noise = noise
-        self.noisy = noisy
-        self.seed = seed
-        self.lengths = lengths
-        self.teachers = tuple(teachers)
-        self.negative_rows, self.negative_ids = negatives, negative_ids
-        self.epoch = 0
+        self.teachers = tuple(self.teachers)
+        if self.input_rows.ndim == 1:
+            self.input_rows = self.input_rows[:, None]
 
     @classmethod
     def from_pairs(cls, pairs: EmbeddingPairs, noise: NoiseConfig | None = None, seed: int = 0) -> PairDataset:
@@ -164,8 +157,8 @@ class PairDataset(Dataset[Batch]):
         places = np.asarray(rows, dtype=np.int64)
         inputs = self._inputs(places)
         if noisy and self.noise is not None:
-            here = np.arange(len(places)) if self.noisy is None else np.flatnonzero(self.noisy[places])
-            inputs[here] = add_noise(inputs[here], places[here], self.noise, self.seed, self.epoch)
+            chosen = np.arange(len(places)) if self.noisy is None else np.flatnonzero(self.noisy[places])
+            inputs[chosen] = add_noise(inputs[chosen], places[chosen], self.noise, self.seed, self.epoch)
         return torch.from_numpy(inputs), *self.targets_of(places)
 
     def targets_of(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -198,9 +191,9 @@ class PairDataset(Dataset[Batch]):
         chosen = self.input_rows[places]
         if chosen.shape[1] == 1:
             return self.prepare(self.vectors.gather(chosen[:, 0]))
-        there = chosen >= 0
-        weights = there.astype(np.float32) if self.weights is None else np.where(there, self.weights[places], 0)
-        each = self.prepare(self.vectors.gather(np.where(there, chosen, 0).ravel()))
+        exists = chosen >= 0
+        weights = exists.astype(np.float32) if self.weights is None else np.where(exists, self.weights[places], 0)
+        each = self.prepare(self.vectors.gather(np.where(exists, chosen, 0).ravel()))
         mixed: Embeddings = np.einsum("nw,nwd->nd", weights, each.reshape(*chosen.shape, -1)).astype(np.float32)
         return Preparation(None, self.prepare.normalize)(mixed)
 
@@ -239,22 +232,22 @@ class PairDataset(Dataset[Batch]):
         """The pairs with these numbers, over the same embeddings."""
         places = np.asarray(rows, dtype=np.int64)
         return self._with(
-            inputs=self.input_rows[places],
-            targets=self.target_rows[places],
+            input_rows=self.input_rows[places],
+            target_rows=self.target_rows[places],
             target_ids=self.target_ids[places],
             weights=None if self.weights is None else self.weights[places],
             noisy=None if self.noisy is None else self.noisy[places],
             lengths=None if self.lengths is None else self.lengths[places],
-            negatives=None if self.negative_rows is None else self.negative_rows[places],
+            negative_rows=None if self.negative_rows is None else self.negative_rows[places],
             negative_ids=None if self.negative_ids is None else self.negative_ids[places],
         )
 
     def without_negatives(self, ids: NDArray[np.integer] | None = None) -> PairDataset:
         """The same pairs without the wrong targets that have these ids; None: without all of them."""
         if ids is None or self.negative_rows is None or self.negative_ids is None:
-            return self._with(negatives=None, negative_ids=None)
+            return self._with(negative_rows=None, negative_ids=None)
         kept = np.where(np.isin(self.negative_ids, ids), -1, self.negative_rows)
-        return self._with(negatives=kept if (kept >= 0).any() else None)
+        return self._with(negative_rows=kept if (kept >= 0).any() else None)
 
     def with_noise(self, noise: NoiseConfig, seed: int) -> PairDataset:
         """The same pairs with noise on every input."""
@@ -282,15 +275,15 @@ class PairDataset(Dataset[Batch]):
             for each in (self.negative_rows, self.negative_ids)
         )
         return self._with(
-            inputs=np.concatenate([self.input_rows, alone]),
-            targets=np.concatenate([self.target_rows, chosen]),
+            input_rows=np.concatenate([self.input_rows, alone]),
+            target_rows=np.concatenate([self.target_rows, chosen]),
             target_ids=np.concatenate([self.target_ids, self.target_ids.max(initial=-1) + 1 + chosen]),
             weights=weights,
             noise=noise,
             noisy=np.arange(len(self) + count) >= len(self),
             seed=seed,
             lengths=lengths,
-            negatives=negatives,
+            negative_rows=negatives,
             negative_ids=negative_ids,
         )
 
@@ -306,21 +299,7 @@ class PairDataset(Dataset[Batch]):
 
     def _with(self, **changed: Any) -> PairDataset:
         """A data set with the same arguments except for these."""
-        same = {
-            "vectors": self.vectors,
-            "inputs": self.input_rows,
-            "targets": self.target_rows,
-            "target_ids": self.target_ids,
-            "weights": self.weights,
-            "prepare": self.prepare,
-            "noise": self.noise,
-            "noisy": self.noisy,
-            "seed": self.seed,
-            "lengths": self.lengths,
-            "teachers": self.teachers,
-            "negatives": self.negative_rows,
-            "negative_ids": self.negative_ids,
-        }
+        same = {each.name: getattr(self, each.name) for each in fields(PairDataset) if each.init}
         return PairDataset(**{**same, **changed})
 
 

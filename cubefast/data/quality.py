@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -76,14 +76,8 @@ class QualityReport:
     rejected: dict[str, Rejection] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "seen": self.seen,
-            "kept": self.kept,
-            "rejected": {
-                reason: {"count": each.count, "examples": list(each.examples)} for reason, each in self.rejected.items()
-            },
-        }
+        """The report as a mapping for JSON."""
+        return asdict(self)
 
     def __str__(self) -> str:
         lines = [f"{self.seen:,} pairs seen, {self.kept:,} kept"]

@@ -31,16 +31,19 @@ class DialogueRows:
 
 
 @dataclass(frozen=True)
-class AlignedVectors:
-    """A view of embeddings in another order.
+class MappedVectors:
+    """A view of embeddings in another order, or from which their mean is subtracted.
 
     Attributes:
         vectors: the embeddings.
-        rows: int64 [M], which of them stands at each place; -1 where none does; such a row is never gathered.
+        rows: int64 [M], the row that stands at each place; -1 where there is none, and nothing may be gathered. None:
+            their own order.
+        mean: float32 [dim]; None: zero.
     """
 
     vectors: Vectors
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64] | None = None
+    mean: Embeddings | None = None
 
     @property
     def dim(self) -> int:
@@ -48,52 +51,28 @@ class AlignedVectors:
         return self.vectors.dim
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.vectors if self.rows is None else self.rows)
 
     def gather(self, rows: NDArray[np.integer]) -> Embeddings:
         """A copy of these rows, float32 [len(rows), dim]."""
-        return self.vectors.gather(self.rows[rows])
+        vectors = self.vectors.gather(rows if self.rows is None else self.rows[rows])
+        return vectors if self.mean is None else vectors - self.mean
 
 
-@dataclass(frozen=True)
-class CentredVectors:
-    """A view of embeddings from which their mean is subtracted.
-
-    Attributes:
-        vectors: the embeddings.
-        mean: float32 [dim].
-    """
-
-    vectors: Vectors
-    mean: Embeddings
-
-    @property
-    def dim(self) -> int:
-        """The size of the embeddings."""
-        return self.vectors.dim
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def gather(self, rows: NDArray[np.integer]) -> Embeddings:
-        """A copy of these rows, float32 [len(rows), dim]."""
-        return self.vectors.gather(rows) - self.mean
-
-
-def aligned(teacher: Vectors, theirs: DialogueRows, ours: DialogueRows, count: int) -> Vectors:
+def aligned(teacher: Vectors, teacher_rows: DialogueRows, own_rows: DialogueRows, count: int) -> Vectors:
     """The embeddings of a teacher in the order of the data set's own embeddings.
 
     Args:
         teacher: the embeddings.
-        theirs: where the dialogues are among them.
-        ours: where the same dialogues are among the data set's; a text that is there once may come several times among
-            theirs, the first counts.
-        count: of the data set's embeddings.
+        teacher_rows: the rows of the dialogues' texts among them.
+        own_rows: the rows of the same texts among the data set's embeddings. Where a text has one row here and several
+            among the teacher's, the first of these is taken.
+        count: the number of the data set's embeddings.
     """
-    if theirs is ours:
+    if teacher_rows is own_rows:
         return teacher
     rows = np.full(count, -1, np.int64)
-    places, sources = ours.flat(), theirs.flat()
+    places, sources = own_rows.flat(), teacher_rows.flat()
     used = np.flatnonzero(places >= 0)[::-1]  # backwards, so that of several sources for one place the first stays
     rows[places[used]] = sources[used]
-    return AlignedVectors(teacher, rows)
+    return MappedVectors(teacher, rows)
