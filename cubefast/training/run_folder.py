@@ -50,12 +50,12 @@ _LINE: TypeAdapter[EpochRecord | LineRecord] = TypeAdapter(EpochRecord | LineRec
 
 
 class RunFolder:
-    """config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors,
-    threshold.json, best/ (the core that is scored), refit/ (the same trained on all pairs, to serve), checkpoints/ and,
-    if wanted, tensorboard/.
+    """The folder of a run. Use :meth:`create` for a new run, :meth:`resume` for a stopped one and :meth:`open` for a
+    finished one.
 
-    A file ``.lock`` keeps writers apart. Made with :meth:`create` for a new run, :meth:`resume` for a stopped one and
-    :meth:`open` for a finished one.
+    It holds config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors,
+    threshold.json, best/ (the core that is scored), refit/ (a core trained on all pairs, to serve), checkpoints/ and,
+    if wanted, tensorboard/. The lock of its file ``.lock`` admits one writer at a time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -143,20 +143,24 @@ class RunFolder:
         """Raise DiskError if the folder was moved, deleted or replaced since it was locked."""
         if self._lock is None:
             return
-        ours, theirs = os.fstat(self._lock), None
+        locked, present = os.fstat(self._lock), None
         with contextlib.suppress(OSError):
-            theirs = (self.path / LOCK).stat()
-        if theirs is None or (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
+            present = (self.path / LOCK).stat()
+        if present is None or (present.st_dev, present.st_ino) != (locked.st_dev, locked.st_ino):
             raise DiskError(
                 f"the run folder {self.path} was taken away while it was written: moved, deleted or replaced. Nothing "
                 "more can be saved in it"
             )
 
+    def _checked(self, name: str) -> Path:
+        """The path of a file or folder to write. Raises DiskError as :meth:`check_not_replaced` does."""
+        self.check_not_replaced()
+        return self.path / name
+
     @property
     def checkpoints(self) -> Path:
         """The folder of the checkpoints."""
-        self.check_not_replaced()
-        return self.path / "checkpoints"
+        return self._checked("checkpoints")
 
     @property
     def was_never_saved(self) -> bool:
@@ -212,21 +216,18 @@ class RunFolder:
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a file of the run atomically."""
-        self.check_not_replaced()
-        write_atomically(self.path / name, content)
+        write_atomically(self._checked(name), content)
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file of the run atomically."""
-        self.check_not_replaced()
-        write_json(self.path / name, content)
+        write_json(self._checked(name), content)
 
     def record(self, metrics: dict[str, Any]) -> None:
         """Append a line to metrics.jsonl and flush it.
 
         ``metrics`` has ``event`` (epoch, steps or crossfit), ``epoch`` and ``step``.
         """
-        self.check_not_replaced()
-        path = self.path / "metrics.jsonl"
+        path = self._checked("metrics.jsonl")
         with writing(path):
             if self._metrics is None:
                 self._metrics = path.open("a", encoding="utf-8")
@@ -241,21 +242,18 @@ class RunFolder:
 
     def save_best(self, core: CubicCore) -> None:
         """Save the best core so far into best/."""
-        self.check_not_replaced()
-        core.save_pretrained(self.path / "best")
+        core.save_pretrained(self._checked("best"))
 
     def save_refit(self, core: CubicCore) -> None:
         """Save the core that was trained again on all pairs into refit/."""
-        self.check_not_replaced()
-        core.save_pretrained(self.path / "refit")
+        core.save_pretrained(self._checked("refit"))
 
     def discard_what_follows_from_the_core(self) -> None:
         """Delete what depends on a core that is about to be trained further: the threshold, the report and refit/."""
-        self.check_not_replaced()
         with writing(self.path):
             for name in (_THRESHOLD, "report.json"):
-                (self.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.path / "refit", ignore_errors=True)
+                self._checked(name).unlink(missing_ok=True)
+            shutil.rmtree(self._checked("refit"), ignore_errors=True)
 
     @property
     def served(self) -> Path:
@@ -277,8 +275,7 @@ class RunFolder:
 
     def save_answers(self, answers: SavedAnswers) -> None:
         """Save the bank of answers."""
-        self.check_not_replaced()
-        write_answers(self.path / _ANSWERS, answers)
+        write_answers(self._checked(_ANSWERS), answers)
 
     def answers(self) -> SavedAnswers | None:
         """The bank of answers, or None. Raises ArtifactError if it is damaged."""
