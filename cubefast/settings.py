@@ -190,11 +190,11 @@ def _instead(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
     section, path = model, ""
     for name in place[:-1]:
         section, path = type(section.model_fields[str(name)].default), f"{path}{name}."
-    wanted = str(place[-1])[:MOST_SHOWN]
-    if near := difflib.get_close_matches(wanted, section.model_fields, n=1):
-        return f"did you mean {path}{near[0]}?"
+    unknown = str(place[-1])[:MOST_SHOWN]
+    if similar := difflib.get_close_matches(unknown, section.model_fields, n=1):
+        return f"did you mean {path}{similar[0]}?"
     keys = sorted((key for key, _, _ in keys_of(model)), key=lambda key: -key.count("."))
     elsewhere = {key.split(".")[-1]: key for key in keys}  # of several, the one in the fewest sections
-    if near := difflib.get_close_matches(wanted, elsewhere, n=1, cutoff=0.8):
-        return f"did you mean {elsewhere[near[0]]}?"
+    if similar := difflib.get_close_matches(unknown, elsewhere, n=1, cutoff=0.8):
+        return f"did you mean {elsewhere[similar[0]]}?"
     return f"the keys{' of ' + path[:-1] if path else ''} are {', '.join(section.model_fields)}"

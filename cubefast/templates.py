@@ -71,7 +71,7 @@ def environment(form: str) -> Environment:
         text = escape(str(value))
         return Markup(strong.format(text) if isinstance(value, Strong) else text)
 
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         finalize=escaped,
@@ -80,7 +80,7 @@ def environment(form: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {
+    templates.filters |= {
         "aligned": _aligned,
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
         "best_of": _best_of,
@@ -94,7 +94,7 @@ def environment(form: str) -> Environment:
         "percent": "{:.0%}".format,
         "strong": lambda text: escaped(Strong(text)),
     }
-    return made
+    return templates
 
 
 def _best_of(value: float, values: Iterable[float]) -> str:

@@ -91,12 +91,12 @@ def _read(config: TrainingConfig) -> tuple[Parts, Comparison]:
     return parts, Comparison(parts, task_of(config), config.data.noise)
 
 
-def _search(study: Study, wanted: int, timeout: float | None) -> int:
+def _search(study: Study, trials: int, timeout: float | None) -> int:
     """Run the trials and print their results; returns the exit code."""
     from .tuning.report import header, summary, trial_line
 
     path = study.folder.path
-    print(header(study, wanted) + "\n", flush=True)
+    print(header(study, trials) + "\n", flush=True)
     interrupted = False
 
     def interrupt(*_: object) -> None:
@@ -105,24 +105,24 @@ def _search(study: Study, wanted: int, timeout: float | None) -> int:
         raise KeyboardInterrupt
 
     def print_trial(trial: Trial) -> None:
-        print(trial_line(study, trial, wanted), flush=True)
+        print(trial_line(study, trial, trials), flush=True)
         if interrupted:  # raised where Python ignores it: in a callback of a weak reference, of which Optuna has many
             raise KeyboardInterrupt
 
     previous_handler = signal.signal(signal.SIGINT, interrupt)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            study.run(wanted, timeout, print_trial, _progress)
+            study.run(trials, timeout, print_trial, _progress)
     finally:
         signal.signal(signal.SIGINT, previous_handler)
     if study.best is not None:
         print(
             f"{summary(study)}\n\nsaved in {path}\ntry: python -m cubefast.train --config {_quoted(path / 'best.yaml')}"
         )
-    if study.done < wanted:
+    if study.done < trials:
         print(
-            f"{'stopped by Ctrl-C' if interrupted else 'the time is up'} after {study.done} of {wanted} trials. "
-            f"Go on with: python -m cubefast.tune --study {_quoted(path)} --trials {wanted}",
+            f"{'stopped by Ctrl-C' if interrupted else 'the time is up'} after {study.done} of {trials} trials. "
+            f"Go on with: python -m cubefast.tune --study {_quoted(path)} --trials {trials}",
             file=sys.stderr,
         )
     if interrupted:

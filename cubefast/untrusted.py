@@ -85,19 +85,19 @@ def load_yaml(text: str, loader: Any, *, most_values: int, most_depth: int, most
     if not is_utf8(text):
         raise InputError("it has half a surrogate pair, which is no character")
     _check_size(yaml.parse(text, Loader=loader), most_values, most_depth, most_chars)
-    made = loader(text)
+    parser = loader(text)
     try:
-        node = made.get_single_node()
+        node = parser.get_single_node()
         if node is None:
             return None
         _check_keys(node)
-        return made.construct_document(node)
+        return parser.construct_document(node)
     except (yaml.YAMLError, InputError):
         raise
     except Exception as error:  # its constructors raise many kinds: for a date of a 13th month, an int of 5,000 digits
         raise InputError(f"it has a value that cannot be read ({str(error) or type(error).__name__})") from None
     finally:
-        made.dispose()
+        parser.dispose()
 
 
 def _check_size(events: Iterator[Any], most_values: int, most_depth: int, most_chars: int) -> None:

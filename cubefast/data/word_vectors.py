@@ -110,10 +110,12 @@ def read_text(path: Path, format: str) -> Rows:
         dim = dim or _numbers_at_end(line)
         row = _split(line, dim) if dim else None
         if row is None:
-            wanted = f"the header says {dim}" if header else f"the first row has {dim}" if dim else "a row has some"
+            expected_count = (
+                f"the header says {dim}" if header else f"the first row has {dim}" if dim else "a row has some"
+            )
             raise InputError(
                 f"{path}: line {number} (row {len(keys)}) ends in {_numbers_at_end(line)} numbers after its key, but "
-                f"{wanted}"
+                f"{expected_count}"
             )
         keys.append(decoded(path, row[0], f"line {number}"))
         vectors.append(row[1])

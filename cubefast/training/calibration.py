@@ -43,11 +43,11 @@ class ValidationResult:
     """The result of a core on validation, and the buffers of the core that were chosen there.
 
     Attributes:
-        metrics: as of :meth:`Validation.metrics`, with the trust that was chosen.
-        objective: by which the best epoch is chosen. It is the metric, or for MRR and a core with trust the mean of
-            :meth:`RegimeRanks.objective`, which takes something off for being below the identity.
-        chosen: the core's buffers that were chosen, by name: the curve of its :class:`~cubefast.trust.Trust`, float32
-            [4], and of a core with a map of answers how far that is trusted.
+        metrics: the metrics of :meth:`Validation.metrics`, with the trust that was chosen.
+        objective: the value by which the best epoch is chosen: the metric, or for MRR and a core with trust the mean
+            of :meth:`RegimeRanks.objective`, which penalizes a shortfall against the identity.
+        chosen: the chosen buffers of the core by name: the curve of its :class:`~cubefast.trust.Trust`, float32 [4],
+            and for a core with a map of answers the weight of that map.
     """
 
     metrics: dict[str, float]
@@ -60,10 +60,10 @@ def validate(core: CubicCore, validation: Validation, metric: str, processes: Pr
     """Score a core on validation, with the trust that is best there.
 
     Args:
-        core: as it was trained, trusted fully.
+        core: a trained core at full trust.
         validation: the pairs and the bank.
-        metric: which of the validation's chooses.
-        processes: each predicts its share of the pairs.
+        metric: the validation metric that chooses the best epoch.
+        processes: the processes, each of which predicts its share of the pairs.
     """
     inputs = validation.inputs
     own_inputs = processes.share(inputs)
@@ -137,8 +137,8 @@ def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -
     best, value = None, without(core.trust.curve) + _MEMORY_MARGIN
     for curve in _curves_with_memory(core.trust.curve, familiarity, without):
         for strength in _strengths(curve, familiarity, has_wordings=len(parts) > 1):
-            if (reached := objective(curve, strength)) > value:
-                best, value = Repulsion(curve, strength), reached
+            if (candidate_value := objective(curve, strength)) > value:
+                best, value = Repulsion(curve, strength), candidate_value
     return best
 
 
@@ -189,8 +189,8 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
 
     best, value = 0.0, objective(0.0) + _MEMORY_MARGIN
     for handicap in _HANDICAPS if len(parts) > 1 else _HANDICAPS[:1]:
-        if (reached := objective(handicap)) > value:
-            best, value = handicap, reached
+        if (candidate_value := objective(handicap)) > value:
+            best, value = handicap, candidate_value
     return best
 
 
@@ -271,12 +271,12 @@ class RegimeRanks:
         units = normalize(bank, dim=1)
         parts = []
         for rows in torch.arange(len(inputs)).split(_QUERIES):
-            own, added = inputs[rows] @ units.T, change[rows] @ units.T
-            here = []
+            scores, changes = inputs[rows] @ units.T, change[rows] @ units.T
+            ranks = []
             for level in LEVELS:
                 length = (inputs[rows] + level * change[rows]).norm(dim=1, keepdim=True).clamp(min=1e-12)
-                here.append(_reciprocal_ranks(torch.add(own, added, alpha=level), right[rows], TIE * length))
-            parts.append(torch.stack(here))
+                ranks.append(_reciprocal_ranks(torch.add(scores, changes, alpha=level), right[rows], TIE * length))
+            parts.append(torch.stack(ranks))
         reciprocal = torch.cat(parts, dim=1)
         identity = reciprocal[0]
         if plain is not None:
@@ -290,10 +290,6 @@ class RegimeRanks:
         part = place - below
         low, high = self.reciprocal.gather(0, below[None])[0], self.reciprocal.gather(0, below[None] + 1)[0]
         return low + part * (high - low)
-
-    def mrr(self, curve: Tensor) -> float:
-        """The mean of :meth:`values`."""
-        return float(self.values(curve).mean())
 
     def objective(self, curve: Tensor) -> float:
         """The MRR with this curve, less three times its shortfall against the identity. A standard error of the
@@ -334,9 +330,9 @@ def choose_curve(regimes: list[RegimeRanks]) -> tuple[Tensor, float]:
     best, value = _best(_constants(), objective)
     familiarity = torch.cat([regime.familiarity for regime in regimes])
     if len(familiarity) > 1 and (spread := float(familiarity.std())):
-        curve, reached = _best(_curves(familiarity, spread), objective)
-        if reached > value + _MARGIN:
-            return curve, reached
+        curve, curve_value = _best(_curves(familiarity, spread), objective)
+        if curve_value > value + _MARGIN:
+            return curve, curve_value
     return best, value
 
 

@@ -40,8 +40,8 @@ class Processes:
     """The processes that train together, as one of them sees them.
 
     Attributes:
-        rank: its number, from 0; only number 0 writes and prints.
-        count: how many there are.
+        rank: the number of this process, from 0; only number 0 writes and prints.
+        count: the number of processes.
         local_rank, local_count: the same on this machine.
     """
 
@@ -80,31 +80,31 @@ class Processes:
         largest = -(-count // self.count)
         padded = part.new_zeros(largest, *part.shape[1:])
         padded[: len(part)] = part.detach()
-        everybody = [torch.empty_like(padded) for _ in range(self.count)]
-        dist.all_gather(everybody, padded)
+        parts = [torch.empty_like(padded) for _ in range(self.count)]
+        dist.all_gather(parts, padded)
         sizes = [len(rows) for rows in torch.empty(count, 0).tensor_split(self.count)]
-        return torch.cat([part if i == self.rank else everybody[i][:size] for i, size in enumerate(sizes)])
+        return torch.cat([part if i == self.rank else parts[i][:size] for i, size in enumerate(sizes)])
 
     def everybody(self) -> list[dict[str, Any]]:
         """The host, pid and thread count of each process, by rank. All processes must call it together."""
         mine = {"host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
         return self._gather_objects(mine)
 
-    def _gather_objects(self, mine: Any) -> list[Any]:
+    def _gather_objects(self, value: Any) -> list[Any]:
         if self.count == 1:
-            return [mine]
-        everybody: list[Any] = [None] * self.count
-        dist.all_gather_object(everybody, mine)
-        return everybody
+            return [value]
+        objects: list[Any] = [None] * self.count
+        dist.all_gather_object(objects, value)
+        return objects
 
-    def check_same(self, what: str, mine: object) -> None:
+    def check_same(self, what: str, own_value: object) -> None:
         """Raise InputError unless all processes hold the same value of ``what``, something that one training needs."""
-        everybody = self._gather_objects(mine)
-        for rank, theirs in enumerate(everybody):
-            if theirs != everybody[0]:
+        values = self._gather_objects(own_value)
+        for rank, value in enumerate(values):
+            if value != values[0]:
                 raise InputError(
-                    f"the processes of a training need one and the same {what}; process 0 has {everybody[0]}, "
-                    f"process {rank} has {theirs}"
+                    f"the processes of a training need one and the same {what}; process 0 has {values[0]}, "
+                    f"process {rank} has {value}"
                 )
 
     def ignore_interrupts(self) -> None:
@@ -133,11 +133,11 @@ def joined(threads: int | None) -> Iterator[Processes]:
     Inside, all but process 0 print nothing to stdout.
 
     Args:
-        threads: of this process; None: as torch has it, or with others the cores of the machine divided evenly
-            (torchrun gives each a single one).
+        threads: the threads of this process; None: torch's setting or, with several processes, the machine's cores
+            divided evenly (torchrun sets a single thread for each).
 
     Raises:
-        LostProcessError: out of what is inside, when another process has ended.
+        LostProcessError: inside the context, when another process has ended.
     """
     count = _process_count()
     if count == 1:
@@ -148,13 +148,13 @@ def joined(threads: int | None) -> Iterator[Processes]:
         int(os.environ["RANK"]), count, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     )
     torch.set_num_threads(threads or max(1, _cores() // processes.local_count))
-    signal.signal(signal.SIGTERM, _end)  # torchrun's word to those who are left
+    signal.signal(signal.SIGTERM, _end)  # torchrun sends it to the remaining processes
     try:
         dist.init_process_group("gloo", timeout=_PATIENCE)
-        with contextlib.ExitStack() as silence:
+        with contextlib.ExitStack() as stack:
             if not processes.is_main:
-                nowhere = silence.enter_context(Path(os.devnull).open("w"))
-                silence.enter_context(contextlib.redirect_stdout(nowhere))
+                devnull = stack.enter_context(Path(os.devnull).open("w"))
+                stack.enter_context(contextlib.redirect_stdout(devnull))
             yield processes
     except RuntimeError as error:
         if "gloo" in str(error).lower():  # its errors have no class of their own

@@ -15,11 +15,11 @@ class TrainingResult:
     """The result of a training.
 
     Attributes:
-        core: with the weights of the best epoch.
-        best_epoch, best_value: that epoch, from 1, and what it scored by ``training.metric``.
+        core: the core with the weights of the best epoch.
+        best_epoch, best_value: the best epoch, from 1, and its ``training.metric`` on validation.
         records: one mapping per epoch, as in metrics.jsonl.
-        stopped: why it ended.
-        planned_epochs: how many there could have been.
+        stopped: why the training ended.
+        planned_epochs: the number of epochs that were planned.
     """
 
     core: CubicCore

@@ -50,16 +50,16 @@ class TrainingState:
     """The state of a training between two epochs.
 
     Attributes:
-        core: with the weights of the last step.
-        optimizer, scheduler: AdamW or Muon, and what sets its learning rate.
+        core: the core with the weights of the last step.
+        optimizer, scheduler: AdamW or Muon, and the schedule of its learning rate.
         averaged: the exponential moving average of the weights, or None.
-        queue: targets of past batches.
-        order: draws the order of the pairs.
-        epochs: how many there are to be.
-        epoch, step: how many epochs, and how many batches, are done.
-        linear_rank: of the linear map of the cores that are validated and kept.
-        best, best_epoch, best_objective: the weights that validated best, when, and what they came to.
-        without_progress: epochs since.
+        queue: the targets of past batches.
+        order: the random generator of the order of the pairs.
+        epochs: the number of planned epochs.
+        epoch, step: the number of epochs and of batches done.
+        linear_rank: the rank of the linear maps of cores that are validated and kept.
+        best, best_epoch, best_objective: the best weights on validation, their epoch and their objective.
+        without_progress: the number of epochs since then.
         records: one mapping per epoch, as in metrics.jsonl.
     """
 
@@ -116,11 +116,11 @@ class TrainingState:
         """Record an epoch; returns whether it is the best so far.
 
         Args:
-            record: the epoch's.
-            candidate: what was validated, from :meth:`candidate`.
-            objective: what it comes to on validation, more is better.
-            chosen: buffers of the core that were chosen there, such as its trust's curve. Training itself goes on with
-                full trust; only what is kept is calibrated.
+            record: the record of the epoch.
+            candidate: the validated core, from :meth:`candidate`.
+            objective: its objective on validation; more is better.
+            chosen: buffers of the core that were chosen on validation, such as the curve of its trust. Training itself
+                continues with full trust; only the core that is kept is calibrated.
         """
         self.epoch = record["epoch"]
         self.records.append(record)
@@ -144,7 +144,7 @@ class TrainingState:
         """Write ``checkpoints/epoch-0007`` and delete all but the newest ``keep``.
 
         Args:
-            identity: what a later resume must match, such as the data's fingerprint.
+            identity: what a later resume must match, from :func:`identity_of`.
         """
         optimizer = self.optimizer.state_dict()
         tensors = {f"core.{name}": tensor for name, tensor in self.core.state_dict().items()}

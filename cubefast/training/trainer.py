@@ -70,9 +70,9 @@ class CubeTrainer:
 
     Args:
         config: a :class:`TrainingConfig`, a mapping of its keys, or a YAML file.
-        run: where records and the best core go; None keeps them in memory only.
-        progress: what is shown meanwhile; nothing by default.
-        processes: those that train together; this one alone by default.
+        run: the folder for records and the best core; None keeps them in memory only.
+        progress: what follows the training; by default it shows nothing.
+        processes: the processes that train together; by default this one alone.
 
     Example::
 
@@ -127,9 +127,9 @@ class CubeTrainer:
             bank: [answers, D], all answers that a question's is ranked among, whose rows the target ids of
                 ``validation`` then are; None: the different targets of training and validation (of an autoencoder, of
                 validation alone).
-            resume: go on from the run's newest checkpoint, to the same bits as without the break. A run whose epochs
-                were all done goes on where the config names more of them.
-            on_start: called before the first step, when all that could keep a run from going on has been checked.
+            resume: resume from the run's newest checkpoint, with the same bits as without the interruption. A run
+                whose epochs are all done continues if the config has more of them.
+            on_start: called before the first step, after all checks.
 
         Returns:
             The result; ``result.core`` is also ``trainer.core``. Ctrl-C after the first epoch ends the training early
@@ -152,13 +152,13 @@ class CubeTrainer:
             for epoch in range(state.epoch + 1, task.epochs + 1):
                 if self._has_stalled(state):
                     break
-                began = time.perf_counter()
+                start = time.perf_counter()
                 means = self._train_epoch(task, epoch)
                 record: dict[str, Any] = {"event": "epoch", "epoch": epoch, "step": state.step, **means}
                 candidate = state.candidate()
                 validated = validate(candidate, held_out, options.metric, self.processes)
                 record |= {f"val_{name}": value for name, value in validated.metrics.items()}
-                seconds = time.perf_counter() - began
+                seconds = time.perf_counter() - start
                 record |= {
                     "pairs_per_second": record["pairs"] / seconds,
                     "seconds": seconds,
@@ -190,9 +190,9 @@ class CubeTrainer:
     def refit(self, pairs: Any, result: TrainingResult) -> CubicCore:
         """Train another core on all pairs, for as many steps as were best on validation: the core to serve.
 
-        A fresh core of the same seed takes as many steps as the best epoch of ``result`` had, at the same learning
-        rates. How far it is trusted is what was found on the topics that ``result`` was not trained on. There is
-        nothing left to score it on: the scores to report are those of ``result``.
+        An untrained core of the same seed takes as many steps as the best epoch of ``result`` had, at the same learning
+        rates. Its trust is that of ``result``, which was chosen on topics that ``result`` was not trained on. No pairs
+        are left to score it on: the scores to report are those of ``result``.
 
         Args:
             pairs: as ``train`` of :meth:`fit`, those of training, validation and test together.
@@ -268,9 +268,9 @@ class CubeTrainer:
 
         Args:
             train: the pairs.
-            resume: whether to go on from the newest checkpoint.
-            planned: batches that the learning rate schedule covers; None: those of all epochs.
-            refit: whether this is a second training, of which nothing is kept on the way.
+            resume: whether to resume from the newest checkpoint.
+            planned: the number of batches that the learning rate schedule covers; None: those of all epochs.
+            refit: whether this is the second training, which records nothing on the way.
         """
         options = self.config.training
         core = self.build_core(train.dim)
@@ -292,10 +292,10 @@ class CubeTrainer:
         if resume:
             self._resume(state, identity)
         self.processes.check_same("settings, pairs and checkpoint", (identity, state.epoch))
-        began = time.perf_counter()
+        start = time.perf_counter()
         cross_fitted, negative_rows = self._crossfit_and_negatives(train)
         if cross_fitted is not None and not refit:
-            self._record_crossfit(cross_fitted, time.perf_counter() - began, state.epoch)
+            self._record_crossfit(cross_fitted, time.perf_counter() - start, state.epoch)
         model = self.processes.model(state.core)
         if self._writes_to is not None and self.config.tensorboard and not refit:
             self._writes_to.start_tensorboard(state.step)
@@ -371,13 +371,13 @@ class CubeTrainer:
     def _forward(self, model: nn.Module, inputs: Tensor, step: int) -> Tensor:
         """Put this process's share of a batch through the core, with random numbers of the seed, step and rank."""
         options = self.config.training
-        mine = self.processes.share(inputs)
+        share = self.processes.share(inputs)
         if not options.state_noise and not options.cell_dropout:
-            return cast(Tensor, model(mine))
+            return cast(Tensor, model(share))
         with torch.random.fork_rng(devices=[]):
             seeds = np.random.SeedSequence((self.config.seed, step, self.processes.rank))
             torch.manual_seed(int(seeds.generate_state(1)[0]))
-            return cast(Tensor, model(mine, state_noise=options.state_noise, cell_dropout=options.cell_dropout))
+            return cast(Tensor, model(share, state_noise=options.state_noise, cell_dropout=options.cell_dropout))
 
     def _shared_map(self, core: CubicCore) -> Callable[[Tensor], Tensor]:
         """The core's map of answers; each process maps its share of them."""

@@ -15,7 +15,7 @@ from .trial import Score, Trial
 _COLUMNS = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}
 
 
-def header(study: Study, wanted: int) -> str:
+def header(study: Study, trials: int) -> str:
     """The tuned parameters, and how many of the wanted trials are done already."""
     folder = study.folder
     lines = [f"parameters  {', '.join(folder.space.mapping)}"]
@@ -24,11 +24,11 @@ def header(study: Study, wanted: int) -> str:
             value = _short(value_at(folder.config, key))
             lines.append(f"note        {key}={value} of the config is outside the space: tried in the first trial only")
     if study.done:
-        lines.append(f"going on    {study.done} of {wanted} trials are done")
+        lines.append(f"going on    {study.done} of {trials} trials are done")
     return "\n".join(lines)
 
 
-def trial_line(study: Study, trial: Trial, wanted: int) -> str:
+def trial_line(study: Study, trial: Trial, trials: int) -> str:
     """One line of a trial: its value, the best so far, its time, and where it differs from the first config."""
     if trial.state == "failed":
         value = f"failed: {trial.reason}"
@@ -40,8 +40,8 @@ def trial_line(study: Study, trial: Trial, wanted: int) -> str:
     given, names = study.folder.given, _short_names(study.folder.space.mapping)
     changes = [f"{names[k]}={_short(v)}" for k, v in trial.parameters.items() if k not in given or v != given[k]]
     what = "the config as it is" if trial.is_base else " ".join(changes)
-    width = len(str(wanted))
-    place = f"trial {trial.number:>{width}} ({study.done:>{width}}/{wanted})"
+    width = len(str(trials))
+    place = f"trial {trial.number:>{width}} ({study.done:>{width}}/{trials})"
     return f"{place}  {value}{best}  {trial.seconds:.1f} s  {what}"
 
 
