@@ -119,9 +119,7 @@ def _described(header: Any, path: Path) -> dict[str, Any]:
 
 
 def _beyond_bounds(config: Mapping[str, Any]) -> str | None:
-    """A message about the first argument of a core that is no whole number or beyond its bound; None if all are
-    fine.
-    """
+    """A message about the first argument of a core that is not whole or beyond its bound; None if all are fine."""
     shape, dilations = config.get("shape"), config.get("dilations")
     for name, sizes, most, most_sizes in (
         ("shape", shape, bounds.SIDE, 3),

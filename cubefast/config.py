@@ -17,7 +17,7 @@ from .config_sections import LOSSES, MARGINS, CoreConfig, OptimizationConfig
 from .data.config import BUILTIN, HUB, DatasetConfig
 from .data.encoders import absolute_encoder
 from .files import LONGEST_NAME, is_plain_name
-from .settings import Section, override, parse_mapping, read_mapping, validated
+from .settings import Count, Section, override, parse_mapping, read_mapping, validated
 
 
 class TrainingConfig(Section):
@@ -48,7 +48,7 @@ class TrainingConfig(Section):
     )
     tensorboard: bool = Field(False, description="also record for TensorBoard, in the run's folder (extra track)")
     cache: str | None = Field(None, description="folder of cached embeddings; null: the user's cache")
-    cache_limit_mb: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
+    cache_limit_mb: Count | None = Field(
         None, description="size of the cache, above which what was used longest ago goes; null: no limit"
     )
     seed: int = Field(0, ge=0, le=bounds.SEED, description="of the weights, the order and the noise")

@@ -369,9 +369,7 @@ class CubicCore(nn.Module):
         return core
 
     def save(self, folder: str, safe_serialization: bool = True) -> None:
-        """Save as :meth:`save_pretrained` does; sentence-transformers calls this to save a module. The format is always
-        safetensors.
-        """
+        """Save as :meth:`save_pretrained` does, always as safetensors; sentence-transformers calls this."""
         self.save_pretrained(folder)
 
     @classmethod

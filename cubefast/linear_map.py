@@ -39,9 +39,7 @@ class LinearMap(nn.Module):
         return self.w_full if hasattr(self, "w_full") else self.w_up @ self.w_down
 
     def weights_of_rank(self, rank: int) -> dict[str, Tensor]:
-        """The weights of the best approximation of another rank, by singular value decomposition (Eckart and Young
-        1936).
-        """
+        """The weights of the best approximation of another rank, by the SVD (Eckart and Young 1936)."""
         if rank == self.rank:
             return self.state_dict()
         matrix = self.matrix.detach()

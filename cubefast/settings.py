@@ -10,12 +10,13 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from . import bounds
 from .errors import ConfigError, InputError
 from .files import open_regular, why
 from .untrusted import MOST_SHOWN, is_utf8, load_yaml, shown
@@ -27,6 +28,10 @@ MOST_BYTES, MOST_VALUES, MOST_DEPTH, MOST_CHARS = 1_000_000, 10_000, 50, 10_000
 
 _MOST_SHOWN = 20  # mistakes
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+Count = Annotated[int, Field(ge=1, le=bounds.MANY)]
+"""A number of things, at least 1."""
 
 
 class Section(BaseModel):

@@ -40,7 +40,7 @@ ALLOWED = {
     "trust": set(),
     "lattice": {"_version"},
     "untrusted": {"errors"},
-    "settings": {"errors", "files", "untrusted"},
+    "settings": {"bounds", "errors", "files", "untrusted"},
     "data": {"bounds", "lattice", "errors", "files", "settings", "untrusted", "cli"},  # cli: its command, __main__.py
     "artifact": {"bounds", "errors", "files", "untrusted", "_version"},
     "linear_map": set(),

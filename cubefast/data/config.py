@@ -10,20 +10,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from .. import bounds
-from ..settings import Section, read_mapping, validated
+from ..settings import Count, Section, read_mapping, validated
 
 BUILTIN = "builtin"
-"""The path of the set that comes with the package."""
+"""The path of the data set in the package."""
 HUB = "hub:"
-"""What the path of a data set of the hub begins with."""
+"""The prefix of the path of a data set on the hub."""
 
 MOST_TURNS = 100
-"""Turns before a question that are kept: of a conversation of n turns, n times as many are."""
+"""The number of turns before a question that are kept."""
 MOST_NEGATIVES = 100
-"""Wrong answers of a pair that are kept."""
+"""The number of wrong answers of a pair that are kept."""
 
 Format = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "chat", "chatterbot", "text"]
 NoiseKind = Literal["gaussian", "uniform", "dropout"]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
 
 
 class ColumnsConfig(Section):
@@ -50,17 +51,13 @@ class ColumnsConfig(Section):
 
 
 class LimitsConfig(Section):
-    """Limits on the size of a file, so that a damaged or malicious one ends in a message and does not exhaust
-    memory.
-    """
+    """Limits on the size of a file, so that a damaged or malicious one ends in a message, not in all memory."""
 
-    file_mb: int = Field(2_000, ge=1, le=bounds.MANY, description="megabytes of a file, unpacked")
-    whole_file_mb: int = Field(
-        250, ge=1, le=bounds.MANY, description="megabytes, unpacked, of a file that is held as a whole: JSON, YAML"
-    )
-    line_mb: int = Field(16, ge=1, le=bounds.MANY, description="megabytes of a line, or of a record of several lines")
-    records: int = Field(10_000_000, ge=1, le=bounds.MANY, description="records, or lines, of a file")
-    text_chars: int = Field(1_000_000, ge=1, le=bounds.MANY, description="characters of a text")
+    file_mb: Count = Field(2_000, description="megabytes of a file, unpacked")
+    whole_file_mb: Count = Field(250, description="megabytes, unpacked, of a file that is held as a whole: JSON, YAML")
+    line_mb: Count = Field(16, description="megabytes of a line, or of a record of several lines")
+    records: Count = Field(10_000_000, description="records, or lines, of a file")
+    text_chars: Count = Field(1_000_000, description="characters of a text")
 
 
 class PromptsConfig(Section):
@@ -105,23 +102,19 @@ class NoiseConfig(Section):
 class QualityConfig(Section):
     """The pairs to drop before the data is split; see cubefast.data.quality."""
 
-    min_chars: int = Field(1, ge=1, le=bounds.MANY, description="characters that a question and an answer need")
-    max_chars: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
-        None, description="characters they may have; null: any"
-    )
+    min_chars: Count = Field(1, description="characters that a question and an answer need")
+    max_chars: Count | None = Field(None, description="characters they may have; null: any")
     drop_garbled: bool = Field(False, description="drop texts that are mostly not words: markup, digits, repetition")
     near_duplicates: Annotated[float, Field(ge=0.3, le=1)] | None = Field(
         None, description="drop pairs this alike (share of common 5-letter pieces) to an earlier one; null: keep"
     )
-    min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+    min_cosine: Cosine | None = Field(
         None, description="drop pairs whose question and answer are less alike to the encoder"
     )
-    max_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+    max_cosine: Cosine | None = Field(
         None, description="drop pairs whose question and answer are more alike to the encoder"
     )
-    max_per_domain: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
-        None, description="pairs kept of one domain, the first ones; null: all"
-    )
+    max_per_domain: Count | None = Field(None, description="pairs kept of one domain, the first ones; null: all")
 
 
 class SplitConfig(Section):
@@ -177,9 +170,7 @@ class DatasetConfig(Section):
 
     @classmethod
     def load(cls, source: DatasetConfig | str | Path | Mapping[str, Any] | None = None) -> DatasetConfig:
-        """Load from a YAML or JSON file, a mapping, or the defaults (None). Raises ConfigError with everything that is
-        wrong.
-        """
+        """Load from a YAML or JSON file, a mapping, or the defaults (None). Raises ConfigError with all mistakes."""
         if isinstance(source, DatasetConfig):
             return source
         if source is None:

@@ -46,13 +46,13 @@ def create_text_dataset(
     """Create an autoencoder's data set from texts.
 
     Args:
-        texts: n texts, none of them blank; anything that can be gone through, such as a generator.
+        texts: an iterable of n texts, none of them blank.
         config: a :class:`DatasetConfig`, its keys as a mapping, or a YAML or JSON file.
-        encoder: whose embeddings are learnt, or its name in a config.
-        teachers: more of them, of any dimension: they teach how alike the targets are (``training.losses.distill``).
-        cache: where embeddings are kept; None: the user's cache.
-        seed: of the noise.
-        progress: called with how far the encoding is.
+        encoder: the encoder whose embeddings are learnt, or its name in a config.
+        teachers: further encoders of any dimension, see ``training.losses.distill``.
+        cache: the cache of embeddings, or its folder; None: the user's cache.
+        seed: the seed of the noise.
+        progress: called with the progress of the encoding.
 
     Raises InputError for no texts or a blank one.
     """

@@ -35,14 +35,14 @@ class Parts:
     """The parts of a split data set.
 
     Attributes:
-        train, validation: what is learnt from, what selects.
+        train, validation: the pairs to train on, and those that every choice is made on.
         validations: the pairs of validation by regime, under the names that the tests have; empty ones are left out.
         tests: held-out pairs by regime, the name of what is new in them; empty ones are left out.
-        answers: each different answer once, the bank that a question's embedding is matched with; none for texts.
-        answer_vectors: float32 [answers, D].
-        prepare: what is done to every embedding, to be done to a new question's too.
-        rows: of each part by its name, "train", "validation" and the tests', the items of the data set it was made of.
-            An autoencoder's parts hold the different texts of theirs.
+        answers: the distinct answers, the bank that a question's embedding is matched with; empty for texts.
+        answer_vectors: their prepared embeddings, float32 [answers, D].
+        prepare: the preparation of every embedding, also of new questions.
+        rows: the items of the data set in each part, by its name: "train", "validation" and the names of the tests. The
+            parts of an autoencoder hold the distinct texts of these items.
         finds_answers: whether the targets are answers, whose ids are rows of ``answers`` and ``answer_vectors``; False
             for an autoencoder, whose targets are its inputs.
     """
@@ -59,7 +59,7 @@ class Parts:
 
     @property
     def bank(self) -> Embeddings | None:
-        """All answers, trained and new, among which ranks are computed: float32 [answers, D]. None for an
+        """All answers, trained and new, that ranks are computed among: float32 [answers, D]. None for an
         autoencoder.
         """
         return self.answer_vectors if self.finds_answers and self.answers else None
@@ -85,21 +85,21 @@ class DialogueDataset(PairDataset):
     Made by :func:`create_dialogue_dataset` or :func:`create_conversation_dataset`.
 
     Args:
-        dialogues: n of them.
-        vectors: embeddings of their texts.
+        dialogues: the n dialogues.
+        vectors: the embeddings of their texts.
         question_rows: int64 [n, W], the rows of each question and, further right, of the turns before it, the latest
             first; -1 for none.
         answer_rows: int64 [n].
         negative_rows: int64 [n, K], the rows of each dialogue's wrong answers, in their order; -1 for none. None: no
             dialogue has any.
-        config: how contexts are weighted, how embeddings are prepared, how the set is split.
-        fingerprint: of what made the vectors.
-        report: what the quality filter dropped.
+        config: the weights of contexts, the preparation of embeddings and the split.
+        fingerprint: the fingerprint of the encoder or file of the vectors.
+        report: the report of the quality filter.
         cache: how many texts the cache had.
-        teachers: the same texts embedded by others, row for row with ``vectors``.
+        teachers: the same texts embedded by other encoders, row for row with ``vectors``.
 
     Attributes:
-        answers: each different answer once (by normal form, the first spelling).
+        answers: the distinct answers by normal form, each in its first spelling.
     """
 
     def __init__(
@@ -223,11 +223,11 @@ class AutoencoderDataset(PairDataset):
     Args:
         vectors: n embeddings; arrays go in as ``ArrayVectors(array)``.
         texts: what they are embeddings of, if known.
-        config: the noise, how embeddings are prepared, how the set is split.
-        seed: of the noise.
-        fingerprint: of what made the vectors.
+        config: the noise, the preparation of embeddings and the split.
+        seed: the seed of the noise.
+        fingerprint: the fingerprint of the encoder or file of the vectors.
         cache: how many texts the cache had.
-        teachers: the same n embedded by others, in any dimension.
+        teachers: the same n texts embedded by other encoders, in any dimension.
     """
 
     def __init__(
@@ -295,9 +295,7 @@ class AutoencoderDataset(PairDataset):
 
 
 def _negative_ids(dialogues: Sequence[Dialogue], number: Mapping[str, int], width: int) -> NDArray[np.int64]:
-    """The id of each wrong answer, int64 [n, width]: that of the equal answer if there is one, else a negative
-    number.
-    """
+    """The id of each wrong answer, int64 [n, width]: that of the equal answer if there is one, else one below 0."""
     own: dict[str, int] = {}
     ids = np.full((len(dialogues), width), -1, np.int64)
     for row, dialogue in enumerate(dialogues):
@@ -320,9 +318,7 @@ def _finish(
     wants_tests: bool,
     finds_answers: bool,
 ) -> Parts:
-    """Check that no part is empty that must not be, centre the embeddings on the training part, and return the
-    parts.
-    """
+    """Check that the parts have enough pairs, centre the embeddings on the training part, and return the parts."""
     validations, tests = ({name: part for name, part in each.items() if len(part)} for each in (validations, tests))
     if not len(train) or not len(validation) or (wants_tests and not tests):
         raise InputError(

@@ -81,9 +81,7 @@ def load_dialogues(
 def dialogues_of(
     records: Iterator[Record], source: str, format: Format, columns: Columns, limits: LimitsConfig
 ) -> list[Dialogue]:
-    """The dialogues of records of pairs or chats. Raises InputError if there are none, and as :func:`load_dialogues`
-    does.
-    """
+    """The dialogues of records of pairs or chats. Raises InputError if there are none, like :func:`load_dialogues`."""
     first, records = _peek(records)
     if _is_chat(first, format):
         config = columns.config

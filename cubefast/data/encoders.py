@@ -176,9 +176,7 @@ class ConcatEncoder:
         return f"concat-v1({', '.join(encoder.fingerprint for encoder in self.encoders)})"
 
     def encode(self, texts: list[str]) -> Embeddings:
-        """Embed texts: float32 [n, dim], unit rows. Raises InputError for a text that one of the encoders cannot
-        embed.
-        """
+        """Embed texts: float32 [n, dim], unit rows. Raises InputError for a text that an encoder cannot embed."""
         parts = [unit_rows(encoder.encode(texts), texts) for encoder in self.encoders]
         whole: Embeddings = np.concatenate(parts, axis=1) / np.float32(len(parts) ** 0.5)
         return whole

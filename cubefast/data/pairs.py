@@ -151,9 +151,7 @@ class PairDataset(Dataset[Batch]):
         self.epoch = epoch
 
     def batch(self, rows: Tensor | NDArray[np.integer] | Sequence[int], *, noisy: bool = True) -> Batch:
-        """The inputs [n, D], without noise unless ``noisy``, the targets [n, D] and the ids [n] of the items with these
-        numbers.
-        """
+        """The inputs [n, D] (clean unless ``noisy``), targets [n, D] and ids [n] of the items with these numbers."""
         places = np.asarray(rows, dtype=np.int64)
         inputs = self._inputs(places)
         if noisy and self.noise is not None:
@@ -168,17 +166,13 @@ class PairDataset(Dataset[Batch]):
         return torch.from_numpy(targets), torch.from_numpy(self.target_ids[places])
 
     def teacher_targets(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, ...]:
-        """The targets of the items with these numbers as each teacher embeds them: float32 [n, E] of unit length
-        each.
-        """
+        """The targets of the items with these numbers as each teacher embeds them: unit rows, float32 [n, E]."""
         targets = self.target_rows[np.asarray(rows, dtype=np.int64)]
         unit = Preparation()
         return tuple(torch.from_numpy(unit(teacher.gather(targets))) for teacher in self.teachers)
 
     def negatives_of(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, Tensor] | None:
-        """The distinct wrong targets [m, D] of the items with these numbers, and their ids [m]; None if the data set
-        has none.
-        """
+        """The distinct wrong targets [m, D] of the items with these numbers, and their ids [m]; None without any."""
         if self.negative_rows is None or self.negative_ids is None:
             return None
         places = np.asarray(rows, dtype=np.int64)

@@ -65,10 +65,10 @@ class QualityReport:
     """The result of a QualityFilter so far.
 
     Attributes:
-        seen: pairs that came in.
-        kept: pairs that are left.
-        rejected: by reason, in this order: too_short, too_long, duplicate, garbled, near_duplicate, low_cosine,
-            high_cosine, domain_full. Each pair counts once, for the first reason met.
+        seen: the number of pairs given.
+        kept: the number of pairs left.
+        rejected: the rejections by reason, in this order: too_short, too_long, duplicate, garbled, near_duplicate,
+            low_cosine, high_cosine, domain_full. Each pair counts once, for the first reason met.
     """
 
     seen: int = 0
@@ -265,9 +265,7 @@ def near_duplicates(dialogues: Sequence[Dialogue], threshold: float) -> list[int
 
 
 def _bands(threshold: float) -> tuple[int, int]:
-    """The number of bands and of hashes per band: the longest bands, so the fewest candidates, with the wanted
-    recall.
-    """
+    """The number of bands and of hashes per band: the longest bands, so fewest candidates, with enough recall."""
     for rows in range(_HASHES, 1, -1):
         bands = _HASHES // rows
         if 1 - (1 - threshold**rows) ** bands >= _RECALL:
@@ -276,9 +274,7 @@ def _bands(threshold: float) -> tuple[int, int]:
 
 
 def _signatures(dialogues: Sequence[Dialogue]) -> Iterable[tuple[NDArray[np.uint64], NDArray[np.uint32]]]:
-    """Yield the distinct hashed pieces of each dialogue, sorted, uint64 [m], and its MinHash signature, uint32
-    [160].
-    """
+    """Yield the distinct hashed pieces of each dialogue, sorted, uint64 [m], and its MinHash, uint32 [160]."""
     rng = np.random.default_rng(0)
     factors = rng.integers(0, 2**64, _HASHES, dtype=np.uint64) | np.uint64(1)
     for start in range(0, len(dialogues), _TEXTS_AT_ONCE):

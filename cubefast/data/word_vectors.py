@@ -49,9 +49,7 @@ def _header(path: Path, line: bytes) -> tuple[int, int]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield the number, from 1, and the content of each line. Only a newline ends a line, because keys may hold other
-    separators.
-    """
+    """Yield the number, from 1, and the content of each line. Only a newline ends one: keys may hold other ends."""
     with path.open("rb") as file:
         number = 0
         while line := file.readline(_MOST_LINE + 1):
@@ -95,9 +93,7 @@ def _split(line: bytes, dim: int) -> tuple[bytes, NDArray[np.float32]] | None:
 
 
 def read_text(path: Path, format: str) -> Rows:
-    """Read word2vec or GloVe text. The numbers of a line are counted from its end, because some keys of GloVe hold
-    spaces.
-    """
+    """Read word2vec or GloVe text. Numbers are counted from the end of a line, because keys may hold spaces."""
     lines = _lines(path)
     first = next(lines)
     header = format == "word2vec" or (format == "text" and _is_header(first[1]))

@@ -137,9 +137,7 @@ def _front_matter(card: CardContent) -> dict[str, Any]:
 
 
 def _beaten(scores: Sequence[Score]) -> list[tuple[str, list[tuple[str, str, float, float]]]]:
-    """The metrics by test in which a baseline has the better mean: the metric, the best baseline, its value and the
-    core's.
-    """
+    """The metrics by test in which a baseline has the better mean: metric, best baseline, its value, the core's."""
     by_test = []
     for test, (core, *others) in _tests(scores).items():
         best = {metric: max(others, key=lambda each: _figure(each, metric), default=core) for metric in _METRICS}

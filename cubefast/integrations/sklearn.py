@@ -109,9 +109,7 @@ class CubeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Map X [n, D] -> float32 [n, D]. Raises NotFittedError before :meth:`fit`, ValueError for another D, NaN or
-        Inf.
-        """
+        """Map X [n, D] -> float32 [n, D]. Raises NotFittedError before :meth:`fit`, ValueError for bad rows."""
         check_is_fitted(self)
         return self.core_.transform(validate_data(self, X, dtype=np.float32, reset=False))
 

@@ -48,10 +48,9 @@ class Service:
     """Computes the embeddings and answers of a run. Its methods must be called by one thread at a time.
 
     Args:
-        name: by which clients ask for it, as the model of the OpenAI form.
-        pipeline: with a ``plain_decoder``, and a decoder without a threshold: what is below it is told by the score.
-        calibration: the threshold below which an answer had better not be given, and how it was found; None: there is
-            none.
+        name: the name by which clients request it, as the model of OpenAI's API.
+        pipeline: a pipeline with a ``plain_decoder``, and a decoder without a threshold, since clients see the score.
+        calibration: the threshold below which an answer should not be given, and its calibration; None: none.
         known_questions: finds the known questions nearest to an embedding of the encoder; None: none are known.
     """
 
@@ -125,8 +124,8 @@ class Service:
         known = self.known_questions
         similar = [None] * len(questions) if known is None else known.decode(plain, most)
         return [
-            Result(after[: each.count], first[: each.count], near and near[: each.count])
-            for each, after, first, near in zip(questions, answers, before, similar, strict=True)
+            Result(after[: each.count], first[: each.count], alike and alike[: each.count])
+            for each, after, first, alike in zip(questions, answers, before, similar, strict=True)
         ]
 
 

@@ -100,9 +100,7 @@ def _mapped(core: CubicCore, bank: Tensor, weight: float) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Repulsion:
-    """The curves of trust and of repulsion of a core with memory, float32 [4] each; see
-    :class:`~cubefast.trust.Trust`.
-    """
+    """The curves of trust and repulsion of a core with memory, float32 [4]; see :class:`~cubefast.trust.Trust`."""
 
     curve: Tensor
     strength: Tensor
@@ -211,9 +209,7 @@ def _changes(core: CubicCore, inputs: Tensor) -> Tensor:
 
 
 def _parts(validation: Validation) -> list[int]:
-    """The number of questions of each regime. If one regime has too few to choose by, all questions count as one
-    regime.
-    """
+    """The number of questions of each regime; if one has too few to choose by, all questions count as one regime."""
     sizes = [len(pairs) for pairs in validation.regimes.values()]
     return [sum(sizes)] if min(sizes) < FEWEST_QUERIES else sizes
 
@@ -228,9 +224,7 @@ def _ranks(validation: Validation, change: Tensor, familiarity: Tensor, bank: Te
 
 @torch_threads(1)
 def fit_trust(trust: Trust, train: PairDataset, seed: int) -> None:
-    """Fit the prototypes of the trust to at most SAMPLE training questions; on one thread, so that the result is
-    reproducible.
-    """
+    """Fit the trust's prototypes to at most SAMPLE training questions, reproducibly on one thread."""
     rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SAMPLE]
     trust.fit(torch.cat([train.batch(part, noisy=False)[0] for part in rows.split(1024)]), seed)
 
@@ -299,9 +293,7 @@ class RegimeRanks:
 
 
 def _objective(values: Tensor, identity: Tensor) -> float:
-    """See :meth:`RegimeRanks.objective`; from 1 / rank of each question with the core and without it, float64 [n]
-    each.
-    """
+    """See :meth:`RegimeRanks.objective`; from 1 / rank of each question with and without the core, float64 [n]."""
     gain = values - identity
     doubt = _DOUBT * float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
     return float(values.mean()) - _SHORTFALL * max(0.0, doubt - float(gain.mean()))

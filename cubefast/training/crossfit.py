@@ -111,9 +111,7 @@ def _chunks(train: PairDataset) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 class _Features:
-    """Features [n, D] -> [n, m + D] whose dot products are the kernel; its nonlinear part by Nystroem's
-    approximation.
-    """
+    """Features [n, D] -> [n, m + D] whose products are the kernel, its nonlinear part by Nystroem's approximation."""
 
     def __init__(self, landmarks: Tensor, width: float) -> None:
         self.landmarks, self.width = landmarks, width

@@ -56,9 +56,7 @@ class Processes:
         return self.rank == 0
 
     def model(self, core: CubicCore) -> nn.Module:
-        """The core to call in training; with several processes, wrapped so that its gradients are averaged over
-        them.
-        """
+        """The core to call in training; with several processes, wrapped so that gradients are averaged over them."""
         if self.count == 1:
             return core
         # The one buffer, the rotation, never changes: it is not sent again with every batch. Newer torch renamed that.
@@ -72,9 +70,7 @@ class Processes:
         return rows.tensor_split(self.count)[self.rank]
 
     def gather(self, part: Tensor, count: int) -> Tensor:
-        """All ``count`` rows of a batch, gathered from the shares of all processes. Gradients flow to the own share
-        alone.
-        """
+        """All ``count`` rows of a batch from the shares of all processes; gradients flow to the own share alone."""
         if self.count == 1:
             return part
         largest = -(-count // self.count)
@@ -108,9 +104,7 @@ class Processes:
                 )
 
     def ignore_interrupts(self) -> None:
-        """Ignore further interrupts after Ctrl-C: the terminal sends it to all processes, and torchrun sends it
-        again.
-        """
+        """Ignore interrupts from now on: after a Ctrl-C on the terminal, torchrun sends another one."""
         if self.count > 1:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -80,9 +80,7 @@ def validation_of(config: TrainingConfig, train: PairDataset, data: Any, bank: A
 
 
 def as_pairs(data: Any) -> EmbeddingPairs:
-    """Turn (inputs, targets[, ids]) into EmbeddingPairs, which are returned as they are. Raises InputError for anything
-    else.
-    """
+    """EmbeddingPairs as they are, or (inputs, targets[, ids]) as such pairs. Raises InputError for anything else."""
     if isinstance(data, EmbeddingPairs):
         return data
     if isinstance(data, (tuple, list)) and len(data) in (2, 3):

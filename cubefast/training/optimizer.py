@@ -72,9 +72,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 
 
 def optimizer_of(core: CubicCore, options: OptimizationConfig) -> AdamW:
-    """The optimizer of a core's parameters: weight decay for the shared matrices, none for biases, codes and
-    readouts.
-    """
+    """The optimizer of a core: weight decay for the shared matrices, none for biases, codes and readouts."""
     matrices: list[Parameter] = []
     others: list[Parameter] = []
     for name, parameter in core.named_parameters():

@@ -11,7 +11,7 @@ from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 def open_data(
     config: TrainingConfig, progress: Progress | None = None, *, teachers: bool = True
 ) -> DialogueDataset | AutoencoderDataset:
-    """Open the data set of a config. Without ``teachers``, further teachers, which only help in training, are left
+    """Open the data set of a config; without ``teachers``, further teachers, which only help in training, are left
     out.
     """
     limit = config.cache_limit_mb * 1_000_000 if config.cache_limit_mb is not None else None
@@ -27,9 +27,7 @@ def open_data(
 
 
 def split_data(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> Parts:
-    """Split the data set into its parts. A mixed run is split as question -> answer; its noisy embeddings are added in
-    training.
-    """
+    """Split the data set. A mixed run is split as question -> answer; noisy embeddings are added in training."""
     return dataset.split(task_of(config), config.seed) if isinstance(dataset, DialogueDataset) else dataset.split()
 
 

@@ -127,9 +127,7 @@ def rivals(
 
 
 def hidden_within(parameters: int, dim: int) -> int:
-    """The largest hidden layer with which a two-layer adapter or residual MLP has at most so many parameters; 0 if
-    there is none.
-    """
+    """The largest hidden layer of a two-layer adapter or residual MLP with at most so many parameters, or 0."""
     return max(0, (parameters - dim) // (2 * dim + 1))
 
 
@@ -170,9 +168,7 @@ def _kinds(dim: int, parameters: int) -> list[_Kind]:
 
 
 def _kinds_on_both_sides(dim: int, parameters: int) -> list[_Kind]:
-    """The adapters with one map for questions and another for answers, within the same number of parameters, and a
-    shared linear one.
-    """
+    """Adapters with a map for questions and one for answers, within the same parameters, and a shared linear one."""
 
     def shared() -> _Model:
         linear = _Linear(dim)
@@ -250,9 +246,7 @@ class _Batch:
         return torch.stack(losses).sum()
 
     def _contrast(self, predicted: Sequence[Tensor]) -> Tensor:
-        """The sum of :func:`~cubefast.training.losses.info_nce` over the models, in one matrix product: a third less
-        time.
-        """
+        """The sum of :func:`~cubefast.training.losses.info_nce` over the models, in one product: a third less time."""
         own_ids, negatives = self._batch.target_ids, self._batch.negatives
         targets, ids = self._batch.targets, own_ids
         if negatives is not None:

@@ -181,9 +181,7 @@ class RunFolder:
         return [record for _, record in self._lines() if isinstance(record, EpochRecord)]
 
     def keep_metrics(self, epochs: int) -> None:
-        """Delete the records of later epochs than ``epochs`` from metrics.jsonl, because these epochs will be
-        repeated.
-        """
+        """Delete the records after this many epochs from metrics.jsonl, because these epochs are trained again."""
         self.close()  # or the next line would go to the old file
         kept = [line for line, record in self._lines() if record.epoch <= epochs]
         if kept or (self.path / "metrics.jsonl").exists():

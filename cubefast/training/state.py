@@ -103,9 +103,7 @@ class TrainingState:
         )
 
     def candidate(self) -> CubicCore:
-        """A copy of the core to validate and keep: with the averaged weights if there are any, and the linear map at
-        low rank.
-        """
+        """A core of its own to validate and keep: with averaged weights if there are any, linear maps at low rank."""
         core = self.core if self.averaged is None else self.averaged.module
         assert isinstance(core, CubicCore)
         return with_linear_rank(core, self.linear_rank)
@@ -272,9 +270,7 @@ def _unreadable(checkpoint: Path, error: Exception) -> ArtifactError:
 
 
 def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
-    """The settings by dotted key and the hash of the pairs, which a checkpoint and the run that resumes from it must
-    share.
-    """
+    """The settings by dotted key and the hash of the pairs, which a checkpoint shares with the run that resumes it."""
     settings = _flat(config.model_dump(mode="json"))
     free = FREE_SETTINGS
     if config.training.schedule != "one_cycle":

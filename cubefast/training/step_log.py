@@ -34,10 +34,10 @@ class StepLog:
         """Log a batch.
 
         Args:
-            pairs: in the batch.
-            loss: the weighted sum.
-            parts: each loss by itself.
-            norm: of the gradient, where the optimizer took a step.
+            pairs: the number of pairs in the batch.
+            loss: the weighted sum of the losses.
+            parts: the value of each loss.
+            norm: the norm of the gradient, if the optimizer took a step.
             rate: the learning rate of its next step.
         """
         seen = {"loss": loss}

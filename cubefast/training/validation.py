@@ -16,10 +16,10 @@ from ..evaluation.comparison import VALIDATION_SEED
 from ..evaluation.metrics import cosine, different, mean_reciprocal_rank, recall_at, retrieval_ranks
 
 RETRIEVAL_SAMPLE = 4096
-"""Pairs of a regime whose ranks are looked at."""
+"""The most pairs of a regime whose ranks are computed."""
 
 FEWEST_QUERIES = 10
-"""Of a regime that counts as much as another; with fewer, each query counts the same instead."""
+"""The fewest queries with which every regime has equal weight; with fewer, every query has equal weight."""
 
 
 def validation_metrics(predicted: Tensor, right: Tensor, bank: Tensor) -> dict[str, float]:
@@ -73,9 +73,7 @@ class Validation:
 
     @classmethod
     def of_parts(cls, parts: Parts) -> Validation:
-        """The validation set of a data set. Its bank is all answers; for an autoencoder, the distinct targets of
-        validation.
-        """
+        """The validation set of a data set, whose bank is all answers; for an autoencoder, the distinct targets."""
         regimes = {name: part.pairs(noisy=True, seed=VALIDATION_SEED) for name, part in parts.validations.items()}
         if parts.bank is not None:
             return cls.of(regimes, torch.from_numpy(parts.bank))
