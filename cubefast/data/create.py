@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import sha256_of
 from ..untrusted import named, shown
 from .cache import CacheStatistics, EmbeddingCache
 from .columns import Columns
@@ -94,7 +94,7 @@ def create_file_dataset(
                 "a file of texts"
             )
         loaded = EmbeddingLoader(path).load()
-        print_of_file = f"vectors-{_file_hash(path)}"
+        print_of_file = f"vectors-{sha256_of(path)[:16]}"
         return AutoencoderDataset(
             ArrayVectors(loaded.vectors), loaded.keys, settings, seed=seed, fingerprint=print_of_file
         )
@@ -285,7 +285,7 @@ def _dialogue_dataset(
                 "data.columns.negative=null to go on without them"
             )
         vectors, rows = _given_vectors("vectors", config.vectors, config, dialogues, records)
-        fingerprint = f"vectors-{_file_hash(config.vectors)}"
+        fingerprint = f"vectors-{sha256_of(config.vectors)[:16]}"
     else:
         used, vectors, seen = _encoded(texts, encoder, cache, progress)
         rows, fingerprint = by_text, used.fingerprint
@@ -378,11 +378,3 @@ def _encoded(
     vectors = store.rows(used, texts, progress=done)
     seen = CacheStatistics(hits=store.statistics.hits - before[0], misses=store.statistics.misses - before[1])
     return used, vectors, seen
-
-
-def _file_hash(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()[:16]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import is_folder
+from ..files import is_folder, sha256_of
 from ..untrusted import shown
 from .encoders import Embeddings, batches_by_length, unit_rows
 
@@ -229,11 +229,7 @@ def _hash_of_folder(folder: Path) -> str:
     """A hash of the names and contents of the files that can change the vectors: 32 hexadecimal digits."""
     whole = hashlib.sha256()
     for file in sorted(_files_of(folder), key=lambda file: file.relative_to(folder).as_posix()):
-        part = hashlib.sha256()
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                part.update(block)
-        whole.update(f"{file.relative_to(folder).as_posix()}\0{part.hexdigest()}\n".encode())
+        whole.update(f"{file.relative_to(folder).as_posix()}\0{sha256_of(file)}\n".encode())
     return whole.hexdigest()[:32]
 
 
