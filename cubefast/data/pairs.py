@@ -201,26 +201,14 @@ class PairDataset(Dataset[Batch]):
         return list(zip(*self.batch(rows), strict=True))
 
     def loader(
-        self,
-        batch_size: int = 64,
-        *,
-        shuffle: bool = True,
-        seed: int = 0,
-        workers: int = 0,
-        pin_memory: bool = False,
-        drop_last: bool = False,
+        self, batch_size: int = 64, *, shuffle: bool = True, seed: int = 0, workers: int = 0, **options: Any
     ) -> DataLoader[Batch]:
-        """A torch DataLoader over (inputs, targets, ids); the order of an epoch follows from the seed and the epoch."""
+        """A torch DataLoader over (inputs, targets, ids); the order of an epoch follows from the seed and the epoch.
+
+        Further ``options`` are those of the DataLoader.
+        """
         order = torch.Generator().manual_seed(seed * 1_000_003 + self.epoch)
-        return DataLoader(
-            self,
-            batch_size,
-            shuffle=shuffle,
-            num_workers=workers,
-            pin_memory=pin_memory,
-            drop_last=drop_last,
-            generator=order,
-        )
+        return DataLoader(self, batch_size, shuffle=shuffle, num_workers=workers, generator=order, **options)
 
     def subset(self, rows: NDArray[np.integer] | Sequence[int]) -> PairDataset:
         """The pairs with these numbers, over the same embeddings."""
