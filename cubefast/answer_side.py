@@ -1,4 +1,4 @@
-"""What a core on both sides does to stored answers, as a module of its own."""
+"""The map of stored answers of a core on both sides, as a module of its own."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .core import SENTENCE, CubicCore, sentence_of
 
 
 class AnswerSide(nn.Module):
-    """Embeddings of answers [..., D] -> [..., D], by :meth:`CubicCore.map_answers`: the module that stands where a core
-    stands, on the way of what is stored. In sentence-transformers it belongs to the documents' route.
+    """A core's map of stored answers, :meth:`CubicCore.map_answers`, as a module: embeddings [..., D] -> [..., D]. In
+    sentence-transformers it belongs to the route of the documents.
 
     Args:
         core: of ``sides="both"``; with another, answers stay as they are.
@@ -38,10 +38,10 @@ class AnswerSide(nn.Module):
         return self.core.map_answers(embedding)
 
     def save(self, folder: str, safe_serialization: bool = True) -> None:
-        """What sentence-transformers calls to save a module: the whole core."""
+        """Save the whole core; sentence-transformers calls this to save a module."""
         self.core.save_pretrained(folder)
 
     @classmethod
     def load(cls, folder: str) -> AnswerSide:
-        """What sentence-transformers calls to load a module."""
+        """Load a saved core; sentence-transformers calls this to load a module."""
         return cls(CubicCore.from_pretrained(folder))

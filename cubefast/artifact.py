@@ -1,4 +1,4 @@
-"""A saved core: one file that is the core, checked before anything is made of it. Nothing in it is executed.
+"""A saved core: one file, checked before a core is made of it. Nothing in it is executed.
 
 ``model.safetensors`` holds its tensors and, in its header, its arguments, the version of the format and a SHA-256 of
 all that: what was changed or cut short is refused. That finds damage and edits; it is no signature, for whoever writes
@@ -104,7 +104,7 @@ def read_artifact(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _described(header: Any, path: Path) -> dict[str, Any]:
-    """What the header says of the core: ``format_version``, ``cubefast``, ``core`` and ``sha256``."""
+    """The description of the core in the header: ``format_version``, ``cubefast``, ``core`` and ``sha256``."""
     metadata = header.get("__metadata__") or {}
     described = json.loads(metadata[_ENTRY]) if _ENTRY in metadata else {}
     version = described.get("format_version")
@@ -119,7 +119,7 @@ def _described(header: Any, path: Path) -> dict[str, Any]:
 
 
 def _beyond_bounds(config: Mapping[str, Any]) -> str | None:
-    """What of a core's arguments is no whole number, or larger than any core's: it would not end, or fit in memory."""
+    """A message about the first argument of a core that is not whole or beyond its bound; None if all are fine."""
     shape, dilations = config.get("shape"), config.get("dilations")
     for name, sizes, most, most_sizes in (
         ("shape", shape, bounds.SIDE, 3),
@@ -136,8 +136,8 @@ def _beyond_bounds(config: Mapping[str, Any]) -> str | None:
 
 
 def _check_copy(path: Path, described: dict[str, Any]) -> None:
-    """Refuse the ``config.json`` of this very save (their sums are equal) that says something else. One of another save
-    was left by a process that was killed between the two files, or has not been written yet.
+    """Raise ArtifactError if the ``config.json`` of this very save, which has the same sum, says something else. A copy
+    of another save was left by a process that was killed between the two files.
     """
     try:
         with open_regular(path) as file:
@@ -154,7 +154,7 @@ def _check_copy(path: Path, described: dict[str, Any]) -> None:
 
 
 def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], path: Path) -> None:
-    """The sizes that the arguments state must be those of the tensors, whose bytes are all in the file."""
+    """Raise ArtifactError unless the sizes in the arguments are those of the tensors."""
     if wrong_size := _beyond_bounds(config):
         raise ArtifactError(f"{path} does not describe a core: {wrong_size}")
     try:
@@ -181,10 +181,10 @@ def _check_sizes(config: dict[str, Any], shapes: Mapping[str, list[int]], path: 
         fits_in = 1 <= config["dim"] <= cells
     except (KeyError, TypeError) as error:
         raise ArtifactError(f"{path} does not describe a core: {shown(error)}") from None
-    wrong = [f"{name} {shapes.get(name)}, not {shape}" for name, shape in stated.items() if shapes.get(name) != shape]
-    if wrong or not fits_in:
-        found = "; ".join(wrong) or f"dim {config['dim']} in {cells} cells"
-        raise ArtifactError(f"the tensors in {path} do not fit its arguments: it has {found}"[:1000])
+    misfits = [f"{name} {shapes.get(name)}, not {shape}" for name, shape in stated.items() if shapes.get(name) != shape]
+    if misfits or not fits_in:
+        what = "; ".join(misfits) or f"dim {config['dim']} in {cells} cells"
+        raise ArtifactError(f"the tensors in {path} do not fit its arguments: it has {what}"[:1000])
 
 
 def _sum(described: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
@@ -198,7 +198,7 @@ def _sum(described: dict[str, Any], tensors: Mapping[str, Tensor]) -> str:
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of a tensor with NaN or Inf; a rotation that is NaN throughout has not been fitted, which is allowed."""
+    """The name of a tensor with NaN or Inf, or None. A rotation that is all NaN has not been fitted, and is allowed."""
     for name, tensor in tensors.items():
         if not tensor.isfinite().all() and not (name == _ROTATION and tensor.isnan().all()):
             return name

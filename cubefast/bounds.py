@@ -1,4 +1,4 @@
-"""The largest sizes that a config, a saved core or a command's flag may state: far beyond what anybody has trained.
+"""The largest sizes in a config, a saved core or a flag of a command: far beyond what anybody has trained.
 
 Without them a number with a few zeros too many, or a file that means ill, ends in a process that never comes back, or
 takes all memory of the machine, in place of a message.
@@ -50,8 +50,6 @@ EPOCHS = 1_000_000
 BATCH_SIZE = 65_536
 HARD_NEGATIVES = 1_000
 TEACHERS = 16
-NAME = 200
-"""Bytes of a run's name."""
 SEED = 2**32 - 1
 """The largest that numpy's generators of old take."""
 MANY = 10**9

@@ -16,11 +16,12 @@ from . import bounds
 from .config_sections import LOSSES, MARGINS, CoreConfig, OptimizationConfig
 from .data.config import BUILTIN, HUB, DatasetConfig
 from .data.encoders import absolute_encoder
-from .settings import Section, override, parse_mapping, read_mapping, validated
+from .files import LONGEST_NAME, is_plain_name
+from .settings import Count, Section, override, parse_mapping, read_mapping, validated
 
 
 class TrainingConfig(Section):
-    """A whole run."""
+    """The config of a training run."""
 
     name: str | None = Field(None, description="the run's folder; null: the mode, with a number when it is taken")
     runs: str = Field("runs", description="the folder that runs are put in")
@@ -47,7 +48,7 @@ class TrainingConfig(Section):
     )
     tensorboard: bool = Field(False, description="also record for TensorBoard, in the run's folder (extra track)")
     cache: str | None = Field(None, description="folder of cached embeddings; null: the user's cache")
-    cache_limit_mb: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
+    cache_limit_mb: Count | None = Field(
         None, description="size of the cache, above which what was used longest ago goes; null: no limit"
     )
     seed: int = Field(0, ge=0, le=bounds.SEED, description="of the weights, the order and the noise")
@@ -68,10 +69,8 @@ class TrainingConfig(Section):
     @field_validator("name")
     @classmethod
     def _is_a_folder_name(cls, name: str | None) -> str | None:
-        if name is not None and len(name.encode()) > bounds.NAME:
-            raise ValueError(f"must have at most {bounds.NAME} bytes, as file systems have it")
-        if name is not None and (not name.strip() or name in (".", "..") or set(name) & set("/\\:\0")):
-            raise ValueError("must be a plain folder name")
+        if name is not None and (":" in name or not is_plain_name(name)):
+            raise ValueError(f"must be a plain folder name, of at most {LONGEST_NAME} bytes")
         return name
 
     @model_validator(mode="after")
@@ -132,7 +131,7 @@ class TrainingConfig(Section):
     def load(
         cls, source: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()
     ) -> TrainingConfig:
-        """A config from a YAML file, the name of one that ships with the package, a mapping, or the defaults.
+        """Load a config from a YAML file, the name of one that ships with the package, a mapping, or the defaults.
 
         Args:
             source: None for the defaults.
@@ -150,7 +149,7 @@ class TrainingConfig(Section):
         return validated(cls, values)
 
     def with_absolute_paths(self) -> TrainingConfig:
-        """The config with every file and folder named from the root, so that it holds wherever it is read."""
+        """The config with absolute paths of all files and folders, so that it is valid in any working directory."""
         data = self.data
         is_file = data.path != BUILTIN and not data.path.startswith(HUB)
         return self.model_copy(
@@ -170,7 +169,7 @@ class TrainingConfig(Section):
         )
 
     def to_yaml(self) -> str:
-        """The whole config, every key."""
+        """The whole config as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
@@ -179,7 +178,7 @@ def _absolute(path: str) -> str:
 
 
 def named_configs() -> list[str]:
-    """The configs that ship with the package."""
+    """The names of the configs that ship with the package."""
     folder = resources.files("cubefast") / "configs"
     return sorted(Path(f.name).stem for f in folder.iterdir() if f.name.endswith(".yaml"))
 
@@ -189,7 +188,7 @@ def _nested_copy(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, key by key; where both have a value, that of ``above``."""
+    """Merge two mappings, key by key; where both have a value, that of ``above`` is taken."""
     merged = dict(below)
     for key, value in above.items():
         inner = merged.get(key)

@@ -8,17 +8,19 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from . import bounds
-from .settings import Section
+from .settings import Count, Section
 
 PASSES = 4
-"""Over the training pairs, where these are so many that no more are needed."""
+"""The number of epochs, unless more are needed for ``training.min_steps``."""
 
 Factor = Annotated[float, Field(ge=0, le=bounds.FACTOR)]
-"""Of what is multiplied with a loss, a rate or noise."""
+"""A factor of a loss, a rate or noise."""
+Epochs = Annotated[int, Field(ge=1, le=bounds.EPOCHS)]
+BatchSize = Annotated[int, Field(ge=1, le=bounds.BATCH_SIZE)]
 
 LOSSES = ("cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation", "distill", "crossfit")
 MARGINS = ("contrast", "triplet")
-"""Those that compare the own target with others."""
+"""The losses that compare a pair's own target with others."""
 
 
 class CoreConfig(Section):
@@ -102,25 +104,13 @@ class LossConfig(Section):
     """The weights of the losses, which are added up; 0 leaves one out. See cubefast.training.losses."""
 
     cosine: Factor = Field(0.0, description="1 - cosine to the target")
-    mse: float = Field(
-        0.0, ge=0, le=bounds.FACTOR, description="squared distance to the target, without which any length will do"
-    )
-    l1: float = Field(
-        0.0, ge=0, le=bounds.FACTOR, description="absolute distance to the target, by the root of the dimension"
-    )
+    mse: Factor = Field(0.0, description="squared distance to the target, without which any length will do")
+    l1: Factor = Field(0.0, description="absolute distance to the target, by the root of the dimension")
     contrast: Factor = Field(1.0, description="InfoNCE: nearer to the own target than to others")
-    triplet: float = Field(
-        0.0, ge=0, le=bounds.FACTOR, description="the hardest other target at least a margin further away"
-    )
-    relational: float = Field(
-        0.0, ge=0, le=bounds.FACTOR, description="similarities within a batch as among the targets"
-    )
-    preservation: float = Field(
-        0.0, ge=0, le=bounds.FACTOR, description="similarities within a batch as among the inputs"
-    )
-    distill: float = Field(
-        0.0, ge=0, le=bounds.FACTOR, description="similarities within a batch as further teachers see the targets'"
-    )
+    triplet: Factor = Field(0.0, description="the hardest other target at least a margin further away")
+    relational: Factor = Field(0.0, description="similarities within a batch as among the targets")
+    preservation: Factor = Field(0.0, description="similarities within a batch as among the inputs")
+    distill: Factor = Field(0.0, description="similarities within a batch as further teachers see the targets'")
     crossfit: Factor = Field(
         0.0,
         description="1 - cosine to what kernel ridge regression, fitted on other pairs, expects; autoencoder: nothing",
@@ -144,55 +134,45 @@ class LossConfig(Section):
 
     @property
     def takes_negatives(self) -> bool:
-        """Whether one of the losses compares with other answers than the batch's own."""
+        """Whether one of the losses compares predictions with further negatives."""
         return self.contrast > 0 or self.triplet > 0
 
 
 class CurriculumConfig(Section):
-    """Easy pairs first; see cubefast.training.curriculum."""
+    """The curriculum, which trains on easy pairs first; see cubefast.training.curriculum."""
 
     order: Literal["none", "cosine", "length", "loss"] = Field(
         "none", description="what is easy: alike pairs | short ones | what the core does well already"
     )
     pacing: Literal["linear", "root", "step"] = Field("linear", description="how the harder ones join in")
     start: float = Field(0.3, gt=0, le=1, description="share of the pairs, the easiest, in the first epoch")
-    epochs: int = Field(10, ge=1, le=bounds.EPOCHS, description="epochs until all pairs are in")
+    epochs: Epochs = Field(10, description="epochs until all pairs are in")
 
 
 class OptimizationConfig(Section):
-    """How it is learnt: the key ``training``."""
+    """The settings of the optimization, the key ``training``."""
 
-    epochs: Annotated[int, Field(ge=1, le=bounds.EPOCHS)] | None = Field(
+    epochs: Epochs | None = Field(
         None, description=f"passes over the training pairs at most; null: {PASSES}, or as many as make min_steps"
     )
-    min_steps: int = Field(
-        240, ge=1, le=bounds.MANY, description="steps of the optimizer at least, where epochs is null"
-    )
-    batch_size: int = Field(64, ge=1, le=bounds.BATCH_SIZE, description="pairs per batch")
-    accumulate: int = Field(1, ge=1, le=bounds.BATCH_SIZE, description="batches per step of the optimizer")
+    min_steps: Count = Field(240, description="steps of the optimizer at least, where epochs is null")
+    batch_size: BatchSize = Field(64, description="pairs per batch")
+    accumulate: BatchSize = Field(1, description="batches per step of the optimizer")
     optimizer: Literal["muon", "adamw"] = Field(
         "adamw", description="Muon for the shared matrices and AdamW for the rest | AdamW for all"
     )
     lr: float = Field(1e-3, gt=0, le=bounds.RATE, description="the learning rate at the start")
-    weight_decay: float = Field(
-        0.01, ge=0, le=bounds.FACTOR, description="of the shared matrices, in parts of the learning rate"
-    )
+    weight_decay: Factor = Field(0.01, description="of the shared matrices, in parts of the learning rate")
     clip: float = Field(1.0, gt=0, le=bounds.FACTOR, description="largest norm of the gradient")
-    input_noise: float = Field(
-        0.0, ge=0, le=bounds.FACTOR, description="Gaussian noise on the inputs of question -> answer pairs"
-    )
-    state_noise: float = Field(
-        0.0, ge=0, le=bounds.FACTOR, description="Gaussian noise that the states start with, in training only"
-    )
+    input_noise: Factor = Field(0.0, description="Gaussian noise on the inputs of question -> answer pairs")
+    state_noise: Factor = Field(0.0, description="Gaussian noise that the states start with, in training only")
     cell_dropout: float = Field(0.0, ge=0, lt=1, description="share of the cells whose drive is zero, in training only")
     losses: LossConfig = LossConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     schedule: Literal["plateau", "cosine", "one_cycle"] = Field(
         "cosine", description="halve the rate without progress | warm up, then half a cosine | one cycle"
     )
-    plateau: int = Field(
-        3, ge=1, le=bounds.EPOCHS, description="epochs without progress until the rate is halved (plateau)"
-    )
+    plateau: Epochs = Field(3, description="epochs without progress until the rate is halved (plateau)")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises (not plateau)")
     ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="decay per step of an average of the weights, which is what is kept; null: none"
@@ -200,25 +180,21 @@ class OptimizationConfig(Section):
     metric: Literal["cosine", "recall_at_1", "mrr"] = Field(
         "mrr", description="of validation, by which the best epoch is chosen and progress is judged"
     )
-    keep: int = Field(2, ge=1, le=bounds.EPOCHS, description="checkpoints kept in the run's folder, one per epoch")
-    log_every: int = Field(
-        50, ge=1, le=bounds.MANY, description="batches per line of metrics.jsonl, beside one per epoch"
-    )
+    keep: Epochs = Field(2, description="checkpoints kept in the run's folder, one per epoch")
+    log_every: Count = Field(50, description="batches per line of metrics.jsonl, beside one per epoch")
     workers: int = Field(
         0, ge=0, le=bounds.WORKERS, description="processes that prepare batches; 0: the training's own"
     )
     threads: Annotated[int, Field(ge=1, le=bounds.THREADS)] | None = Field(
         None, description="of each process; null: torch's, or under torchrun the machine's cores divided evenly"
     )
-    early_stopping: Annotated[int, Field(ge=1, le=bounds.EPOCHS)] | None = Field(
-        20, description="epochs without progress until training stops; null: never"
-    )
+    early_stopping: Epochs | None = Field(20, description="epochs without progress until training stops; null: never")
     refit: bool = Field(
         True, description="train once more on all pairs, for as many steps as validation chose: what is served"
     )
 
     def epochs_of(self, pairs: int) -> int:
-        """How many passes over so many training pairs there are at most."""
+        """The largest number of epochs over so many training pairs."""
         if self.epochs is not None:
             return self.epochs
         steps = math.ceil(math.ceil(pairs / self.batch_size) / self.accumulate)

@@ -34,7 +34,7 @@ SENTENCE = "sentence_embedding"
 
 
 class CubicCore(nn.Module):
-    """Embedding [..., D] -> embedding [..., D], through T steps of a lattice of cells: all that cubefast trains.
+    """A lattice of cells that maps an embedding [..., D] to an embedding [..., D] in T steps; all that cubefast trains.
 
     The drive of cell c is constant over the steps. It is computed from the cell's number x_c of the embedding (times
     sqrt(D), so about 1), a learnt code and, with ``summary_size``, a summary of the whole embedding that all cells
@@ -219,7 +219,7 @@ class CubicCore(nn.Module):
     @overload
     def forward(self, embedding: MutableMapping[str, Any]) -> MutableMapping[str, Any]: ...
     def forward(self, embedding: Any, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Any:
-        """[..., D] -> [..., D]; of unit length with ``normalize``.
+        """Map embeddings [..., D] -> [..., D], to unit length if ``normalize``.
 
         Args:
             embedding: what is turned into another. The features of a sentence-transformers model, a mapping, come back
@@ -250,7 +250,7 @@ class CubicCore(nn.Module):
         return output.reshape(embedding.shape)
 
     def change(self, inputs: Tensor, *, state_noise: float = 0.0, cell_dropout: float = 0.0) -> Tensor:
-        """[n, D] -> [n, D]: what is added to the inputs where the core is fully trusted."""
+        """The change that the core makes to inputs [n, D] at full trust: [n, D]."""
         placed = self.reshaper.to_lattice(inputs) * math.sqrt(self.dim)
         state = placed.new_zeros(placed.shape[0], self.reshaper.cells, self.lattice.state_size)
         if state_noise:
@@ -279,7 +279,7 @@ class CubicCore(nn.Module):
         return nn.functional.normalize(mapped, dim=-1) if self.normalize else mapped
 
     def remember(self, answers: Tensor, strength: Tensor) -> None:
-        """Keep outputs away from answers of training, see :class:`~cubefast.trust.Trust`.
+        """Keep outputs away from answers of training; see :class:`~cubefast.trust.Trust`.
 
         Args:
             answers: [m, D], as an index has them: what :meth:`map_answers` makes of them.
@@ -293,7 +293,7 @@ class CubicCore(nn.Module):
         self.config["memory"] = len(answers)
 
     def transform(self, embeddings: ArrayLike, batch_size: int = 256) -> NDArray[np.float32]:
-        """The same for arrays, to serve with: [n, D] -> float32 [n, D], or [D] -> [D]; no gradients are kept.
+        """Map an array of embeddings, [n, D] -> float32 [n, D] or [D] -> [D], without gradients.
 
         Args:
             embeddings: real numbers of any dtype; also a memory-mapped array, which is read a batch at a time.
@@ -312,7 +312,7 @@ class CubicCore(nn.Module):
         return turned_array(self.map_answers, embeddings, self.dim, batch_size, self.codes)
 
     def _drive(self, placed: Tensor) -> Tensor:
-        """[B, X, Y, Z] -> [B, N, H]: the drive of each cell, as the class docstring has it, without the summary."""
+        """The drive of each cell, [B, X, Y, Z] -> [B, N, H], without the summary; see the class."""
         batch = placed.shape[0]  # not len(), which torch.export would take for a constant
         cells, hidden_size = self.reshaper.cells, self.lattice.hidden_size
         numbers = self.readout.shape[1]
@@ -329,7 +329,7 @@ class CubicCore(nn.Module):
         return torch.cat([front, drive[:, :, 1:]], dim=2).reshape(batch, cells, hidden_size)
 
     def _read(self, state: Tensor) -> Tensor:
-        """[B, N, S] -> [B, X, Y, Z]: what the cells answer, in the embedding's scale."""
+        """Read the embedding out of the states, [B, N, S] -> [B, X, Y, Z]."""
         batch = state.shape[0]
         x, y, z = self.reshaper.shape
         if self.io == "volume":
@@ -341,7 +341,7 @@ class CubicCore(nn.Module):
         return answered.reshape(batch, x, y, z)
 
     def parameter_count(self) -> int:
-        """How many numbers are trained. A principal placement and what the trust keeps are not among them."""
+        """The number of trained parameters. A principal placement and the buffers of the trust do not count."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -369,12 +369,12 @@ class CubicCore(nn.Module):
         return core
 
     def save(self, folder: str, safe_serialization: bool = True) -> None:
-        """What sentence-transformers calls to save a module: :meth:`save_pretrained`. Always safetensors."""
+        """Save as :meth:`save_pretrained` does, always as safetensors; sentence-transformers calls this."""
         self.save_pretrained(folder)
 
     @classmethod
     def load(cls, folder: str) -> CubicCore:
-        """What sentence-transformers calls to load a module: :meth:`from_pretrained`."""
+        """Load as :meth:`from_pretrained` does; sentence-transformers calls this to load a module."""
         return cls.from_pretrained(folder)
 
 
@@ -395,7 +395,7 @@ def _reaches_the_back(lattice: PhasedLattice, depth: int) -> bool:
 
 
 def sentence_of(features: Any) -> Tensor:
-    """The embedding among the features that the modules of sentence-transformers hand on."""
+    """The sentence embedding among the features that modules of sentence-transformers pass on."""
     if not isinstance(features, MutableMapping):
         raise TypeError(f"embedding must be a tensor; got {type(features).__name__}. For arrays there is transform()")
     if SENTENCE not in features:

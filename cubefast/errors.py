@@ -1,4 +1,4 @@
-"""The errors that are the user's to mend. The command line prints them in one message and exits with code 2."""
+"""The errors that a user can correct. The command line prints their message and exits with code 2."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class InputError(ValueError):
 
 
 class ConfigError(InputError):
-    """A configuration that does not hold; all its problems are in one message."""
+    """A config that is not valid; its message has all problems."""
 
 
 class ArtifactError(InputError):
@@ -16,6 +16,6 @@ class ArtifactError(InputError):
 
 
 class DiskError(OSError):
-    """A file that cannot be written, or a folder that was taken away under its writer. Its message says which, why and
-    how to go on; a failure, not the user's mistake.
+    """A file that cannot be written, or a folder that was removed while it was written. Its message says which, why and
+    how to continue; it is a failure and not the user's mistake.
     """

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, flushed to the disk, then renamed into place.
+"""Files that are written whole or not at all: beside their place, flushed to the disk, then renamed.
 
 What is not yet in place has a name of its own, ``.cubefast-....tmp``, and is locked by its writer as long as that lives
 (flock: it dies with its process). Whoever writes into a folder takes away what killed writers left there.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import io
 import os
 import secrets
@@ -25,11 +26,12 @@ from .output import json_text
 
 T = TypeVar("T")
 _PREFIX, _SUFFIX = ".cubefast-", ".tmp"
-_LONGEST_NAME = 200  # bytes; file systems take 255, and others put something before or behind it
+LONGEST_NAME = 200
+"""Bytes of the name of a run or a file: file systems allow 255, and something may be put before or behind it."""
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write ``content`` to ``path``; whoever reads it meets the old file or the new one, never a part.
+    """Write ``content`` to ``path``; a reader sees the old file or the new one, never a part.
 
     Raises DiskError, which names the file, when the disk is full or fails; the old file is kept.
     """
@@ -45,13 +47,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """``content`` as readable JSON, atomically."""
+    """Write ``content`` as indented JSON, atomically."""
     write_atomically(path, json_text(content, indent=2) + "\n")
 
 
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
-    """A folder beside ``folder`` to be filled, which takes its name in the end, or goes if anything fails.
+    """A context with a temporary folder to fill, which is renamed to ``folder`` at the end, or deleted if anything
+    fails.
 
     Raises InputError when ``folder`` is there and not an empty folder, or cannot be made.
     """
@@ -71,7 +74,7 @@ def appearing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the operating system says of a write becomes a DiskError that names the file."""
+    """A context in which an OSError of a write becomes a DiskError that names the file."""
     try:
         yield
     except DiskError:
@@ -83,7 +86,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path) -> None:
-    """Take away what killed writers left half-written in ``folder``; what is being written is locked, and stays."""
+    """Delete the unfinished files of killed writers in ``folder``; those of living writers are locked, and stay."""
     for path in folder.glob(f"{_PREFIX}*{_SUFFIX}"):
         with suppress(OSError):  # gone by now, somebody else's, or locked
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -99,8 +102,8 @@ def sweep(folder: Path) -> None:
 
 @contextmanager
 def _unfinished(folder: Path, make: Callable[[Path], tuple[Path, int]]) -> Iterator[tuple[Path, int]]:
-    """A new file or folder in ``folder`` and its descriptor, which holds a lock on it; taken away if it is still there
-    in the end.
+    """A context with a new file or folder in ``folder`` and its descriptor, which holds a lock on it; it is deleted at
+    the end if it is still there.
     """
     sweep(folder)
     while True:
@@ -133,7 +136,7 @@ def _new_name(folder: Path) -> Path:
 
 
 def flush_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk when this returns."""
+    """Flush the names in a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -141,25 +144,51 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def sha256_of(path: str | Path) -> str:
+    """The SHA-256 of a file's content, 64 hexadecimal digits; it is read in pieces."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether there is such a folder; False also for a path that cannot exist or is not accessible."""
+    return os.path.isdir(path)  # noqa: PTH112  (Path.is_dir raises for a name that is too long)
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; False also for a path that cannot exist or is not accessible."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a file or folder can have this name: not blank, no path, at most LONGEST_NAME bytes."""
+    is_path = name.strip() in (".", "..") or set(name) & set("/\\\0")
+    return bool(name.strip()) and not is_path and len(os.fsencode(name)) <= LONGEST_NAME
+
+
 def plain_name(name: str, what: str) -> str:
-    """``name``, if it can be that of one file or folder. Raises InputError for others: ``what`` begins its message."""
-    if name.strip() in ("", ".", "..") or set(name) & set("/\\\0") or len(os.fsencode(name)) > _LONGEST_NAME:
-        raise InputError(f"{what} must be a plain name, of at most {_LONGEST_NAME} bytes; got {name[:80]!r}")
+    """The name, if a file or folder can have it; else raises InputError with ``what`` at the beginning."""
+    if not is_plain_name(name):
+        raise InputError(f"{what} must be a plain name, of at most {LONGEST_NAME} bytes; got {name[:80]!r}")
     return name
 
 
 def open_regular(path: Path) -> io.BufferedReader:
-    """An ordinary file, to be read. Raises OSError for others: reading a pipe or a device may never end."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    file = os.fdopen(handle, "rb")
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is no ordinary file", str(path))
-    return file
+    """Open a regular file for reading. Raises OSError for a folder, and for a pipe or device, which may have no end."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe does not wait for a writer
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, which may have no end"
+        raise OSError(errno.EINVAL, f"it is {kind}; give a file", str(path))
+    return os.fdopen(handle, "rb")
 
 
 def read_json(path: Path, kind: TypeAdapter[T], advice: str = "") -> T:
-    """A JSON file of exactly the type that ``kind`` describes: a number in quotes is none.
+    """Read a JSON file of exactly the type that ``kind`` describes: a number in quotes is not a number.
 
     Raises ArtifactError where it is missing, cannot be read or is of another type; it ends with the ``advice``.
     """
@@ -172,7 +201,7 @@ def read_json(path: Path, kind: TypeAdapter[T], advice: str = "") -> T:
 
 
 def why(error: Exception) -> str:
-    """In a line, what is wrong with a file that could not be read."""
+    """A one-line reason why a file could not be read."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         place = ".".join(map(str, first["loc"]))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class LinearMap(nn.Module):
-    """Embeddings [n, D] -> [n, D], by a matrix of a certain rank. A fresh one gives zeros.
+    """A linear map of embeddings [n, D] -> [n, D] of limited rank. An untrained one gives zeros.
 
     Args:
         dim: D.
@@ -28,20 +28,18 @@ class LinearMap(nn.Module):
             nn.init.normal_(self.w_down, std=1 / math.sqrt(dim))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """[n, D] -> [n, D]."""
+        """Map embeddings [n, D] -> [n, D]."""
         if hasattr(self, "w_full"):
             return inputs @ self.w_full.T
         return inputs @ self.w_down.T @ self.w_up.T
 
     @property
     def matrix(self) -> Tensor:
-        """[D, D], with which an input is multiplied from the left."""
+        """The matrix [D, D] of the map, which multiplies an input from the left."""
         return self.w_full if hasattr(self, "w_full") else self.w_up @ self.w_down
 
     def weights_of_rank(self, rank: int) -> dict[str, Tensor]:
-        """The weights of a map of that rank that is the nearest to this one: the best approximation there is, from the
-        singular value decomposition (Eckart and Young 1936).
-        """
+        """The weights of the best approximation of another rank, by the SVD (Eckart and Young 1936)."""
         if rank == self.rank:
             return self.state_dict()
         matrix = self.matrix.detach()

@@ -1,4 +1,4 @@
-"""One writer of a folder at a time. The lock is flock's: it dies with its process, whatever kills that."""
+"""A lock that lets one process at a time write into a folder. It is flock's, and ends with its process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _held: set[int] = set()
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[int]:
-    """Be the only process that writes into ``folder``; inside, the descriptor of its lock, a file ``.lock``.
+    """A context in which no other process can write into ``folder``; it gives the descriptor of its lock, a file
+    ``.lock``.
 
     Raises InputError where another process writes, or the lock cannot be made.
     """
@@ -49,7 +50,7 @@ def only_writer(folder: Path) -> Iterator[int]:
 
 
 def _let_go() -> None:
-    """In a forked worker, which may outlive a killed writer: it must not hold the lock in its place."""
+    """Close the lock in a forked worker, which may outlive its killed parent and would hold the lock in its place."""
     for handle in _held:
         os.close(handle)
     _held.clear()

@@ -27,7 +27,7 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 def visible(text: str) -> str:
     r"""``text`` with an ESC as ``\x1b``, a right-to-left override as ``\u202e``; newlines and tabs stay."""
     text = text.replace("\r\n", "\n")
-    return _CONTROL.sub(lambda found: _code(found, "\\x{:02x}" if found[0] < "\u0100" else "\\u{:04x}"), text)
+    return _CONTROL.sub(lambda match: _code(match, "\\x{:02x}" if match[0] < "\u0100" else "\\u{:04x}"), text)
 
 
 def json_text(content: Any, **options: Any) -> str:
@@ -36,7 +36,7 @@ def json_text(content: Any, **options: Any) -> str:
     ``options`` are those of ``json.dumps``.
     """
     text = json.dumps(content, ensure_ascii=False, **options)
-    return _CONTROL.sub(lambda found: _code(found, "\\u{:04x}"), text)
+    return _CONTROL.sub(lambda match: _code(match, "\\u{:04x}"), text)
 
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&])")
@@ -46,7 +46,7 @@ _AT_THE_START = re.compile(r"^(-{3,}|={3,}|[-+]|\d+[.)])(?=\s|$)")  # a rule, a 
 def markdown(text: str) -> str:
     """``text`` escaped for Markdown, on one line: it shows as it is, without markup, HTML or links."""
     line = _SPECIAL.sub(r"\\\1", visible(" ".join(text.split())))
-    return _AT_THE_START.sub(lambda found: f"{found[1][:-1]}\\{found[1][-1]}", line)
+    return _AT_THE_START.sub(lambda match: f"{match[1][:-1]}\\{match[1][-1]}", line)
 
 
 def markdown_code(text: str) -> str:
@@ -57,8 +57,8 @@ def markdown_code(text: str) -> str:
     return f"{fence}{room}{line}{room}{fence}" if line else ""
 
 
-def _code(found: re.Match[str], form: str) -> str:
-    return form.format(ord(found[0]))
+def _code(match: re.Match[str], form: str) -> str:
+    return form.format(ord(match[0]))
 
 
 class VisibleStream:

@@ -15,7 +15,6 @@ from .data.config import ContextConfig
 from .data.context import context_texts, context_weights, gather_rows
 from .data.datasets import Parts
 from .data.encoders import TextEncoder, create_encoder
-from .data.formats import shown
 from .data.pairs import PairDataset
 from .data.vectors import ArrayVectors, Preparation
 from .decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder, calibrate_threshold
@@ -23,6 +22,7 @@ from .decoding.saved import SavedAnswers
 from .decoding.search import IndexKind
 from .errors import ArtifactError, InputError
 from .training.run_folder import RunFolder
+from .untrusted import is_utf8, shown
 
 LONGEST_QUESTION = 100_000
 """Characters of a question, or of a turn before it."""
@@ -60,13 +60,13 @@ def save_threshold(run: RunFolder, core: CubicCore, parts: Parts, precision: flo
     decoder = RetrievalDecoder(parts.answers, core.transform_answers(parts.answer_vectors))
     pairs = parts.validation.pairs()
     rows, scores = decoder.nearest(predict(core, pairs.inputs), 1)
-    found = calibrate_threshold(scores[:, 0], rows[:, 0] == pairs.target_ids.numpy(), precision)
-    run.save_threshold(found)
-    return found
+    calibrated = calibrate_threshold(scores[:, 0], rows[:, 0] == pairs.target_ids.numpy(), precision)
+    run.save_threshold(calibrated)
+    return calibrated
 
 
 class Pipeline:
-    """Questions in, answers out.
+    """Answers questions with the encoder, the core and the bank of answers of a finished run.
 
     Args:
         encoder: the one that the core was trained with.
@@ -111,7 +111,7 @@ class Pipeline:
         further_answers: Sequence[str] = (),
         plain: bool = False,
     ) -> Pipeline:
-        """The pipeline of ``runs/NAME``.
+        """Load the pipeline of ``runs/NAME``.
 
         Args:
             path: the run's folder.
@@ -187,7 +187,8 @@ class Pipeline:
     def __call__(
         self, questions: str | list[str], count: int = 5, *, history: Any = ()
     ) -> list[Answer] | list[list[Answer]]:
-        """The ``count`` best answers of a question, or none if it does not know; of several questions, a list for each.
+        """The ``count`` best answers to a question, or an empty list if none is known; for several questions, a list of
+        these.
 
         Args:
             questions: one, or several to be answered together, which is faster.
@@ -204,16 +205,16 @@ class Pipeline:
         return self.decoder.decode(self.embed(questions, history), count)
 
     def embed(self, questions: list[str], history: Sequence[Sequence[str]] = ()) -> Tensor:
-        """What the core makes of each question and its turns before it: float32 [n, D], for a decoder of your own."""
+        """The core's embedding of each question with the turns before it, for a decoder of your own: float32 [n, D]."""
         return self.apply_core(self.embed_plain(questions, history))
 
     def apply_core(self, inputs: Tensor) -> Tensor:
-        """What the core makes of :meth:`embed_plain`'s embeddings: [n, D] -> float32 [n, D], without gradients."""
+        """Apply the core to inputs of :meth:`embed_plain`, without gradients: [n, D] -> float32 [n, D]."""
         return predict(self.core, inputs)
 
     def embed_plain(self, questions: list[str], history: Sequence[Sequence[str]] = ()) -> Tensor:
-        """The inputs of the core: the encoder's embedding of each question and its turns before it, prepared and
-        combined as in training. float32 [n, D].
+        """The encoder's embedding of each question with the turns before it, prepared and combined as in training:
+        float32 [n, D], the inputs of the core.
 
         Raises InputError as calling the pipeline does.
         """
@@ -234,7 +235,7 @@ class Pipeline:
         return pairs.batch(np.arange(len(rows)))[0]
 
     def embed_answers(self, texts: list[str]) -> NDArray[np.float32]:
-        """Embeddings of answers for the index in which :meth:`embed` is to find them: float32 [n, D].
+        """The embeddings of answers for an index that :meth:`embed`'s embeddings are searched in: float32 [n, D].
 
         They are the encoder's, prepared as in training; the core has no part in them unless it is one of
         ``sides="both"``, whose map of answers they then go through.
@@ -245,7 +246,7 @@ class Pipeline:
         return self.core.transform_answers(self.prepare(self.encoder.encode(prompted)))
 
     def _texts(self, question: str, history: Sequence[str]) -> list[str]:
-        """The texts that make up an input, checked."""
+        """The checked texts of an input."""
         if isinstance(history, str):
             raise InputError("the history must be a list of turns; got a text")
         question = _checked(question, "the question")
@@ -256,15 +257,13 @@ class Pipeline:
 
 
 def _checked(text: object, what: str) -> str:
-    """The text without blanks at its ends, as training has it. Raises InputError unless there is one."""
+    """The text without surrounding blanks, as in training. Raises InputError if it is not a valid text."""
     if not isinstance(text, str):
         raise InputError(f"{what} must be a text; got {shown(text)}")
     if not text.strip():
         raise InputError(f"{what} is blank; ask something")
     if len(text) > LONGEST_QUESTION:
         raise InputError(f"{what} has {len(text):,} characters; {LONGEST_QUESTION:,} are the most. Shorten it")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise InputError(f"{what} has half a surrogate pair: {shown(text)}") from None
+    if not is_utf8(text):
+        raise InputError(f"{what} has half a surrogate pair: {shown(text)}")
     return text.strip()

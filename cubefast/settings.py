@@ -1,4 +1,4 @@
-"""What all validated settings share: where they are read from, and how mistakes in them are reported.
+"""The base of all validated settings: how they are read, and how mistakes in them are reported.
 
 Every mistake is found before anything starts, and all of them are reported at once, each with its dotted path, what was
 got, what is allowed and, for a key that does not exist, the nearest one that does.
@@ -10,14 +10,16 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from . import bounds
 from .errors import ConfigError, InputError
-from .untrusted import MOST_SHOWN, is_utf8, load_yaml, read_text, shown
+from .files import open_regular, why
+from .untrusted import MOST_SHOWN, is_utf8, load_yaml, shown
 
 _LONGEST_NAME = 300  # characters of a path in a message
 
@@ -28,8 +30,12 @@ _MOST_SHOWN = 20  # mistakes
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+Count = Annotated[int, Field(ge=1, le=bounds.MANY)]
+"""A number of things, at least 1."""
+
+
 class Section(BaseModel):
-    """A group of keys: immutable, no key beyond those named, no NaN, no text with a NUL or beyond MOST_CHARS.
+    """A group of settings: immutable, with no unknown keys, no NaN, and no text with a NUL or longer than MOST_CHARS.
 
     Numbers and arrays of numpy and paths are taken as the plain values that they stand for.
     """
@@ -49,14 +55,14 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 
 def _as_plain(value: Any) -> Any:
-    """A plain value for one of numpy's, or for a path."""
+    """Convert a value of numpy's, or a path, to a plain value."""
     if isinstance(value, (np.generic, np.ndarray)):
         return value.tolist()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def validated(model: type[AnySection], values: Mapping[str, Any]) -> AnySection:
-    """``values`` as a ``model``. Raises ConfigError with everything that is wrong."""
+    """Validate ``values`` as a ``model``. Raises ConfigError with everything that is wrong."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -67,21 +73,25 @@ def validated(model: type[AnySection], values: Mapping[str, Any]) -> AnySection:
 
 
 def read_mapping(source: str | Path, others: str = "") -> dict[str, Any]:
-    """The mapping of keys in a YAML or JSON file (JSON is YAML).
+    """Read the mapping of keys in a YAML or JSON file (JSON is YAML).
 
     Raises ConfigError; ``others`` says what else could have been given.
     """
     try:
-        text = read_text(Path(source), MOST_BYTES)
+        with open_regular(Path(source)) as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise InputError(f"it is larger than {MOST_BYTES:,} bytes")
+        text = content.decode("utf-8-sig")
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, a NUL in the name, too large
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        reason = "no such file" if isinstance(error, FileNotFoundError) else why(error)
         name = repr(str(source)[-_LONGEST_NAME:])[1:-1]  # the end of a long path says more than its beginning
         raise ConfigError(f"config {name}: {reason}. Give a YAML file{others}") from None
     return parse_mapping(text, source)
 
 
 def parse_mapping(text: str, source: str | Path) -> dict[str, Any]:
-    """The same from a file's text."""
+    """Parse the mapping of keys in a YAML or JSON text. Raises ConfigError, which names the ``source``."""
     try:
         values = _parse(text)
     except yaml.YAMLError as error:
@@ -146,7 +156,7 @@ def _put(values: dict[str, Any], key: str, value: Any, problems: list[str]) -> N
 
 
 def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Every key with its dotted path, its default and its meaning."""
+    """The dotted path, the default and the meaning of every key."""
     for name, field in section.model_fields.items():
         path = prefix + name
         if isinstance(field.default, BaseModel):
@@ -156,7 +166,7 @@ def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def describe_keys(section: type[BaseModel]) -> str:
-    """The same as text, a line each: for --help."""
+    """The keys, defaults and meanings of a model as text, one per line, for --help."""
     lines = []
     for path, default, meaning in keys_of(section):
         value = yaml.safe_dump(_plain(default), default_flow_style=True).split("\n")[0]
@@ -181,15 +191,15 @@ def _in_words(model: type[BaseModel], error: Any) -> str:
 
 
 def _instead(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
-    """What may have been meant by an unknown key: one of nearly that name, here or elsewhere, or any that is here."""
+    """A suggestion for an unknown key: the most similar key, here or elsewhere, or the keys that are here."""
     section, path = model, ""
     for name in place[:-1]:
         section, path = type(section.model_fields[str(name)].default), f"{path}{name}."
-    wanted = str(place[-1])[:MOST_SHOWN]
-    if near := difflib.get_close_matches(wanted, section.model_fields, n=1):
-        return f"did you mean {path}{near[0]}?"
+    unknown = str(place[-1])[:MOST_SHOWN]
+    if similar := difflib.get_close_matches(unknown, section.model_fields, n=1):
+        return f"did you mean {path}{similar[0]}?"
     keys = sorted((key for key, _, _ in keys_of(model)), key=lambda key: -key.count("."))
     elsewhere = {key.split(".")[-1]: key for key in keys}  # of several, the one in the fewest sections
-    if near := difflib.get_close_matches(wanted, elsewhere, n=1, cutoff=0.8):
-        return f"did you mean {elsewhere[near[0]]}?"
+    if similar := difflib.get_close_matches(unknown, elsewhere, n=1, cutoff=0.8):
+        return f"did you mean {elsewhere[similar[0]]}?"
     return f"the keys{' of ' + path[:-1] if path else ''} are {', '.join(section.model_fields)}"

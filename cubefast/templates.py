@@ -25,11 +25,11 @@ _WIDTH = 110  # of plain text
 
 
 class Strong(str):
-    """Text that stands out."""
+    """Text that is emphasized."""
 
 
 class _Form(NamedTuple):
-    """How plain text, text that stands out, and a command or file become markup."""
+    """The markup of plain text, emphasized text and commands in one format."""
 
     escape: Callable[[str], str]
     strong: str
@@ -44,7 +44,7 @@ _FORMS = {
 
 
 def render(template: str, form: str, /, **content: Any) -> str:
-    """The text of a template.
+    """Render a template.
 
     Args:
         template: its path within the package, such as ``reporting/templates/report.jinja``.
@@ -71,7 +71,7 @@ def environment(form: str) -> Environment:
         text = escape(str(value))
         return Markup(strong.format(text) if isinstance(value, Strong) else text)
 
-    made = Environment(
+    templates = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         finalize=escaped,
@@ -80,7 +80,7 @@ def environment(form: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {
+    templates.filters |= {
         "aligned": _aligned,
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
         "best_of": _best_of,
@@ -94,11 +94,11 @@ def environment(form: str) -> Environment:
         "percent": "{:.0%}".format,
         "strong": lambda text: escaped(Strong(text)),
     }
-    return made
+    return templates
 
 
 def _best_of(value: float, values: Iterable[float]) -> str:
-    """The value with three digits, strong where none of the values is shown as more."""
+    """The value with three digits, emphasized if no other value is shown as larger."""
     shown, most = round(value, 3), max(round(each, 3) for each in values)
     return Strong(f"{shown:.3f}") if shown == most else f"{shown:.3f}"
 

@@ -1,4 +1,4 @@
-"""What torch is set to while something runs: its threads, and the dtype of what is made without one."""
+"""Contexts for torch's settings: its number of threads, and its default dtype."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Inside, torch has so many threads, and before and after what it had. Also a decorator.
+    """A context, or decorator, in which torch uses this number of threads.
 
     One thread has two uses: small matrices gain little from more, and where others use the cores too, lose much by
     them; and the linear algebra libraries under torch give other last bits with another number of threads, and in
@@ -26,7 +26,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def float32_default() -> Iterator[None]:
-    """Inside, tensors are float32 unless a dtype is given, whatever the process has chosen. Also a decorator."""
+    """A context, or decorator, in which new tensors are float32 unless a dtype is given."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:

@@ -1,4 +1,4 @@
-"""How far a core is to be trusted: fully on inputs like those it was trained on, less on others."""
+"""The trust in a core: full on inputs like those it was trained on, less on others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_REPULSION = (0.0, 1.0, 0.0, 0.0)
 
 
 class Trust(nn.Module):
-    """Embeddings [n, D] -> weights [n, 1] from 0 to 1, of what a core adds to its input.
+    """The trust in a core: weights [n, 1] from 0 to 1 by which its change to inputs [n, D] is multiplied.
 
     An adapter knows nothing about topics that it was not trained on, and yet it pulls their questions towards the
     answers that it knows. A few prototypes of the training questions are a compact density of what was trained; the
@@ -59,11 +59,11 @@ class Trust(nn.Module):
         self.register_buffer("strength", torch.tensor(NO_REPULSION))
 
     def familiarity(self, inputs: Tensor) -> Tensor:
-        """[n, D] -> [n]: the cosine to the nearest prototype."""
+        """The cosine of each input [n, D] to the nearest prototype: [n]."""
         return (normalize(inputs, dim=1) @ self.prototypes.T).amax(dim=1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """[n, D] -> [n, 1], as the class docstring has it."""
+        """The weight of each input: [n, D] -> [n, 1]; see the class."""
         return weight_of(self.familiarity(inputs), self.curve)[:, None]
 
     def repel(self, inputs: Tensor, outputs: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Trust(nn.Module):
         return repel(outputs, self.answers, weight_of(self.familiarity(inputs), self.strength))
 
     def remember(self, answers: Tensor, strength: Tensor) -> None:
-        """Keep ``answers`` [m, D], of any length, and the curve of the repulsion, float32 [4]."""
+        """Store ``answers`` [m, D], of any length, and the curve of the repulsion, float32 [4]."""
         self.answers = normalize(answers.to(self.prototypes), dim=1)
         self.strength = strength.to(self.prototypes)
 
@@ -112,6 +112,6 @@ def repel(outputs: Tensor, answers: Tensor, strength: Tensor) -> Tensor:
 
 
 def weight_of(familiarity: Tensor, curve: Tensor) -> Tensor:
-    """The weight at each familiarity [n]; ``curve`` [4] is centre, width, low, high."""
+    """The weight at each familiarity [n]; ``curve`` [4] holds centre, width, low and high."""
     centre, width, low, high = curve.unbind()
     return low + (high - low) * torch.sigmoid((familiarity - centre) / width)

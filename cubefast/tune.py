@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # they need Optuna, which may be missing
     from .tuning.trial import Trial
 
 
-class _PassingLine(LiveLine):
-    """A live line that leaves nothing behind: each trial has a line of its own."""
+class _TransientLine(LiveLine):
+    """A progress line that is erased in the end, because each trial is printed on a line of its own."""
 
     def crossfit(self, record: dict[str, Any]) -> None:
         pass
@@ -41,14 +41,19 @@ class _PassingLine(LiveLine):
 
 
 def _progress() -> Progress:
-    return _PassingLine() if sys.stdout.isatty() else Silent()
+    return _TransientLine() if sys.stdout.isatty() else Silent()
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if importlib.util.find_spec("optuna") is None:
-        raise InputError("cubefast.tune needs the package optuna; pip install 'cubefast[tune]'")
+    for package, name in (("optuna", "optuna"), ("sklearn", "scikit-learn")):
+        if importlib.util.find_spec(package) is None:
+            raise InputError(f"cubefast.tune needs the package {name}; pip install 'cubefast[tune]'")
+    import matplotlib
+
     from .tuning.space import DEFAULT_SPACE
     from .tuning.study import open_study
+
+    matplotlib.use("agg")  # Optuna draws with pyplot, which would look for a display
 
     if arguments.print_space:
         print(DEFAULT_SPACE, end="")
@@ -70,11 +75,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _folder(arguments: argparse.Namespace) -> StudyFolder:
-    """The study to go on with, if --study names one that is there; else a new one."""
+    """The existing study that --study names, or a new one."""
     from .tuning.folder import StudyFolder
     from .tuning.space import SearchSpace
 
-    if arguments.study is not None and os.path.exists(arguments.study):  # noqa: PTH110  (no error for what is too long)
+    if arguments.study is not None and os.path.exists(arguments.study):  # noqa: PTH110  (no error for a name that is too long)
         return StudyFolder.open(arguments.study, arguments.config, arguments.overrides, arguments.space)
     config = TrainingConfig.load(arguments.config, arguments.overrides).with_absolute_paths()
     return StudyFolder.create(arguments.study, config, SearchSpace.load(arguments.space, config))
@@ -86,38 +91,38 @@ def _read(config: TrainingConfig) -> tuple[Parts, Comparison]:
     return parts, Comparison(parts, task_of(config), config.data.noise)
 
 
-def _search(study: Study, wanted: int, timeout: float | None) -> int:
-    """Do the trials and print what they came to; the exit code."""
-    from .tuning.report import beginning, outcome, summary
+def _search(study: Study, trials: int, timeout: float | None) -> int:
+    """Run the trials and print their results; returns the exit code."""
+    from .tuning.report import header, summary, trial_line
 
     path = study.folder.path
-    print(beginning(study, wanted) + "\n", flush=True)
+    print(header(study, trials) + "\n", flush=True)
     interrupted = False
 
-    def heard(*_: object) -> None:
+    def interrupt(*_: object) -> None:
         nonlocal interrupted
         interrupted = True
         raise KeyboardInterrupt
 
-    def told(trial: Trial) -> None:
-        print(outcome(study, trial, wanted), flush=True)
+    def print_trial(trial: Trial) -> None:
+        print(trial_line(study, trial, trials), flush=True)
         if interrupted:  # raised where Python ignores it: in a callback of a weak reference, of which Optuna has many
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, heard)
+    previous_handler = signal.signal(signal.SIGINT, interrupt)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            study.run(wanted, timeout, told, _progress)
+            study.run(trials, timeout, print_trial, _progress)
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous_handler)
     if study.best is not None:
         print(
             f"{summary(study)}\n\nsaved in {path}\ntry: python -m cubefast.train --config {_quoted(path / 'best.yaml')}"
         )
-    if study.done < wanted:
+    if study.done < trials:
         print(
-            f"{'stopped by Ctrl-C' if interrupted else 'the time is up'} after {study.done} of {wanted} trials. "
-            f"Go on with: python -m cubefast.tune --study {_quoted(path)} --trials {wanted}",
+            f"{'stopped by Ctrl-C' if interrupted else 'the time is up'} after {study.done} of {trials} trials. "
+            f"Go on with: python -m cubefast.tune --study {_quoted(path)} --trials {trials}",
             file=sys.stderr,
         )
     if interrupted:
@@ -134,29 +139,33 @@ def _quoted(path: Path) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`cubefast tune` with these arguments (those of the process by default); returns the exit code."""
-    made = cli.parser(
+    parser = cli.parser(
         "tune",
         "Search for better settings of the lattice and the training, judged on the validation part. The config as it "
         "is comes first;\nthe tests are not touched: train with best.yaml to see those.",
     )
-    made.add_argument(
+    parser.add_argument(
         "--config", metavar="NAME|FILE", help=f"to begin from: a YAML file, or one of: {', '.join(named_configs())}"
     )
-    made.add_argument("--space", type=Path, metavar="FILE", help="what to try, as --print-space prints it")
-    made.add_argument("--print-space", action="store_true", help="print the default search space as YAML; tune nothing")
-    made.add_argument(
+    parser.add_argument("--space", type=Path, metavar="FILE", help="what to try, as --print-space prints it")
+    parser.add_argument(
+        "--print-space", action="store_true", help="print the default search space as YAML; tune nothing"
+    )
+    parser.add_argument(
         "--trials",
         type=bounds.whole(1, bounds.TRIALS),
         default=30,
         metavar="N",
         help="how many in all, with those of a study gone on with (30)",
     )
-    made.add_argument(
+    parser.add_argument(
         "--timeout", type=bounds.number(1e-6, bounds.MANY), metavar="SECONDS", help="begin no trial after so long"
     )
-    made.add_argument("--study", type=Path, metavar="FOLDER", help="a new folder, or a study to go on with (runs/tune)")
-    made.add_argument("overrides", nargs="*", metavar="key=value", help="of the config, such as data=FILE")
-    return cli.run(made, _run, argv)
+    parser.add_argument(
+        "--study", type=Path, metavar="FOLDER", help="a new folder, or a study to go on with (runs/tune)"
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="of the config, such as data=FILE")
+    return cli.run(parser, _run, argv)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Files that anybody may have written: read no further than a limit, and shown no longer than fits into a message.
+"""Text and YAML that anybody may have written: read within limits, and cut to what fits into a message.
 
 YAML is looked at before it is loaded, because loading has no bounds of its own: aliases of aliases in 400 bytes stand
 for a thousand million values, a few thousand brackets end the interpreter, and of a key that is there twice the first
@@ -8,10 +8,8 @@ is lost without a word.
 from __future__ import annotations
 
 import reprlib
-import stat
 from collections.abc import Collection, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -22,7 +20,7 @@ MOST_SHOWN = 80  # characters of a value in a message
 
 
 class _Repr(reprlib.Repr):
-    """``repr`` that takes no longer for a large value than for a small one."""
+    """A ``repr`` that takes no longer for a large value than for a small one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,13 +54,13 @@ def shown(value: object) -> str:
 
 
 def named(names: Collection[object]) -> str:
-    """The names, as of columns, joined with commas; of many, the first ones."""
+    """Names, such as those of columns, joined with commas; of many, only the first ones."""
     first = [each if len(each) <= 40 else each[:39] + "…" for each in map(str, islice(names, 20))]
     return ", ".join(first) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text can be written: JSON and a command line can hold half a surrogate pair, which cannot."""
+    """Whether a text can be encoded: JSON and a command line can hold half a surrogate pair, which cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -70,32 +68,8 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def check_regular_file(path: Path) -> None:
-    """Raise InputError unless ``path`` is a file that has an end: no folder, pipe or device.
-
-    OSError where the operating system does not say.
-    """
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device, which may have no end"
-        raise InputError(f"{path} is {kind}; give a file")
-
-
-def read_text(path: Path, most_bytes: int) -> str:
-    """A UTF-8 file of at most ``most_bytes``, without its byte order mark.
-
-    Raises InputError for one that is longer or no regular file; OSError and UnicodeDecodeError as they come.
-    """
-    check_regular_file(path)
-    with path.open("rb") as file:
-        content = file.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise InputError(f"{path} is larger than {most_bytes:,} bytes")
-    return content.decode("utf-8-sig")
-
-
 def load_yaml(text: str, loader: Any, *, most_values: int, most_depth: int, most_chars: int) -> Any:
-    """The value of a YAML document, with aliases counted as often as they stand for something.
+    """Load a YAML document within limits; an alias counts as all that it stands for.
 
     Args:
         text: one document.
@@ -111,19 +85,19 @@ def load_yaml(text: str, loader: Any, *, most_values: int, most_depth: int, most
     if not is_utf8(text):
         raise InputError("it has half a surrogate pair, which is no character")
     _check_size(yaml.parse(text, Loader=loader), most_values, most_depth, most_chars)
-    made = loader(text)
+    parser = loader(text)
     try:
-        node = made.get_single_node()
+        node = parser.get_single_node()
         if node is None:
             return None
         _check_keys(node)
-        return made.construct_document(node)
+        return parser.construct_document(node)
     except (yaml.YAMLError, InputError):
         raise
     except Exception as error:  # its constructors raise many kinds: for a date of a 13th month, an int of 5,000 digits
         raise InputError(f"it has a value that cannot be read ({str(error) or type(error).__name__})") from None
     finally:
-        made.dispose()
+        parser.dispose()
 
 
 def _check_size(events: Iterator[Any], most_values: int, most_depth: int, most_chars: int) -> None:
@@ -155,7 +129,7 @@ def _check_size(events: Iterator[Any], most_values: int, most_depth: int, most_c
 
 
 def _check_keys(root: Any) -> None:
-    """Raise ConstructorError for a mapping that says a key twice."""
+    """Raise ConstructorError for a mapping that has a key twice."""
     seen: set[int] = set()  # nodes, which several aliases may share
     waiting = [root]
     while waiting:

@@ -40,7 +40,7 @@ ALLOWED = {
     "trust": set(),
     "lattice": {"_version"},
     "untrusted": {"errors"},
-    "settings": {"errors", "untrusted"},
+    "settings": {"bounds", "errors", "files", "untrusted"},
     "data": {"bounds", "lattice", "errors", "files", "settings", "untrusted", "cli"},  # cli: its command, __main__.py
     "artifact": {"bounds", "errors", "files", "untrusted", "_version"},
     "linear_map": set(),
@@ -49,7 +49,7 @@ ALLOWED = {
     "decoding": {"data", "errors", "files"},
     "evaluation": {"data", "core", "decoding", "errors", "threads"},
     "config_sections": {"bounds", "settings"},
-    "config": {"bounds", "config_sections", "data", "settings"},
+    "config": {"bounds", "config_sections", "data", "files", "settings"},
     "training": {
         *(
             "artifact",
@@ -65,7 +65,7 @@ ALLOWED = {
         ),
         *("locks", "output", "threads", "trust"),
     },
-    "pipeline": {"config", "core", "data", "decoding", "files", "training", "errors"},
+    "pipeline": {"config", "core", "data", "decoding", "files", "training", "errors", "untrusted"},
     "integrations": _LOOKING_AT_A_RUN,
     "reporting": _LOOKING_AT_A_RUN,
     "tuning": {"config", "config_sections", "data", "errors", "evaluation", "settings", "training"},
@@ -79,7 +79,7 @@ ALLOWED = {
     "evaluate": {"cli", "errors", "evaluation", "files", "reporting", "training"},
     "compare": {"cli", "errors", "files", "reporting"},
     "tune": {"bounds", "cli", "config", "data", "errors", "evaluation", "training", "tuning"},
-    "ask": {"bounds", "cli", "data", "decoding", "errors", "output", "pipeline", "training"},
+    "ask": {"bounds", "cli", "data", "decoding", "errors", "output", "pipeline", "training", "untrusted"},
     "serve": {"bounds", "cli", "data", "errors", "serving"},
     "export": {"cli", "integrations"},
     "doctor": {"cli", "lattice"},

@@ -60,7 +60,7 @@ def test_every_named_config_holds(name):
         (["core.shape=[1,2]"], "core.shape"),
         (["core.shape=[0,2,2]"], r"core.shape: every side must be at least 1; got \[0, 2, 2\]"),
         (["training.epochs"], "'training.epochs': expected key=value, such as training.lr=1e-3"),
-        (["name=a/b"], "name: must be a plain folder name; got 'a/b'"),
+        (["name=a/b"], "name: must be a plain folder name, of at most 200 bytes; got 'a/b'"),
         (["name=.."], "name: must be a plain folder name"),
         (["training=3"], "training: input should be a valid dictionary"),
         (["mode=autoencoder", "data.noise.levels=[0]"], r"mode=autoencoder with data.noise.levels=\[0\] is void"),
@@ -157,7 +157,7 @@ def test_what_aliases_stand_for_is_read_where_it_is_little(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no such device")
 def test_a_config_without_an_end_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="/dev/zero is a pipe, a socket or a device, which may have no end"):
+    with pytest.raises(ConfigError, match="/dev/zero: it is a pipe, a socket or a device, which may have no end"):
         TrainingConfig.load("/dev/zero")
     os.mkfifo(tmp_path / "pipe")  # which nobody ever writes to
     with pytest.raises(ConfigError, match="is a pipe, a socket or a device"):

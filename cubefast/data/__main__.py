@@ -35,8 +35,8 @@ def _run(arguments: argparse.Namespace) -> int:
     sizes |= {name: len(part) for name, part in parts.tests.items()}
     print(f"\nsplit                  {parts}")
     if arguments.json is not None:
-        found = {"statistics": statistics.as_dict(), "split": sizes, "quality": report.as_dict() if report else None}
-        arguments.json.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        content = {"statistics": statistics.as_dict(), "split": sizes, "quality": report.as_dict() if report else None}
+        arguments.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return 0
 
 

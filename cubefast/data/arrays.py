@@ -1,4 +1,4 @@
-"""Arrays as people have them, of numpy, torch, pandas and others, as the numbers that cubefast computes with."""
+"""Converts arrays of numpy, torch, pandas and others to the real numbers that cubefast computes with."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REAL = "fiub"  # kinds of dtype
 
 
 def real_array(name: str, values: Any) -> NDArray[Any]:
-    """``values`` as an array of real numbers of whatever dtype: the very array, where it is one.
+    """Convert ``values`` to an array of real numbers of any dtype; an array is returned as it is.
 
     Taken are arrays, tensors of any layout and dtype, data frames, lists of any of these (an object column of arrays
     too) and what can be gone through.
@@ -43,7 +43,7 @@ def real_array(name: str, values: Any) -> NDArray[Any]:
 
 
 def real_tensor(name: str, values: Any, dtype: Any = np.float32) -> Tensor:
-    """The same as a tensor on the CPU, float32: of the same memory, where that is possible."""
+    """Convert ``values`` as :func:`real_array` does, to a tensor on the CPU; it shares memory where possible."""
     array = real_array(name, values)
     with np.errstate(over="ignore"):  # what is too large becomes Inf, which whoever asks checks
         array = np.ascontiguousarray(array, dtype)
@@ -51,7 +51,7 @@ def real_tensor(name: str, values: Any, dtype: Any = np.float32) -> Tensor:
 
 
 def whole_numbers(name: str, values: Any) -> Tensor:
-    """Ids as int64. Raises InputError for what is no whole number, rather than cutting it to one."""
+    """Convert ids to int64. Raises InputError for a number that is not whole."""
     array = _as_array(name, values)
     bad: list[Any] = []
     if array.dtype.kind not in _REAL:
@@ -90,7 +90,7 @@ def _as_array(name: str, values: Any) -> NDArray[Any]:
 
 
 def _of_objects(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """An array whose elements are Python objects: numbers, or a row each."""
+    """Convert an array of Python objects, each a number or a row."""
     items = list(array.ravel())
     try:
         if items and all(np.ndim(each) > 0 or isinstance(each, Tensor) for each in items):
@@ -108,7 +108,7 @@ def _of_objects(name: str, array: NDArray[Any]) -> NDArray[Any]:
 def turned_array(
     function: Callable[[Tensor], Tensor], embeddings: ArrayLike, dim: int, batch_size: int, like: Tensor
 ) -> NDArray[np.float32]:
-    """What a function of tensors [n, D] -> [n, D] makes of an array, a batch at a time.
+    """Apply a function of tensors [n, D] -> [n, D] to an array, batch by batch.
 
     Args:
         function: takes tensors of the dtype and device of ``like``.
@@ -124,8 +124,8 @@ def turned_array(
         raise InputError(f"embeddings must be [n, {dim}] or [{dim}]; got {list(rows.shape)}")
     check_count("batch_size", batch_size, 1)
     if rows.ndim == 1:
-        found: NDArray[np.float32] = turned_array(function, rows[None], dim, 1, like)[0]
-        return found
+        row: NDArray[np.float32] = turned_array(function, rows[None], dim, 1, like)[0]
+        return row
     result = np.empty(rows.shape, np.float32)
     for begin in range(0, len(rows), batch_size):
         with np.errstate(over="ignore"):  # what is too large becomes Inf

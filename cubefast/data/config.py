@@ -1,4 +1,4 @@
-"""The validated settings of a data set: where it is, how it is read, filtered, split and made harder."""
+"""The settings of a data set: its source, how it is read, filtered and split, and its noise."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from .. import bounds
-from ..settings import Section, read_mapping, validated
+from ..settings import Count, Section, read_mapping, validated
 
 BUILTIN = "builtin"
-"""The path of the set that comes with the package."""
+"""The path of the data set in the package."""
 HUB = "hub:"
-"""What the path of a data set of the hub begins with."""
+"""The prefix of the path of a data set on the hub."""
 
 MOST_TURNS = 100
-"""Turns before a question that are kept: of a conversation of n turns, n times as many are."""
+"""The number of turns before a question that are kept."""
 MOST_NEGATIVES = 100
-"""Wrong answers of a pair that are kept."""
+"""The number of wrong answers of a pair that are kept."""
 
 Format = Literal["auto", "jsonl", "json", "csv", "tsv", "parquet", "chat", "chatterbot", "text"]
 NoiseKind = Literal["gaussian", "uniform", "dropout"]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
 
 
 class ColumnsConfig(Section):
-    """What the fields of a file are called.
+    """The names of a file's fields.
 
     Names are compared without regard to case. The defaults for questions and answers also stand for the other names
     that people have: see :mod:`cubefast.data.columns`.
@@ -50,15 +51,13 @@ class ColumnsConfig(Section):
 
 
 class LimitsConfig(Section):
-    """How large a file may be, so that one that is damaged or means ill ends in a message and not in all memory."""
+    """Limits on the size of a file, so that a damaged or malicious one ends in a message, not in all memory."""
 
-    file_mb: int = Field(2_000, ge=1, le=bounds.MANY, description="megabytes of a file, unpacked")
-    whole_file_mb: int = Field(
-        250, ge=1, le=bounds.MANY, description="megabytes, unpacked, of a file that is held as a whole: JSON, YAML"
-    )
-    line_mb: int = Field(16, ge=1, le=bounds.MANY, description="megabytes of a line, or of a record of several lines")
-    records: int = Field(10_000_000, ge=1, le=bounds.MANY, description="records, or lines, of a file")
-    text_chars: int = Field(1_000_000, ge=1, le=bounds.MANY, description="characters of a text")
+    file_mb: Count = Field(2_000, description="megabytes of a file, unpacked")
+    whole_file_mb: Count = Field(250, description="megabytes, unpacked, of a file that is held as a whole: JSON, YAML")
+    line_mb: Count = Field(16, description="megabytes of a line, or of a record of several lines")
+    records: Count = Field(10_000_000, description="records, or lines, of a file")
+    text_chars: Count = Field(1_000_000, description="characters of a text")
 
 
 class PromptsConfig(Section):
@@ -81,7 +80,7 @@ class ContextConfig(Section):
 
 
 class NoiseConfig(Section):
-    """What is done to the inputs of an autoencoder; each item draws one kind and one level, anew in every epoch."""
+    """The noise on an autoencoder's inputs; each item draws one kind and one level, anew in every epoch."""
 
     kinds: tuple[NoiseKind, ...] = Field(
         ("gaussian",),
@@ -101,29 +100,25 @@ class NoiseConfig(Section):
 
 
 class QualityConfig(Section):
-    """Which pairs are dropped before anything is split; see cubefast.data.quality."""
+    """The pairs to drop before the data is split; see cubefast.data.quality."""
 
-    min_chars: int = Field(1, ge=1, le=bounds.MANY, description="characters that a question and an answer need")
-    max_chars: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
-        None, description="characters they may have; null: any"
-    )
+    min_chars: Count = Field(1, description="characters that a question and an answer need")
+    max_chars: Count | None = Field(None, description="characters they may have; null: any")
     drop_garbled: bool = Field(False, description="drop texts that are mostly not words: markup, digits, repetition")
     near_duplicates: Annotated[float, Field(ge=0.3, le=1)] | None = Field(
         None, description="drop pairs this alike (share of common 5-letter pieces) to an earlier one; null: keep"
     )
-    min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+    min_cosine: Cosine | None = Field(
         None, description="drop pairs whose question and answer are less alike to the encoder"
     )
-    max_cosine: Annotated[float, Field(ge=-1, le=1)] | None = Field(
+    max_cosine: Cosine | None = Field(
         None, description="drop pairs whose question and answer are more alike to the encoder"
     )
-    max_per_domain: Annotated[int, Field(ge=1, le=bounds.MANY)] | None = Field(
-        None, description="pairs kept of one domain, the first ones; null: all"
-    )
+    max_per_domain: Count | None = Field(None, description="pairs kept of one domain, the first ones; null: all")
 
 
 class SplitConfig(Section):
-    """Which shares are held out, each of which may be 0; by group, never by row. See cubefast.data.splits."""
+    """The shares held out, by group and never by row, each of which may be 0. See cubefast.data.splits."""
 
     test_percent: int = Field(10, ge=0, le=50, description="of the groups: tests of new topics")
     validation_percent: int = Field(5, ge=0, le=50, description="of the groups: new topics that select")
@@ -140,7 +135,7 @@ class SplitConfig(Section):
 
     @property
     def has_tests(self) -> bool:
-        """Whether anything is to be kept for tests."""
+        """Whether any pairs are to be kept for tests."""
         return self.test_percent > 0 or self.test_paraphrase_percent > 0
 
 
@@ -175,7 +170,7 @@ class DatasetConfig(Section):
 
     @classmethod
     def load(cls, source: DatasetConfig | str | Path | Mapping[str, Any] | None = None) -> DatasetConfig:
-        """From a YAML or JSON file, a mapping, or the defaults (None). Raises ConfigError with all that is wrong."""
+        """Load from a YAML or JSON file, a mapping, or the defaults (None). Raises ConfigError with all mistakes."""
         if isinstance(source, DatasetConfig):
             return source
         if source is None:

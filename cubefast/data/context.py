@@ -1,4 +1,4 @@
-"""The texts that make an input, a question and the turns before it, and their rows: in training and in serving."""
+"""The texts of an input, which are a question and the turns before it, and their rows and weights."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from .config import ContextConfig
 
 
 def context_texts(question: str, before: Sequence[str], context: ContextConfig, prompt: str = "") -> list[str]:
-    """The texts that a question's input is made of, each behind the prompt: itself, then the turns before it, the
-    latest first.
+    """The texts of a question's input: the question, then the turns before it, the latest first, each after the prompt.
 
     Args:
         question: the last turn.
@@ -30,7 +29,7 @@ def context_texts(question: str, before: Sequence[str], context: ContextConfig, 
 
 
 def gather_rows(lists: Sequence[Sequence[str]], place: Mapping[str, int]) -> NDArray[np.int64]:
-    """The place of every text of n lists: int64 [n, length of the longest], with -1 after the end of a list."""
+    """The rows of the texts of n lists: int64 [n, length of the longest list], padded with -1."""
     rows = np.full((len(lists), max(map(len, lists), default=0)), -1, np.int64)
     for row, texts in enumerate(lists):
         rows[row, : len(texts)] = [place[text] for text in texts]
@@ -38,8 +37,8 @@ def gather_rows(lists: Sequence[Sequence[str]], place: Mapping[str, int]) -> NDA
 
 
 def context_weights(rows: NDArray[np.int64], context: ContextConfig) -> NDArray[np.float32] | None:
-    """The weight of each text of an input, float32 of the shape of ``rows``: 1 for the question, and less by the factor
-    ``context.decay`` for each turn further back. None where every input is one text.
+    """The weights of the texts of an input, float32 of the shape of ``rows``: 1 for the question, less by the factor
+    ``context.decay`` for each turn further back. None if every input is a single text.
     """
     if rows.ndim == 1 or rows.shape[1] == 1:
         return None

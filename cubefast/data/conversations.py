@@ -32,7 +32,7 @@ _MOST_VALUES, _MOST_DEPTH = 20_000_000, 100
 
 @dataclass(frozen=True)
 class Conversation:
-    """What was said in one conversation.
+    """The turns of one conversation.
 
     Attributes:
         turns: the texts, oldest first.
@@ -50,15 +50,15 @@ class Conversation:
 
 
 def messages_field(record: Record) -> str | None:
-    """The name of the field with a chat's turns, if there is one."""
+    """The name of the field that holds the turns of a chat, or None."""
     return next((name for name in MESSAGES if name in record.fields), None)
 
 
 def chat_conversations(
     records: Iterator[Record], domain: str, group: str, limits: LimitsConfig | None = None
 ) -> Iterator[Conversation]:
-    """Records with ``messages``: [{"role": "user" | "assistant" | "system", "content": text}, ...], or ShareGPT's
-    ``conversations``: [{"from": "human" | "gpt", "value": text}, ...].
+    """Read chats from records with ``messages``: [{"role": "user" | "assistant" | "system", "content": text}, ...], or
+    with ShareGPT's ``conversations``: [{"from": "human" | "gpt", "value": text}, ...].
 
     Every assistant's turn after a user's is a reply. What no one says to the other is passed over: system, developer
     and tool messages, and an assistant's that has no content because it calls a tool. Messages of one role that follow
@@ -129,7 +129,8 @@ def _content(content: object, where: str, limits: LimitsConfig) -> str:
 
 
 def chatterbot_conversations(path: Path, limits: LimitsConfig | None = None) -> Iterator[Conversation]:
-    """A file of ChatterBot's (``categories``, ``conversations``: lists of turns), or a folder of them, also nested.
+    """Read a ChatterBot file (``categories``, and ``conversations`` as lists of turns), or a folder of such files, also
+    nested.
 
     As in ChatterBot's own training, every turn answers the one before: a list of three turns has two replies. A blank
     turn answers nothing and has no answer. The domain is the first category, or else the file's name.
@@ -187,7 +188,7 @@ def _conversations(corpus: dict[str, Any], file: Path) -> list[object]:
 
 
 def _chain(turns: object, where: str, limits: LimitsConfig) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The turns that are not blank, and which of them follow another one directly."""
+    """The turns that are not blank, and which of them directly follow another one."""
     texts: list[str] = []
     replies = []
     follows = False

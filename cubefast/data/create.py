@@ -1,8 +1,7 @@
-"""The four ways to make a data set: from texts, from a file, from dialogues, from conversations."""
+"""Creates data sets from texts, a file, dialogues or conversations."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import sha256_of
 from ..untrusted import named, shown
 from .cache import CacheStatistics, EmbeddingCache
 from .columns import Columns
@@ -43,16 +43,16 @@ def create_text_dataset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AutoencoderDataset:
-    """An autoencoder's data set of texts.
+    """Create an autoencoder's data set from texts.
 
     Args:
-        texts: n texts, none of them blank; anything that can be gone through, such as a generator.
+        texts: an iterable of n texts, none of them blank.
         config: a :class:`DatasetConfig`, its keys as a mapping, or a YAML or JSON file.
-        encoder: whose embeddings are learnt, or its name in a config.
-        teachers: more of them, of any dimension: they teach how alike the targets are (``training.losses.distill``).
-        cache: where embeddings are kept; None: the user's cache.
-        seed: of the noise.
-        progress: called with how far the encoding is.
+        encoder: the encoder whose embeddings are learnt, or its name in a config.
+        teachers: further encoders of any dimension, see ``training.losses.distill``.
+        cache: the cache of embeddings, or its folder; None: the user's cache.
+        seed: the seed of the noise.
+        progress: called with the progress of the encoding.
 
     Raises InputError for no texts or a blank one.
     """
@@ -79,8 +79,8 @@ def create_file_dataset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> AutoencoderDataset:
-    """An autoencoder's data set of a file: of embeddings (.npy, .safetensors, ...; see EmbeddingLoader) as they are, or
-    of texts (one per line, or the column ``columns.text``) through an encoder.
+    """Create an autoencoder's data set from a file: of embeddings (.npy, .safetensors, ...; see EmbeddingLoader), or of
+    texts, one per line or in the column ``columns.text``, which are encoded.
 
     The other arguments are those of :func:`create_text_dataset`. Raises InputError for a file that cannot be read, and
     for ``teachers`` of embeddings, of which the texts are not known.
@@ -94,7 +94,7 @@ def create_file_dataset(
                 "a file of texts"
             )
         loaded = EmbeddingLoader(path).load()
-        print_of_file = f"vectors-{_file_hash(path)}"
+        print_of_file = f"vectors-{sha256_of(path)[:16]}"
         return AutoencoderDataset(
             ArrayVectors(loaded.vectors), loaded.keys, settings, seed=seed, fingerprint=print_of_file
         )
@@ -113,7 +113,7 @@ def create_dialogue_dataset(
     cache: EmbeddingCache | str | Path | None = None,
     progress: Progress | None = None,
 ) -> DialogueDataset:
-    """Questions and answers.
+    """Create a data set of questions and answers.
 
     Args:
         source: a file (see the README for the formats), or anything that can be gone through: (question, answer) pairs,
@@ -142,7 +142,8 @@ def create_conversation_dataset(
     cache: EmbeddingCache | str | Path | None = None,
     progress: Progress | None = None,
 ) -> DialogueDataset:
-    """Conversations of several turns: the input of a question also holds the turns before it.
+    """Create a data set of conversations of several turns, in which the input of a question also holds the turns before
+    it.
 
     Args:
         source: a chat or ChatterBot file, or conversations as lists of turns, a question and its answer by turns (a
@@ -184,7 +185,7 @@ def open_dataset(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> DialogueDataset | AutoencoderDataset:
-    """The data set that a run's config names.
+    """Open the data set of a run's config.
 
     An autoencoder takes embeddings, texts (a .txt file, ``format: text``, or a ``columns.text`` that is set) or, for a
     split by group, dialogues.
@@ -202,21 +203,21 @@ def open_dataset(
 
 
 def items_of(given: Any) -> Iterable[Any]:
-    """What is gone through: rows of a data frame as mappings, everything else as it comes.
+    """The items of a source: the rows of a data frame as mappings, of anything else its elements.
 
     Raises InputError for a single text, a mapping, and what cannot be gone through.
     """
     if hasattr(given, "columns") and hasattr(given, "to_dict"):  # pandas
-        found: Iterable[Any] = given.to_dict("records")
-        return found
+        rows: Iterable[Any] = given.to_dict("records")
+        return rows
     if hasattr(given, "to_dicts"):  # polars
-        found = given.to_dicts()
-        return found
+        rows = given.to_dicts()
+        return rows
     if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__iter__"):
         kind = f"a mapping of {named(given)}" if isinstance(given, Mapping) else shown(given)
         raise InputError(f"expected a list of items, one for each row; got {kind}")
-    found = given
-    return found
+    rows = given
+    return rows
 
 
 def _given_dialogues(source: Any, settings: DatasetConfig) -> list[Dialogue]:
@@ -229,10 +230,10 @@ def _given_dialogues(source: Any, settings: DatasetConfig) -> list[Dialogue]:
                 raise InputError(f"item {row} must be a mapping, as item 0 is; got {shown(item)}")
         records = (Record(f"item {row}", dict(item)) for row, item in enumerate(items))
         columns = Columns(settings.columns)
-        found = dialogues_of(records, "the data set", settings.format, columns, settings.limits)
-        if not found:
+        dialogues = dialogues_of(records, "the data set", settings.format, columns, settings.limits)
+        if not dialogues:
             raise InputError("the data set has no conversation in which a turn is answered")
-        return found
+        return dialogues
     return [_dialogue(item, row, settings) for row, item in enumerate(items)]
 
 
@@ -259,7 +260,7 @@ def _dialogue(item: Any, row: int, settings: DatasetConfig) -> Dialogue:
 
 
 def _checked(text: Any, where: str, field: str, settings: DatasetConfig) -> str:
-    """The text as it is. Raises InputError for one that :func:`text_field` refuses."""
+    """The text itself. Raises InputError if :func:`text_field` refuses it."""
     text_field(text, where, field, settings.limits)
     return str(text)
 
@@ -284,7 +285,7 @@ def _dialogue_dataset(
                 "data.columns.negative=null to go on without them"
             )
         vectors, rows = _given_vectors("vectors", config.vectors, config, dialogues, records)
-        fingerprint = f"vectors-{_file_hash(config.vectors)}"
+        fingerprint = f"vectors-{sha256_of(config.vectors)[:16]}"
     else:
         used, vectors, seen = _encoded(texts, encoder, cache, progress)
         rows, fingerprint = by_text, used.fingerprint
@@ -318,7 +319,7 @@ def _not_empty(dialogues: list[Dialogue], quality: QualityFilter) -> list[Dialog
 
 
 def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str], DialogueRows]:
-    """Each different text once, and where those of each dialogue are among them."""
+    """The distinct texts, and the rows of each dialogue's texts among them."""
     prompts = config.prompts
     inputs = [context_texts(each.question, each.context, config.context, prompts.question) for each in dialogues]
     answers = [prompts.answer + each.answer for each in dialogues]
@@ -336,7 +337,7 @@ def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str],
 def _given_vectors(
     key: str, path: str, config: DatasetConfig, dialogues: list[Dialogue], records: int
 ) -> tuple[Vectors, DialogueRows]:
-    """The ready embeddings of ``data.KEY``, row for row with the records of which these dialogues are left."""
+    """The ready embeddings of ``data.KEY``, whose rows match the records that the dialogues were read from."""
     if config.context.mode != "none":
         raise InputError(
             f"data.{key} has no embeddings of the turns before a question: set data.context.mode=none, or encode"
@@ -377,11 +378,3 @@ def _encoded(
     vectors = store.rows(used, texts, progress=done)
     seen = CacheStatistics(hits=store.statistics.hits - before[0], misses=store.statistics.misses - before[1])
     return used, vectors, seen
-
-
-def _file_hash(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while piece := file.read(1 << 20):
-            digest.update(piece)
-    return digest.hexdigest()[:16]

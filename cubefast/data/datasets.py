@@ -1,4 +1,4 @@
-"""The data sets that people have, ready to be trained on: texts or vectors -> AutoencoderDataset, DialogueDataset.
+"""The data sets: AutoencoderDataset of texts or vectors, DialogueDataset of questions and answers.
 
 From a source to pairs: read (dialogues, loader), drop what is bad (quality), encode once (cache), pair (pairs), split
 by group (splits). Whatever is fitted is fitted on the training part alone.
@@ -23,7 +23,7 @@ from .pairs import PairDataset
 from .quality import QualityReport
 from .splits import Split, check_leaks, split_dialogues, split_texts, split_vectors
 from .statistics import DatasetStatistics, Spread, cosines
-from .teachers import CentredVectors
+from .teachers import MappedVectors
 from .vectors import Preparation, Vectors, chunks
 
 PARAPHRASE, GROUP, TEXT = "unseen paraphrase", "unseen group", "unseen text"
@@ -32,17 +32,17 @@ PARAPHRASE, GROUP, TEXT = "unseen paraphrase", "unseen group", "unseen text"
 
 @dataclass(frozen=True)
 class Parts:
-    """A data set, divided.
+    """The parts of a split data set.
 
     Attributes:
-        train, validation: what is learnt from, what selects.
+        train, validation: the pairs to train on, and those that every choice is made on.
         validations: the pairs of validation by regime, under the names that the tests have; empty ones are left out.
         tests: held-out pairs by regime, the name of what is new in them; empty ones are left out.
-        answers: each different answer once, the bank that a question's embedding is matched with; none for texts.
-        answer_vectors: float32 [answers, D].
-        prepare: what is done to every embedding, to be done to a new question's too.
-        rows: of each part by its name, "train", "validation" and the tests', the items of the data set it was made of.
-            An autoencoder's parts hold the different texts of theirs.
+        answers: the distinct answers, the bank that a question's embedding is matched with; empty for texts.
+        answer_vectors: their prepared embeddings, float32 [answers, D].
+        prepare: the preparation of every embedding, also of new questions.
+        rows: the items of the data set in each part, by its name: "train", "validation" and the names of the tests. The
+            parts of an autoencoder hold the distinct texts of these items.
         finds_answers: whether the targets are answers, whose ids are rows of ``answers`` and ``answer_vectors``; False
             for an autoencoder, whose targets are its inputs.
     """
@@ -59,45 +59,47 @@ class Parts:
 
     @property
     def bank(self) -> Embeddings | None:
-        """float32 [answers, D]: all answers, trained and new, that ranks are among; None for an autoencoder."""
+        """All answers, trained and new, that ranks are computed among: float32 [answers, D]. None for an
+        autoencoder.
+        """
         return self.answer_vectors if self.finds_answers and self.answers else None
 
     @property
     def trained(self) -> NDArray[np.bool_]:
-        """bool [answers]: which of the answers stand in a pair of training; none where no answers are found."""
-        found = np.zeros(len(self.answers), bool)
+        """Whether each answer is the target of a training pair, bool [answers]; all False for an autoencoder."""
+        is_trained = np.zeros(len(self.answers), bool)
         if self.finds_answers:
-            found[self.train.target_ids] = True
-        return found
+            is_trained[self.train.target_ids] = True
+        return is_trained
 
     def __str__(self) -> str:
-        """How many pairs each part has."""
+        """The number of pairs of each part."""
         regimes = ", ".join(f"{name} {len(part)}" for name, part in self.validations.items())
         tests = ", ".join(f"{name} {len(part)}" for name, part in self.tests.items()) or "none"
         return f"train {len(self.train)}, validation {len(self.validation)} ({regimes}), tests: {tests}"
 
 
 class DialogueDataset(PairDataset):
-    """Questions and their answers: an item is (question's embedding, answer's embedding, answer's number).
+    """A data set of questions and answers; an item is (question's embedding, answer's embedding, answer's number).
 
     Made by :func:`create_dialogue_dataset` or :func:`create_conversation_dataset`.
 
     Args:
-        dialogues: n of them.
-        vectors: embeddings of their texts.
+        dialogues: the n dialogues.
+        vectors: the embeddings of their texts.
         question_rows: int64 [n, W], the rows of each question and, further right, of the turns before it, the latest
             first; -1 for none.
         answer_rows: int64 [n].
         negative_rows: int64 [n, K], the rows of each dialogue's wrong answers, in their order; -1 for none. None: no
             dialogue has any.
-        config: how contexts are weighted, how embeddings are prepared, how the set is split.
-        fingerprint: of what made the vectors.
-        report: what the quality filter dropped.
+        config: the weights of contexts, the preparation of embeddings and the split.
+        fingerprint: the fingerprint of the encoder or file of the vectors.
+        report: the report of the quality filter.
         cache: how many texts the cache had.
-        teachers: the same texts embedded by others, row for row with ``vectors``.
+        teachers: the same texts embedded by other encoders, row for row with ``vectors``.
 
     Attributes:
-        answers: each different answer once (by normal form, the first spelling).
+        answers: the distinct answers by normal form, each in its first spelling.
     """
 
     def __init__(
@@ -131,7 +133,7 @@ class DialogueDataset(PairDataset):
             prepare=Preparation(normalize=config.normalize),
             lengths=np.array([len(d.question) + len(d.answer) for d in dialogues], np.int64),
             teachers=teachers,
-            negatives=negative_rows,
+            negative_rows=negative_rows,
             negative_ids=None if negative_rows is None else _negative_ids(dialogues, number, negative_rows.shape[1]),
         )
         self.dialogues = list(dialogues)
@@ -141,7 +143,7 @@ class DialogueDataset(PairDataset):
         self.cache = cache
 
     def split(self, mode: str = "dialogue", seed: int = 0) -> Parts:
-        """Train, validation and tests, by group.
+        """Split into train, validation and tests, by group.
 
         Args:
             mode: dialogue: a question's embedding -> its answer's. autoencoder: an embedding with noise -> itself, for
@@ -188,11 +190,11 @@ class DialogueDataset(PairDataset):
 
     def _text_rows(self, rows: list[int], with_answers: bool) -> NDArray[np.int64]:
         questions = self.input_rows[rows, 0]
-        found = np.concatenate([questions, self.target_rows[rows]]) if with_answers else questions
-        return np.array(list(dict.fromkeys(found.tolist())), np.int64)
+        chosen = np.concatenate([questions, self.target_rows[rows]]) if with_answers else questions
+        return np.array(list(dict.fromkeys(chosen.tolist())), np.int64)
 
     def stats(self) -> DatasetStatistics:
-        """Counts, lengths, cos(question, answer), what was rejected, what the cache had."""
+        """Statistics: counts, lengths, cos(question, answer), rejections by the quality filter, use of the cache."""
         return DatasetStatistics(
             pairs=len(self),
             dim=self.dim,
@@ -214,18 +216,18 @@ class DialogueDataset(PairDataset):
 
 
 class AutoencoderDataset(PairDataset):
-    """Embeddings and themselves: an item is (embedding with noise, the clean embedding, its number).
+    """A data set of embeddings and themselves; an item is (embedding with noise, clean embedding, its number).
 
     Made by :func:`create_text_dataset` or :func:`create_file_dataset`, or from embeddings directly.
 
     Args:
         vectors: n embeddings; arrays go in as ``ArrayVectors(array)``.
         texts: what they are embeddings of, if known.
-        config: the noise, how embeddings are prepared, how the set is split.
-        seed: of the noise.
-        fingerprint: of what made the vectors.
+        config: the noise, the preparation of embeddings and the split.
+        seed: the seed of the noise.
+        fingerprint: the fingerprint of the encoder or file of the vectors.
         cache: how many texts the cache had.
-        teachers: the same n embedded by others, in any dimension.
+        teachers: the same n texts embedded by other encoders, in any dimension.
     """
 
     def __init__(
@@ -261,7 +263,8 @@ class AutoencoderDataset(PairDataset):
         self.cache = cache
 
     def split(self) -> Parts:
-        """Train, validation and test, by the text or, without texts, by the embedding: repetitions stay together.
+        """Split into train, validation and test by the text or, without texts, by the embedding, so that repetitions
+        stay together.
 
         Raises InputError when there are too few: only the test may be empty, and only where its share is 0.
         """
@@ -281,7 +284,7 @@ class AutoencoderDataset(PairDataset):
         )
 
     def stats(self) -> DatasetStatistics:
-        """Counts, lengths, what the cache had."""
+        """Statistics: counts, lengths, use of the cache."""
         return DatasetStatistics(
             pairs=len(self),
             dim=self.dim,
@@ -292,7 +295,7 @@ class AutoencoderDataset(PairDataset):
 
 
 def _negative_ids(dialogues: Sequence[Dialogue], number: Mapping[str, int], width: int) -> NDArray[np.int64]:
-    """int64 [n, width]: of each wrong answer the number of the answer that it is, or one of its own below 0."""
+    """The id of each wrong answer, int64 [n, width]: that of the equal answer if there is one, else one below 0."""
     own: dict[str, int] = {}
     ids = np.full((len(dialogues), width), -1, np.int64)
     for row, dialogue in enumerate(dialogues):
@@ -315,7 +318,7 @@ def _finish(
     wants_tests: bool,
     finds_answers: bool,
 ) -> Parts:
-    """Parts of which none is empty that must not be, with what is fitted on the training part."""
+    """Check that the parts have enough pairs, centre the embeddings on the training part, and return the parts."""
     validations, tests = ({name: part for name, part in each.items() if len(part)} for each in (validations, tests))
     if not len(train) or not len(validation) or (wants_tests and not tests):
         raise InputError(
@@ -327,7 +330,7 @@ def _finish(
         known = np.unique(np.concatenate([train.input_rows.ravel(), train.target_rows]))
         known = known[known >= 0]
         prepare = Preparation(_mean(dataset.vectors, known), dataset.config.normalize)
-        teachers = tuple(CentredVectors(teacher, _mean(teacher, known)) for teacher in dataset.teachers)
+        teachers = tuple(MappedVectors(teacher, mean=_mean(teacher, known)) for teacher in dataset.teachers)
         for part in (train, validation, *validations.values(), *tests.values()):
             part.prepare, part.teachers = prepare, teachers
     bank = prepare(dataset.vectors.gather(answer_rows)) if answers else np.zeros((0, dataset.dim), np.float32)

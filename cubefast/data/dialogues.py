@@ -70,9 +70,9 @@ def load_dialogues(
         if kind == "chatterbot":
             dialogues = _of_conversations(chatterbot_conversations(Path(source), limits))
         else:
-            found = Columns(columns or ColumnsConfig())
-            records = read_records(source, kind, found.chosen, limits)
-            dialogues = dialogues_of(records, str(path), format, found, limits)
+            fields = Columns(columns or ColumnsConfig())
+            records = read_records(source, kind, fields.chosen, limits)
+            dialogues = dialogues_of(records, str(path), format, fields, limits)
     if not dialogues:
         raise InputError(f"{path} has no conversation in which a turn is answered")
     return dialogues
@@ -81,7 +81,7 @@ def load_dialogues(
 def dialogues_of(
     records: Iterator[Record], source: str, format: Format, columns: Columns, limits: LimitsConfig
 ) -> list[Dialogue]:
-    """The dialogues of records, be they pairs or chats. Raises InputError for none, and as :func:`load_dialogues`."""
+    """The dialogues of records of pairs or chats. Raises InputError if there are none, like :func:`load_dialogues`."""
     first, records = _peek(records)
     if _is_chat(first, format):
         config = columns.config
@@ -119,17 +119,17 @@ def load_texts(
         elif kind == "chatterbot":
             texts = [turn for each in chatterbot_conversations(Path(source), limits) for turn in each.turns]
         else:
-            found = Columns(columns or ColumnsConfig())
-            first, records = _peek(read_records(source, kind, found.chosen, limits))
+            fields = Columns(columns or ColumnsConfig())
+            first, records = _peek(read_records(source, kind, fields.chosen, limits))
             if _is_chat(first, format):
-                config = found.config
+                config = fields.config
                 conversations = chat_conversations(records, config.domain, config.group, limits)
                 texts = [turn for each in conversations for turn in each.turns]
-            elif first is not None and _are_pairs(first, found):
-                pairs = (each for record in records for each in _dialogues(record, 0, found, limits))
+            elif first is not None and _are_pairs(first, fields):
+                pairs = (each for record in records for each in _dialogues(record, 0, fields, limits))
                 texts = [text for each in pairs for text in (each.question, each.answer)]
             else:
-                texts = [_text(record, "text", found, limits) for record in records]
+                texts = [_text(record, "text", fields, limits) for record in records]
     if not texts:
         raise InputError(f"{path} has no texts")
     return texts
@@ -160,7 +160,7 @@ def _are_pairs(first: Record, columns: Columns) -> bool:
 
 
 def _dialogues(record: Record, row: int, columns: Columns, limits: LimitsConfig) -> Iterator[Dialogue]:
-    """The dialogues of a record: one for each of its answers, all of one group."""
+    """Yield the dialogues of a record, one for each of its answers, all in one group."""
     where = record.where
     question = _text(record, "question", columns, limits)
     field = columns.required("answer", record)
@@ -192,17 +192,17 @@ def _of_conversations(conversations: Iterator[Conversation]) -> list[Dialogue]:
 
 
 def with_all_negatives(kept: Sequence[Dialogue], read: Sequence[Dialogue]) -> list[Dialogue]:
-    """Those kept of what was read, with the wrong answers of their repetitions too: a table of triplets has a pair once
-    for each of its wrong answers.
+    """The kept dialogues with the wrong answers of their repetitions too: a table of triplets repeats a pair for each
+    of its wrong answers.
     """
-    found: dict[tuple[str, ...], dict[str, None]] = {}
+    negatives_of: dict[tuple[str, ...], dict[str, None]] = {}
     for each in read:
         if each.negatives:
-            found.setdefault(_form_of(each), {}).update(dict.fromkeys(each.negatives))
-    if not found:
+            negatives_of.setdefault(_form_of(each), {}).update(dict.fromkeys(each.negatives))
+    if not negatives_of:
         return list(kept)
-    every = [tuple(found.get(_form_of(each), ()))[:MOST_NEGATIVES] for each in kept]
-    return [replace(each, negatives=negatives) for each, negatives in zip(kept, every, strict=True)]
+    all_negatives = [tuple(negatives_of.get(_form_of(each), ()))[:MOST_NEGATIVES] for each in kept]
+    return [replace(each, negatives=negatives) for each, negatives in zip(kept, all_negatives, strict=True)]
 
 
 def _form_of(dialogue: Dialogue) -> tuple[str, ...]:
@@ -210,5 +210,5 @@ def _form_of(dialogue: Dialogue) -> tuple[str, ...]:
 
 
 def normalize(text: str) -> str:
-    """The form in which two texts count as the same: Unicode NFKC, lower case, single spaces."""
+    """The normal form by which two texts count as equal: Unicode NFKC, lower case, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

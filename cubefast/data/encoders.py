@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..files import is_folder
 from ..untrusted import shown
 
 Embeddings = NDArray[np.float32]
@@ -26,25 +27,26 @@ _MOST_DIM = 16_384
 
 @runtime_checkable
 class TextEncoder(Protocol):
-    """What an encoder must have."""
+    """The interface of an encoder."""
 
     @property
     def dim(self) -> int:
-        """Numbers per embedding."""
+        """The size of the embeddings."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Changes when anything changes that changes the vectors."""
+        """A name that changes with anything that changes the vectors."""
         ...
 
     def encode(self, texts: list[str]) -> Embeddings:
-        """float32 [n, dim], each row of unit length."""
+        """Embed texts: float32 [n, dim], each row of unit length."""
         ...
 
 
 class HashingEncoder:
-    """Signed hashing of words and of their 3-letter pieces: no weights, no meaning beyond spelling. For tests.
+    """An encoder for tests: signed hashing of words and their 3-letter pieces. It has no weights and knows only
+    spelling.
 
     Args:
         dim: numbers per embedding, 8 to 16,384.
@@ -57,7 +59,7 @@ class HashingEncoder:
         self.fingerprint = f"hashing-v1-{dim}"
 
     def encode(self, texts: list[str]) -> Embeddings:
-        """float32 [n, dim], unit rows. Raises InputError for a text without a letter or digit."""
+        """Embed texts: float32 [n, dim], unit rows. Raises InputError for a text without a letter or digit."""
         vectors = np.zeros((len(texts), self.dim), dtype=np.float32)
         for row, text in enumerate(texts):
             words = re.findall(r"\w+", text.lower())
@@ -70,7 +72,8 @@ class HashingEncoder:
 
 
 class StaticEncoder:
-    """WordLlama: the mean of static token vectors, whose 256-d weights come inside its package. Works offline.
+    """An encoder with WordLlama: the mean of static token vectors, whose 256-d weights are in its package. Works
+    offline.
 
     Args:
         dim: 64, 128 or 256 (the vectors can be cut).
@@ -85,7 +88,7 @@ class StaticEncoder:
         self._model: Any = None  # loaded at the first text that has to be encoded
 
     def encode(self, texts: list[str]) -> Embeddings:
-        """float32 [n, dim], unit rows. Raises InputError for a text without a token."""
+        """Embed texts: float32 [n, dim], unit rows. Raises InputError for a text without a token."""
         if not texts:
             return np.zeros((0, self.dim), dtype=np.float32)
         if self._model is None:
@@ -117,8 +120,8 @@ def _load_wordllama(dim: int) -> Any:
 def batches_by_length(
     texts: Sequence[str], most_texts: int, most_chars: int, longest: int | None = None
 ) -> Iterator[list[int]]:
-    """Rows of texts of like lengths, to be encoded together: filled up to the longest of them, they have at most
-    ``most_chars`` characters, and a text that has more is alone.
+    """Yield the rows of texts of similar length, to be encoded together. Padded to the longest of them, a batch has at
+    most ``most_chars`` characters; a longer text is alone.
 
     One long text among short ones would else make all of them as long as itself.
 
@@ -151,7 +154,7 @@ def unit_rows(vectors: Embeddings, texts: Sequence[str]) -> Embeddings:
 
 
 class ConcatEncoder:
-    """Several encoders side by side: each part of unit length, the whole divided by the root of their number.
+    """Several encoders whose unit vectors are concatenated and divided by the square root of their number.
 
     Args:
         encoders: at least two, in the order of their parts.
@@ -169,11 +172,11 @@ class ConcatEncoder:
 
     @property
     def fingerprint(self) -> str:
-        """All of theirs, in order."""
+        """The fingerprints of the encoders, in order."""
         return f"concat-v1({', '.join(encoder.fingerprint for encoder in self.encoders)})"
 
     def encode(self, texts: list[str]) -> Embeddings:
-        """float32 [n, dim], unit rows. Raises InputError for a text that one of the encoders has no vector for."""
+        """Embed texts: float32 [n, dim], unit rows. Raises InputError for a text that an encoder cannot embed."""
         parts = [unit_rows(encoder.encode(texts), texts) for encoder in self.encoders]
         whole: Embeddings = np.concatenate(parts, axis=1) / np.float32(len(parts) ** 0.5)
         return whole
@@ -188,7 +191,7 @@ _JOINT = re.compile(r"\+(?=st:|(?:static|hashing)(?=[:+]|$))")
 
 
 def create_encoder(name: str) -> TextEncoder:
-    """An encoder by its name in a config.
+    """Create an encoder from its name in a config.
 
     ``static``, ``static:128``, ``hashing:64``: StaticEncoder and HashingEncoder, their size after the colon.
 
@@ -206,21 +209,13 @@ def create_encoder(name: str) -> TextEncoder:
     return encoders[0] if len(encoders) == 1 else ConcatEncoder(encoders)
 
 
-def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; False also for what can be no name of one, such as a very long text."""
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
-
-
 def absolute_encoder(name: str) -> str:
-    """The same name, with the folder of a model named from the root."""
+    """The name of an encoder with the absolute path of a model folder."""
 
     def absolute(part: str) -> str:
         kind, _, rest = part.partition(":")
         model, mark, options = rest.partition("?")
-        if kind != "st" or not is_folder(Path(model)):
+        if kind != "st" or not is_folder(model):
             return part
         return f"{kind}:{Path(model).absolute()}{mark}{options}"
 

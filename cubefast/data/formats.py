@@ -1,4 +1,4 @@
-"""Readers of file formats: each gives the records of a file one by one, and says where in the file each one is."""
+"""Readers of file formats, which yield the records of a file one by one with their place in it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..errors import InputError
-from ..untrusted import named
-from ..untrusted import shown as shown
+from ..untrusted import named, shown
 from .config import HUB, Format, LimitsConfig
 from .lines import is_gzipped, read_lines, read_whole, reading
 from .parquet import parquet_records
@@ -33,7 +32,7 @@ SUFFIXES = {
 
 
 def file_format(path: str, format: str) -> str:
-    """How a source is to be read: ``hub``, or one of FORMATS other than ``auto`` and ``chat``.
+    """The format of a source: ``hub``, or one of FORMATS other than ``auto`` and ``chat``.
 
     ``auto`` goes by the suffix (under .gz, if there is one); a folder is ChatterBot's. ``chat`` is in JSON lines unless
     the suffix is .json or .parquet.
@@ -73,13 +72,14 @@ def file_format(path: str, format: str) -> str:
 
 
 def suffix_of(path: str | Path) -> str:
-    """The suffix of a file's name, in lower case; that under .gz, if there is one."""
+    """The suffix of a file name in lower case, without a ``.gz`` after it."""
     file = Path(path)
     return Path(file.stem if is_gzipped(file) else file.name).suffix.lower()
 
 
 def read_records(path: str, kind: str, chosen: Chosen, limits: LimitsConfig) -> Iterator[Record]:
-    """The records of a file of the kind ``jsonl``, ``json``, ``csv``, ``tsv`` or ``parquet``, or of a ``hub`` name.
+    """Read the records of a file of the kind ``jsonl``, ``json``, ``csv``, ``tsv`` or ``parquet``, or of a ``hub``
+    name.
 
     Args:
         path: the file or name.
@@ -143,12 +143,12 @@ def _json(text: str, where: str, advice: str) -> object:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; json itself would keep the last of several values of one name."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """An object whose names are all different; json itself would keep the last of several values of one name."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise ValueError(f"the name {shown(twice)} is there twice in one object")
-    return found
+    return fields
 
 
 def _object(value: object, where: str) -> dict[str, Any]:

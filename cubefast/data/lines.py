@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from ..errors import InputError
-from ..untrusted import check_regular_file
+from ..files import open_regular
 from .config import LimitsConfig
 
 MB = 1_000_000
@@ -20,13 +20,13 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def is_gzipped(path: Path) -> bool:
-    """Whether the name says so."""
+    """Whether the name of a file ends in ``.gz``."""
     return path.suffix.lower() == ".gz"
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turns what the operating system or gzip says about a file into an InputError."""
+    """A context in which errors of the operating system and of gzip become an InputError that names the file."""
     try:
         yield
     except MemoryError:
@@ -47,38 +47,31 @@ def read_lines(path: Path, limits: LimitsConfig | None = None) -> Iterator[str]:
         path: the file.
         limits: how large the file, a line and the number of lines may be; None: the defaults.
 
-    Raises InputError naming a line that is too long, beyond the limits or not UTF-8; for what is no regular file.
+    Raises InputError for what is no regular file; it names a line that is too long, beyond the limits or not UTF-8.
     """
     limits = limits or LimitsConfig()
     most_line = limits.line_mb * MB
-    with reading(path):
-        check_regular_file(path)
-        # Every byte is one of Latin-1's characters: lines are found, and UTF-8 is read line by line, to name the line.
-        with _open(path) as file, io.TextIOWrapper(file, encoding="latin-1", newline="") as text:
-            number, size = 0, 0
-            while found := text.readline(most_line + 1):
-                number += 1
-                size += len(found)
-                if len(found) > most_line:
-                    raise InputError(
-                        f"{path}, line {number}: longer than {limits.line_mb} MB; raise data.limits.line_mb"
-                    )
-                if size > limits.file_mb * MB:
-                    raise _too_large(path, "file_mb", limits)
-                if number > limits.records:
-                    raise InputError(
-                        f"{path} has more than {limits.records:,} lines; raise data.limits.records, or cut it"
-                    )
-                yield _decoded(found.encode("latin-1"), path, number)
+    # Every byte is a character of Latin-1: so lines can be found first, and UTF-8 is decoded line by line, to name the
+    # line in an error.
+    with _open(path) as file, io.TextIOWrapper(file, encoding="latin-1", newline="") as text:
+        number, size = 0, 0
+        while line := text.readline(most_line + 1):
+            number += 1
+            size += len(line)
+            if len(line) > most_line:
+                raise InputError(f"{path}, line {number}: longer than {limits.line_mb} MB; raise data.limits.line_mb")
+            if size > limits.file_mb * MB:
+                raise _too_large(path, "file_mb", limits)
+            if number > limits.records:
+                raise InputError(f"{path} has more than {limits.records:,} lines; raise data.limits.records, or cut it")
+            yield _decoded(line.encode("latin-1"), path, number)
 
 
 def read_whole(path: Path, limits: LimitsConfig | None = None) -> str:
-    """The same as one text, for formats that are held as a whole: at most ``whole_file_mb``."""
+    """A UTF-8 text file, also gzipped, as one text of at most ``limits.whole_file_mb``. Raises InputError."""
     limits = limits or LimitsConfig()
-    with reading(path):
-        check_regular_file(path)
-        with _open(path) as file:
-            content = file.read(limits.whole_file_mb * MB + 1)
+    with _open(path) as file:
+        content = file.read(limits.whole_file_mb * MB + 1)
     if len(content) > limits.whole_file_mb * MB:
         raise _too_large(path, "whole_file_mb", limits)
     return _decoded(content, path, 1)
@@ -89,7 +82,7 @@ def _too_large(path: Path, key: str, limits: LimitsConfig) -> InputError:
 
 
 def _decoded(raw: bytes, path: Path, number: int) -> str:
-    """The text of one or more lines, the first of which has this number."""
+    """The text of one or more lines, the first of which is line ``number`` of the file."""
     if number == 1 and raw.startswith(_UTF16):
         raise InputError(f"{path} is UTF-16. Convert the file to UTF-8, such as with iconv -f UTF-16 -t UTF-8")
     while raw.startswith(codecs.BOM_UTF8):  # also at the line where two files were joined
@@ -104,5 +97,8 @@ def _decoded(raw: bytes, path: Path, number: int) -> str:
         ) from None
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if is_gzipped(path) else path.open("rb")
+@contextmanager
+def _open(path: Path) -> Iterator[IO[bytes]]:
+    """The file, unpacked if it is gzipped. Raises InputError where it cannot be read."""
+    with reading(path), open_regular(path) as file:
+        yield cast(IO[bytes], gzip.GzipFile(fileobj=file)) if is_gzipped(path) else file

@@ -1,4 +1,4 @@
-"""Embeddings out of files that others wrote: numpy, torch, safetensors, word2vec, GloVe."""
+"""Reads embeddings from files of numpy, torch, safetensors, word2vec and GloVe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 
 from ..errors import InputError
-from ..untrusted import check_regular_file, named, shown
+from ..files import open_regular
+from ..untrusted import named, shown
 from .vectors import CHUNK
 from .word_vectors import Rows, decoded, read_text, read_word2vec_binary
 
@@ -51,7 +52,7 @@ _WITH_KEYS = ("word2vec", "word2vec-binary", "glove", "text")
 
 @dataclass(frozen=True)
 class LoadedEmbeddings:
-    """Embeddings as they are in a file, checked.
+    """The checked embeddings of a file.
 
     Attributes:
         vectors: [n, D]: a float32 array, or a memory map of the file in the file's own numeric type (.npy,
@@ -64,12 +65,12 @@ class LoadedEmbeddings:
 
 
 def is_embedding_file(path: str | Path) -> bool:
-    """Whether the suffix is one of embeddings; a .txt is taken for a text."""
+    """Whether the suffix is that of a file of embeddings; .txt counts as text."""
     return _SUFFIXES.get(Path(path).suffix.lower(), "text") != "text"
 
 
 class EmbeddingLoader:
-    """A file of embeddings, a row each.
+    """Reads a file of embeddings, one per row.
 
     Args:
         path: the file. Its suffix says the format: .npy, .npz, .pt, .pth, .safetensors, .vec (word2vec text),
@@ -141,7 +142,7 @@ class EmbeddingLoader:
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        """Whatever a reader raises becomes an InputError."""
+        """A context in which every exception of a reader becomes an InputError."""
         if not self.path.is_file():
             reason = "is a folder" if self.path.is_dir() else "no such file"
             raise InputError(f"{self.path}: {reason}. Give a file of embeddings")
@@ -179,7 +180,7 @@ class EmbeddingLoader:
         return read_text(self.path, self.format)
 
     def _chosen(self, names: Sequence[str], array: str | None) -> str:
-        """The one of the arrays that is asked for; the only one where none is."""
+        """The name of the array to read: the given one, or the only one."""
         known = named(names) or "none"
         if array is None and len(names) != 1:
             raise InputError(f"{self.path} holds {len(names)} arrays ({known}); choose one with array=NAME")
@@ -199,8 +200,8 @@ class EmbeddingLoader:
 
     def _read_keys(self, path: Path, rows: int) -> list[str]:
         try:
-            check_regular_file(path)
-            content = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+            with open_regular(path) as file:
+                content = file.read().removeprefix(codecs.BOM_UTF8)
         except OSError as error:
             raise InputError(
                 f"keys {path} cannot be read: {error.strerror}. Give a text file, a key per line"
@@ -215,7 +216,7 @@ class EmbeddingLoader:
 
 @dataclass(frozen=True)
 class _Place:
-    """Says where a row is."""
+    """Describes the place of a row."""
 
     keys: list[str] | None
     first_line: int | None
@@ -254,7 +255,7 @@ def _check_keys(path: Path, keys: list[str], place: _Place) -> None:
 
 
 def _as_float32(array: NDArray[Any]) -> NDArray[Any]:
-    """As float32 where they are numbers; one too large becomes infinite, which the check of the values finds."""
+    """Convert numbers to float32; one that is too large becomes infinite, which the check of the values reports."""
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         return np.asarray(array)
     with np.errstate(over="ignore"):
@@ -262,7 +263,7 @@ def _as_float32(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
-    """The same memory as an array; bfloat16, which numpy has not, as float32."""
+    """A tensor's memory as an array; bfloat16, which numpy lacks, is converted to float32."""
     if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
         tensor = tensor.float()
     array: NDArray[Any] = tensor.detach().numpy()
@@ -270,7 +271,7 @@ def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 def _check_unpacked_size(path: Path) -> None:
-    """Raise InputError for a file that is compressed as no embeddings are: it was made to take all memory."""
+    """Raise InputError for a file that unpacks to far more than embeddings do, which would take all memory."""
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
@@ -291,7 +292,7 @@ def _npz(path: Path) -> Iterator[Any]:
 
 
 def _torch_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file by name; one without a name is called "tensor"."""
+    """The tensors of a file by name; a single one without a name is called ``tensor``."""
     _check_unpacked_size(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)

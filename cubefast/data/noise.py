@@ -1,4 +1,4 @@
-"""Noise for autoencoders: for an item and an epoch it is the same in every order and process."""
+"""Noise for autoencoders, which for an item and an epoch is the same in every order and process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .encoders import Embeddings
 
 
 def add_noise(clean: Embeddings, rows: NDArray[np.integer], noise: NoiseConfig, seed: int, epoch: int) -> Embeddings:
-    """``clean`` [n, D] with noise: item i gets what (seed, epoch, rows[i]) says.
+    """Add noise to ``clean`` [n, D]. The noise of item i depends on (seed, epoch, rows[i]) alone.
 
     Each item draws one of the kinds and one of the levels: gaussian and uniform add numbers of mean 0 and standard
     deviation ``level``; dropout sets each number to 0 with probability ``level`` and scales the others by

@@ -1,9 +1,9 @@
-"""What a core is trained and scored on: embeddings in, embeddings wanted."""
+"""Pairs of input and target embeddings, which a core is trained and scored on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class EmbeddingPairs:
         targets: Tensor | ArrayLike,
         target_ids: Tensor | ArrayLike | None = None,
     ) -> EmbeddingPairs:
-        """Pairs from arrays or tensors of any real dtype; without ids, equal targets count as one answer.
+        """Make pairs from arrays or tensors of any real dtype. Without ids, equal targets count as one answer.
 
         Raises InputError for wrong shapes, numbers that are complex or masked, ids that are no whole numbers, rows that
         are zero, NaN or Inf, or no rows at all.
@@ -65,79 +65,72 @@ class EmbeddingPairs:
 
     @property
     def dim(self) -> int:
-        """D."""
+        """The size D of the embeddings."""
         return self.inputs.shape[1]
 
     def batches(self) -> Iterator[Batch]:
-        """All pairs in order, a few thousand at a time."""
+        """Yield all pairs in order, a few thousand at a time."""
         for rows in chunks(len(self)):
             yield self.inputs[rows], self.targets[rows], self.target_ids[rows]
 
 
+@dataclass(eq=False, repr=False)
 class PairDataset(Dataset[Batch]):
-    """n pairs over embeddings that need not be in memory: only the rows of a batch are read.
+    """A data set of n pairs whose embeddings need not be in memory: only the rows of a batch are read.
 
-    Args:
+    An item is (input [D], target [D], target id). It depends on its number, the seed and the epoch alone, not on the
+    order or the process, so several DataLoader workers give the same items as one.
+
+    Attributes:
         vectors: M embeddings.
-        inputs: int64 [n, W], which of them make up each input; -1 for none.
-        targets: int64 [n], which is the target.
-        target_ids: int64 [n]; equal where two targets are one and the same answer.
-        weights: float32 [n, W] of the inputs' vectors; None: each 1.
-        prepare: done to every embedding. An input of several vectors is prepared again after they are added up.
-        noise: added to the inputs, drawn anew in every epoch; None: none.
-        noisy: bool [n], which inputs get it; None: all.
-        seed: of the noise.
-        lengths: characters of each pair, for a curriculum; None: not known.
-        teachers: the same M embedded by others, in any dimension: what :meth:`teacher_targets` gives.
-        negatives: int64 [n, K], which embeddings are wrong targets of each pair; -1 for none. None: no pair has any.
-        negative_ids: int64 [n, K], their ids, as of targets: that of a target where one is the same answer.
-
-    An item is (input [D], target [D], target id). It depends on its number, the seed and the epoch alone, not on
-    the order or the process: several DataLoader workers give what one gives.
+        input_rows: int64 [n, W] or [n], the embeddings that make up each input; -1 for none.
+        target_rows: int64 [n], the embedding that is the target.
+        target_ids: int64 [n]; equal where two targets are the same answer.
+        weights: float32 [n, W], the weights of the embeddings of an input; None: all 1.
+        prepare: applied to every embedding. An input of several embeddings is scaled again after they are added up.
+        noise: added to the inputs, drawn anew in every epoch; None: no noise.
+        noisy: bool [n], the inputs that get noise; None: all of them.
+        seed: the seed of the noise.
+        lengths: the number of characters of each pair, for a curriculum; None: unknown.
+        teachers: the same M texts embedded by other encoders, in any dimension, for :meth:`teacher_targets`.
+        negative_rows: int64 [n, K], the embeddings that are wrong targets of each pair; -1 for none. None: no pair has
+            any.
+        negative_ids: int64 [n, K], the ids of these wrong targets; that of a target where one is the same answer.
+        epoch: the epoch whose noise the items get; see :meth:`set_epoch`.
 
     Raises InputError for a teacher with more or fewer embeddings.
     """
 
-    def __init__(
-        self,
-        vectors: Vectors,
-        inputs: NDArray[np.int64],
-        targets: NDArray[np.int64],
-        target_ids: NDArray[np.int64],
-        *,
-        weights: Embeddings | None = None,
-        prepare: Preparation | None = None,
-        noise: NoiseConfig | None = None,
-        noisy: NDArray[np.bool_] | None = None,
-        seed: int = 0,
-        lengths: NDArray[np.int64] | None = None,
-        teachers: Sequence[Vectors] = (),
-        negatives: NDArray[np.int64] | None = None,
-        negative_ids: NDArray[np.int64] | None = None,
-    ) -> None:
-        for number, teacher in enumerate(teachers):
-            if len(teacher) != len(vectors):
+    vectors: Vectors
+    input_rows: NDArray[np.int64]
+    target_rows: NDArray[np.int64]
+    target_ids: NDArray[np.int64]
+    _: KW_ONLY
+    weights: Embeddings | None = None
+    prepare: Preparation = field(default_factory=Preparation)
+    noise: NoiseConfig | None = None
+    noisy: NDArray[np.bool_] | None = None
+    seed: int = 0
+    lengths: NDArray[np.int64] | None = None
+    teachers: Sequence[Vectors] = ()
+    negative_rows: NDArray[np.int64] | None = None
+    negative_ids: NDArray[np.int64] | None = None
+    epoch: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        for number, teacher in enumerate(self.teachers):
+            if len(teacher) != len(self.vectors):
                 raise InputError(
-                    f"teacher {number} has {len(teacher)} embeddings, and the data set has {len(vectors)}: they must "
-                    "match row for row"
+                    f"teacher {number} has {len(teacher)} embeddings, and the data set has {len(self.vectors)}: they "
+                    "must match row for row"
                 )
-        self.vectors = vectors
-        self.input_rows = inputs if inputs.ndim == 2 else inputs[:, None]
-        self.target_rows = targets
-        self.target_ids = target_ids
-        self.weights = weights
-        self.prepare = prepare or Preparation()
-        self.noise = noise
-        self.noisy = noisy
-        self.seed = seed
-        self.lengths = lengths
-        self.teachers = tuple(teachers)
-        self.negative_rows, self.negative_ids = negatives, negative_ids
-        self.epoch = 0
+        self.teachers = tuple(self.teachers)
+        if self.input_rows.ndim == 1:
+            self.input_rows = self.input_rows[:, None]
 
     @classmethod
     def from_pairs(cls, pairs: EmbeddingPairs, noise: NoiseConfig | None = None, seed: int = 0) -> PairDataset:
-        """Over pairs in memory, as they are."""
+        """Make a data set of pairs in memory, without changing them."""
         parts = StackedVectors((ArrayVectors(pairs.inputs.numpy()), ArrayVectors(pairs.targets.numpy())))
         rows = np.arange(len(pairs))
         as_they_are = Preparation(normalize=False)
@@ -150,51 +143,51 @@ class PairDataset(Dataset[Batch]):
 
     @property
     def dim(self) -> int:
-        """D."""
+        """The size D of the embeddings."""
         return self.vectors.dim
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose noise is given from now on; also to DataLoader workers started after this."""
+        """Choose the epoch whose noise the items get, also in DataLoader workers started later."""
         self.epoch = epoch
 
     def batch(self, rows: Tensor | NDArray[np.integer] | Sequence[int], *, noisy: bool = True) -> Batch:
-        """The items of these numbers, together: inputs [n, D] (clean if not ``noisy``), targets [n, D], ids [n]."""
+        """The inputs [n, D] (clean unless ``noisy``), targets [n, D] and ids [n] of the items with these numbers."""
         places = np.asarray(rows, dtype=np.int64)
         inputs = self._inputs(places)
         if noisy and self.noise is not None:
-            here = np.arange(len(places)) if self.noisy is None else np.flatnonzero(self.noisy[places])
-            inputs[here] = add_noise(inputs[here], places[here], self.noise, self.seed, self.epoch)
+            chosen = np.arange(len(places)) if self.noisy is None else np.flatnonzero(self.noisy[places])
+            inputs[chosen] = add_noise(inputs[chosen], places[chosen], self.noise, self.seed, self.epoch)
         return torch.from_numpy(inputs), *self.targets_of(places)
 
     def targets_of(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, Tensor]:
-        """The targets [n, D] and ids [n] of the items of these numbers, without their inputs."""
+        """The targets [n, D] and ids [n] of the items with these numbers, without their inputs."""
         places = np.asarray(rows, dtype=np.int64)
         targets = self.prepare(self.vectors.gather(self.target_rows[places]))
         return torch.from_numpy(targets), torch.from_numpy(self.target_ids[places])
 
     def teacher_targets(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, ...]:
-        """The targets of these items as each of the teachers sees them, float32 [n, E], of unit length."""
+        """The targets of the items with these numbers as each teacher embeds them: unit rows, float32 [n, E]."""
         targets = self.target_rows[np.asarray(rows, dtype=np.int64)]
         unit = Preparation()
         return tuple(torch.from_numpy(unit(teacher.gather(targets))) for teacher in self.teachers)
 
     def negatives_of(self, rows: Tensor | NDArray[np.integer] | Sequence[int]) -> tuple[Tensor, Tensor] | None:
-        """The wrong targets [m, D] of the items of these numbers, each once, and their ids [m]; None for none."""
+        """The distinct wrong targets [m, D] of the items with these numbers, and their ids [m]; None without any."""
         if self.negative_rows is None or self.negative_ids is None:
             return None
         places = np.asarray(rows, dtype=np.int64)
-        found, first = np.unique(self.negative_rows[places], return_index=True)
-        ids = self.negative_ids[places].ravel()[first[found >= 0]]
-        vectors = self.prepare(self.vectors.gather(found[found >= 0]))
+        distinct, first = np.unique(self.negative_rows[places], return_index=True)
+        ids = self.negative_ids[places].ravel()[first[distinct >= 0]]
+        vectors = self.prepare(self.vectors.gather(distinct[distinct >= 0]))
         return torch.from_numpy(vectors), torch.from_numpy(ids)
 
     def _inputs(self, places: NDArray[np.int64]) -> Embeddings:
         chosen = self.input_rows[places]
         if chosen.shape[1] == 1:
             return self.prepare(self.vectors.gather(chosen[:, 0]))
-        there = chosen >= 0
-        weights = there.astype(np.float32) if self.weights is None else np.where(there, self.weights[places], 0)
-        each = self.prepare(self.vectors.gather(np.where(there, chosen, 0).ravel()))
+        exists = chosen >= 0
+        weights = exists.astype(np.float32) if self.weights is None else np.where(exists, self.weights[places], 0)
+        each = self.prepare(self.vectors.gather(np.where(exists, chosen, 0).ravel()))
         mixed: Embeddings = np.einsum("nw,nwd->nd", weights, each.reshape(*chosen.shape, -1)).astype(np.float32)
         return Preparation(None, self.prepare.normalize)(mixed)
 
@@ -208,58 +201,46 @@ class PairDataset(Dataset[Batch]):
         return list(zip(*self.batch(rows), strict=True))
 
     def loader(
-        self,
-        batch_size: int = 64,
-        *,
-        shuffle: bool = True,
-        seed: int = 0,
-        workers: int = 0,
-        pin_memory: bool = False,
-        drop_last: bool = False,
+        self, batch_size: int = 64, *, shuffle: bool = True, seed: int = 0, workers: int = 0, **options: Any
     ) -> DataLoader[Batch]:
-        """A torch DataLoader over (inputs, targets, ids); the order of an epoch follows from the seed and the epoch."""
+        """A torch DataLoader over (inputs, targets, ids); the order of an epoch follows from the seed and the epoch.
+
+        Further ``options`` are those of the DataLoader.
+        """
         order = torch.Generator().manual_seed(seed * 1_000_003 + self.epoch)
-        return DataLoader(
-            self,
-            batch_size,
-            shuffle=shuffle,
-            num_workers=workers,
-            pin_memory=pin_memory,
-            drop_last=drop_last,
-            generator=order,
-        )
+        return DataLoader(self, batch_size, shuffle=shuffle, num_workers=workers, generator=order, **options)
 
     def subset(self, rows: NDArray[np.integer] | Sequence[int]) -> PairDataset:
-        """Only these pairs, over the same embeddings."""
+        """The pairs with these numbers, over the same embeddings."""
         places = np.asarray(rows, dtype=np.int64)
         return self._with(
-            inputs=self.input_rows[places],
-            targets=self.target_rows[places],
+            input_rows=self.input_rows[places],
+            target_rows=self.target_rows[places],
             target_ids=self.target_ids[places],
             weights=None if self.weights is None else self.weights[places],
             noisy=None if self.noisy is None else self.noisy[places],
             lengths=None if self.lengths is None else self.lengths[places],
-            negatives=None if self.negative_rows is None else self.negative_rows[places],
+            negative_rows=None if self.negative_rows is None else self.negative_rows[places],
             negative_ids=None if self.negative_ids is None else self.negative_ids[places],
         )
 
     def without_negatives(self, ids: NDArray[np.integer] | None = None) -> PairDataset:
-        """The same pairs without the wrong targets of these ids; None: without any."""
+        """The same pairs without the wrong targets that have these ids; None: without all of them."""
         if ids is None or self.negative_rows is None or self.negative_ids is None:
-            return self._with(negatives=None, negative_ids=None)
+            return self._with(negative_rows=None, negative_ids=None)
         kept = np.where(np.isin(self.negative_ids, ids), -1, self.negative_rows)
-        return self._with(negatives=kept if (kept >= 0).any() else None)
+        return self._with(negative_rows=kept if (kept >= 0).any() else None)
 
     def with_noise(self, noise: NoiseConfig, seed: int) -> PairDataset:
-        """The same pairs with this noise on every input."""
+        """The same pairs with noise on every input."""
         return self._with(noise=noise, noisy=None, seed=seed)
 
     def with_seed(self, seed: int) -> PairDataset:
-        """The same pairs with another draw of the noise."""
+        """The same pairs with another seed of the noise."""
         return self._with(seed=seed)
 
     def mixed(self, share: float, noise: NoiseConfig, seed: int) -> PairDataset:
-        """These pairs and, as ``share`` of the whole, single embeddings of theirs with noise -> themselves.
+        """Add pairs of a noisy embedding and its clean form, as ``share`` of the result.
 
         Which embeddings, follows from the seed; where there are too few, they come several times.
         """
@@ -276,45 +257,31 @@ class PairDataset(Dataset[Batch]):
             for each in (self.negative_rows, self.negative_ids)
         )
         return self._with(
-            inputs=np.concatenate([self.input_rows, alone]),
-            targets=np.concatenate([self.target_rows, chosen]),
+            input_rows=np.concatenate([self.input_rows, alone]),
+            target_rows=np.concatenate([self.target_rows, chosen]),
             target_ids=np.concatenate([self.target_ids, self.target_ids.max(initial=-1) + 1 + chosen]),
             weights=weights,
             noise=noise,
             noisy=np.arange(len(self) + count) >= len(self),
             seed=seed,
             lengths=lengths,
-            negatives=negatives,
+            negative_rows=negatives,
             negative_ids=negative_ids,
         )
 
     def batches(self, *, noisy: bool = True) -> Iterator[Batch]:
-        """All items in order, a few thousand at a time."""
+        """Yield all items in order, a few thousand at a time."""
         for rows in chunks(len(self)):
             yield self.batch(rows, noisy=noisy)
 
     def pairs(self, *, noisy: bool = False, seed: int = 0) -> EmbeddingPairs:
-        """All of them in memory; the inputs clean, or with the noise of this seed."""
+        """All items in memory; the inputs are clean, or have the noise of this seed."""
         source = self.with_seed(seed)
         return EmbeddingPairs(*(torch.cat(parts) for parts in zip(*source.batches(noisy=noisy), strict=True)))
 
     def _with(self, **changed: Any) -> PairDataset:
-        """Pairs made of the same arguments but these."""
-        same = {
-            "vectors": self.vectors,
-            "inputs": self.input_rows,
-            "targets": self.target_rows,
-            "target_ids": self.target_ids,
-            "weights": self.weights,
-            "prepare": self.prepare,
-            "noise": self.noise,
-            "noisy": self.noisy,
-            "seed": self.seed,
-            "lengths": self.lengths,
-            "teachers": self.teachers,
-            "negatives": self.negative_rows,
-            "negative_ids": self.negative_ids,
-        }
+        """A data set with the same arguments except for these."""
+        same = {each.name: getattr(self, each.name) for each in fields(PairDataset) if each.init}
         return PairDataset(**{**same, **changed})
 
 

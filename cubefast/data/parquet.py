@@ -17,7 +17,7 @@ _SLICE, _SMALL = 64, 4_000_000  # of a batch of so many bytes at most, rows that
 
 
 def parquet_records(path: Path, chosen: Callable[[Sequence[str]], list[str]], limits: LimitsConfig) -> Iterator[Record]:
-    """The rows; of the columns that are not ``chosen``, the names with None.
+    """Read the rows of a Parquet file. Columns that are not ``chosen`` are None.
 
     Texts are kept as the file has them, each different one once: written out, a text of a megabyte that a file of a
     few kilobytes has in a million rows would take a terabyte.
@@ -59,11 +59,11 @@ def _rows(
         texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     with parquet.ParquetFile(path, read_dictionary=texts) as file:
         names = file.schema_arrow.names
-        wanted = chosen(names)
+        columns = chosen(names)
         if len(set(names)) < len(names):
             raise InputError(f"{path}: the columns need different names; got {shown(names)}")
-        _check_sizes(file.metadata, wanted, path, limits)
-        for batch in file.iter_batches(_BATCH, columns=wanted):
+        _check_sizes(file.metadata, columns, path, limits)
+        for batch in file.iter_batches(_BATCH, columns=columns):
             step = _SLICE if batch.nbytes <= _SMALL else 1
             for begin in range(0, batch.num_rows, step):
                 for fields in batch.slice(begin, step).to_pylist():
@@ -72,7 +72,7 @@ def _rows(
 
 
 def _chars(value: object) -> int:
-    """Characters of all texts in a value."""
+    """The number of characters of all texts in a value."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
@@ -80,7 +80,7 @@ def _chars(value: object) -> int:
     return sum(map(_chars, value)) if isinstance(value, list) else 0
 
 
-def _check_sizes(metadata: Any, wanted: list[str], path: Path, limits: LimitsConfig) -> None:
+def _check_sizes(metadata: Any, wanted_columns: list[str], path: Path, limits: LimitsConfig) -> None:
     if metadata.num_rows > limits.records:
         raise InputError(
             f"{path} has {metadata.num_rows:,} records, more than {limits.records:,}; raise data.limits.records, or "
@@ -91,7 +91,7 @@ def _check_sizes(metadata: Any, wanted: list[str], path: Path, limits: LimitsCon
         columns = metadata.row_group(group)
         for number in range(metadata.num_columns):
             column = columns.column(number)
-            if column.path_in_schema.split(".")[0] in wanted:
+            if column.path_in_schema.split(".")[0] in wanted_columns:
                 size += column.total_uncompressed_size
     if size > limits.file_mb * MB:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Drops pairs that would teach nothing, and says which: by length, repetition, garble, similarity and balance."""
+"""The quality filter, which drops pairs by length, repetition, garbled text, similarity and balance, with reasons."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,7 @@ _TEXTS_AT_ONCE = 512
 
 @dataclass
 class Rejection:
-    """How many pairs were dropped for one reason, and the first few of them."""
+    """The number of pairs dropped for one reason, and the first few of them."""
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
@@ -62,13 +62,13 @@ class Rejection:
 
 @dataclass
 class QualityReport:
-    """What a QualityFilter did so far.
+    """The result of a QualityFilter so far.
 
     Attributes:
-        seen: pairs that came in.
-        kept: pairs that are left.
-        rejected: by reason, in this order: too_short, too_long, duplicate, garbled, near_duplicate, low_cosine,
-            high_cosine, domain_full. Each pair counts once, for the first reason met.
+        seen: the number of pairs given.
+        kept: the number of pairs left.
+        rejected: the rejections by reason, in this order: too_short, too_long, duplicate, garbled, near_duplicate,
+            low_cosine, high_cosine, domain_full. Each pair counts once, for the first reason met.
     """
 
     seen: int = 0
@@ -76,14 +76,8 @@ class QualityReport:
     rejected: dict[str, Rejection] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "seen": self.seen,
-            "kept": self.kept,
-            "rejected": {
-                reason: {"count": each.count, "examples": list(each.examples)} for reason, each in self.rejected.items()
-            },
-        }
+        """The report as a mapping for JSON."""
+        return asdict(self)
 
     def __str__(self) -> str:
         lines = [f"{self.seen:,} pairs seen, {self.kept:,} kept"]
@@ -98,7 +92,7 @@ class QualityReport:
 
 
 class QualityFilter:
-    """Drops pairs by what QualityConfig says, in three steps, each of them once: texts, then cosines, then balance.
+    """Drops pairs by the settings of QualityConfig in three steps, each called once: texts, cosines, balance.
 
     One filter is for one data set: the steps add to one ``report``. All of them keep the order and give the very
     objects that they were given.
@@ -109,7 +103,7 @@ class QualityFilter:
         self.report = QualityReport()
 
     def texts(self, dialogues: Sequence[Dialogue]) -> list[Dialogue]:
-        """Drop by length, exact repetition, garble and similarity.
+        """Drop pairs by length, exact repetition, garbled text and similarity to an earlier pair.
 
         Exact repetitions always go: the same question, answer and context in normal form.
         """
@@ -188,7 +182,7 @@ def _shortened(text: str) -> str:
 
 
 def garbled(text: str) -> bool:
-    """Whether a text, in whatever script, is mostly not words.
+    """Whether a text, in any script, consists mostly of something other than words.
 
     True for any of these; "characters" are those that are not blank, of the first 10,000:
 
@@ -241,7 +235,7 @@ def _is_mojibake(text: str) -> bool:
 
 
 def near_duplicates(dialogues: Sequence[Dialogue], threshold: float) -> list[int]:
-    """The places of the dialogues that are nearly the same as an earlier one, in order.
+    """The places of the dialogues that are nearly equal to an earlier one, in order.
 
     Alike are two dialogues of the same context (in normal form) if of all their 5-character pieces, of the question
     and the answer in normal form, at least the share ``threshold`` is common to both (Jaccard). One that is dropped
@@ -257,21 +251,21 @@ def near_duplicates(dialogues: Sequence[Dialogue], threshold: float) -> list[int
     contexts = [numbers.setdefault(tuple(map(normalize, each.context)), len(numbers)) for each in dialogues]
     kept: dict[tuple[int, int, bytes], list[int]] = defaultdict(list)  # those kept, by context, band and its hashes
     pieces: dict[int, NDArray[np.uint64]] = {}  # of those kept
-    found: list[int] = []
+    duplicates: list[int] = []
     for place, (own, signature) in enumerate(_signatures(dialogues)):
         keys = [(contexts[place], band, signature[band * rows : (band + 1) * rows].tobytes()) for band in range(bands)]
         candidates = sorted({other for key in keys for other in kept.get(key, ())})
         if any(_jaccard(own, pieces[other]) >= threshold for other in candidates):
-            found.append(place)
+            duplicates.append(place)
             continue
         pieces[place] = own
         for key in keys:
             kept[key].append(place)
-    return found
+    return duplicates
 
 
 def _bands(threshold: float) -> tuple[int, int]:
-    """Bands and hashes per band: the longest bands, so the fewest candidates, that still find what they must."""
+    """The number of bands and of hashes per band: the longest bands, so fewest candidates, with enough recall."""
     for rows in range(_HASHES, 1, -1):
         bands = _HASHES // rows
         if 1 - (1 - threshold**rows) ** bands >= _RECALL:
@@ -280,7 +274,7 @@ def _bands(threshold: float) -> tuple[int, int]:
 
 
 def _signatures(dialogues: Sequence[Dialogue]) -> Iterable[tuple[NDArray[np.uint64], NDArray[np.uint32]]]:
-    """Of each dialogue its different pieces, hashed, in order (uint64 [m]), and its MinHash signature, uint32 [160]."""
+    """Yield the distinct hashed pieces of each dialogue, sorted, uint64 [m], and its MinHash, uint32 [160]."""
     rng = np.random.default_rng(0)
     factors = rng.integers(0, 2**64, _HASHES, dtype=np.uint64) | np.uint64(1)
     for start in range(0, len(dialogues), _TEXTS_AT_ONCE):
@@ -297,7 +291,7 @@ def _signatures(dialogues: Sequence[Dialogue]) -> Iterable[tuple[NDArray[np.uint
 
 
 def _hashed_pieces(text: str) -> NDArray[np.uint64]:
-    """A hash of every 5 characters in a row, uint64; a shorter text is filled up with NULs."""
+    """A hash of each piece of 5 characters, uint64; a shorter text is padded with NULs."""
     letters = np.frombuffer(text.ljust(_PIECE, "\0").encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     hashed = np.zeros(len(letters) - _PIECE + 1, np.uint64)
     for place in range(_PIECE):

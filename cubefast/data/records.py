@@ -1,4 +1,4 @@
-"""The records of a file, whatever its format, and what their fields may hold."""
+"""The records of a file, whatever its format, and the checks of their fields."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Record:
 
 
 def text_field(value: object, where: str, field: str, limits: LimitsConfig | None = None) -> str:
-    """``value`` without blanks at its ends.
+    """The value of a text field, without surrounding blanks.
 
     Raises InputError unless it is a text that is not blank, that UTF-8 can hold, and within the limits (None: the
     defaults).
@@ -50,7 +50,7 @@ def text_field(value: object, where: str, field: str, limits: LimitsConfig | Non
 
 
 def name_field(value: object, where: str, field: str) -> str:
-    """A domain or group as a text: the same for the same name, whatever the format and the type of its column.
+    """The value of a domain or group field as a text, which is the same whatever the format and type of its column.
 
     A number that is whole is written so: tables turn 7 into 7.0 where another row's number is missing. What is missing
     is "": None, NaN, and what programs write for these in a column of texts, such as "nan" and "None".

@@ -1,4 +1,4 @@
-"""Lays an embedding on a lattice, one number per cell, and takes it off again without loss."""
+"""Maps an embedding to a lattice, one number per cell, and back without loss."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST = 3  # of an automatic box's sides, relative to the shortest; beyond th
 
 
 def lattice_shape(dim: int) -> tuple[int, int, int]:
-    """The most cubic box for ``dim`` cells: 768 -> (8, 8, 12), 384 -> (8, 8, 6), 256 -> (8, 8, 4).
+    """The most cubic shape of at least ``dim`` cells: 768 -> (8, 8, 12), 384 -> (8, 8, 6), 256 -> (8, 8, 4).
 
     Of all factorisations the one with the least surface whose longest side is at most three times the shortest;
     where ``dim`` has none, that of the next larger number that has (the cells beyond ``dim`` are padding). The two
@@ -49,13 +49,13 @@ def _divisors(number: int) -> list[int]:
 
 
 def _native(array: NDArray[np.floating]) -> NDArray[np.floating]:
-    """An array that torch can share: of this machine's byte order, and not reversed."""
-    found = np.ascontiguousarray(real_array("embeddings", array), array.dtype.newbyteorder("="))
-    return found if found.flags.writeable else found.copy()
+    """An array whose memory torch can share: in native byte order, contiguous and writeable."""
+    contiguous = np.ascontiguousarray(real_array("embeddings", array), array.dtype.newbyteorder("="))
+    return contiguous if contiguous.flags.writeable else contiguous.copy()
 
 
 class EmbeddingReshaper(nn.Module):
-    """An embedding of D numbers <-> a lattice of X*Y*Z >= D cells with one number each.
+    """Maps an embedding of D numbers to a lattice of X*Y*Z >= D cells with one number each, and back.
 
     Args:
         dim: D, the size of the embedding.
@@ -88,17 +88,16 @@ class EmbeddingReshaper(nn.Module):
 
     @property
     def cells(self) -> int:
-        """X * Y * Z."""
+        """The number of cells, X * Y * Z."""
         return math.prod(self.shape)
 
     @property
     def fitted(self) -> bool:
-        """Whether the placement is ready; "order" always is."""
+        """Whether the placement is ready; ``order`` always is."""
         return self.rotation is None or not bool(self.rotation[0, 0].isnan())
 
     def fit(self, embeddings: Tensor | NDArray[np.floating] | Iterable[Tensor]) -> EmbeddingReshaper:
-        """Find the principal axes of ``embeddings`` [n, D], the training set's (n may be smaller than D), which may
-        come in parts.
+        """Find the principal axes of the training embeddings [n, D], which may come in parts; n may be smaller than D.
 
         The rows of the rotation are the eigenvectors of the covariance, largest eigenvalue first, the sign such that
         the largest component is positive; computed in float64. Does nothing for placement "order".
@@ -126,7 +125,7 @@ class EmbeddingReshaper(nn.Module):
         return self
 
     def to_lattice(self, embedding: Array) -> Array:
-        """[..., D] -> [..., X, Y, Z]; a tensor or a numpy array, whichever came in."""
+        """Map embeddings [..., D] to lattices [..., X, Y, Z]; a tensor gives a tensor, a numpy array an array."""
         if isinstance(embedding, np.ndarray):
             return self.to_lattice(torch.from_numpy(_native(embedding))).numpy()
         if embedding.shape[-1:] != (self.dim,):
@@ -137,7 +136,7 @@ class EmbeddingReshaper(nn.Module):
         return padded.reshape(*embedding.shape[:-1], *self.shape)
 
     def to_embedding(self, lattice: Array) -> Array:
-        """[..., X, Y, Z] -> [..., D]: the inverse of :meth:`to_lattice`."""
+        """Map lattices [..., X, Y, Z] to embeddings [..., D], the inverse of :meth:`to_lattice`."""
         if isinstance(lattice, np.ndarray):
             return self.to_embedding(torch.from_numpy(_native(lattice))).numpy()
         if tuple(lattice.shape[-3:]) != self.shape:

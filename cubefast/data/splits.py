@@ -1,4 +1,4 @@
-"""Train, validation and test: by group, never by row, so that a test question is new in the way its name says.
+"""Splits into train, validation and test by group, never by row, so that a test question is new as its name says.
 
 Two regimes are held out, and validation has both just as the tests have:
 
@@ -25,7 +25,8 @@ ENOUGH_GROUPS = 20  # to be divided without joining them
 
 @dataclass(frozen=True)
 class Split:
-    """Row numbers of each part, ascending. Parts share no question; those of groups share no answer with another part.
+    """The row numbers of each part, ascending. No two parts share a question; parts made of whole groups share no
+    answer with another part.
 
     Attributes:
         train: what is learnt from.
@@ -41,7 +42,7 @@ class Split:
 
     @property
     def validation(self) -> list[int]:
-        """All that selects, ascending."""
+        """The rows of both validation parts, ascending."""
         return sorted([*self.validation_paraphrase, *self.validation_group])
 
 
@@ -100,12 +101,12 @@ def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = 
 
 
 def split_texts(texts: Sequence[str], shares: SplitConfig) -> Split:
-    """Each text by the hash of its normal form, so that repetitions stay together; no paraphrases."""
+    """Split texts by the hash of their normal form, so that repetitions stay together. There are no paraphrases."""
     return _split_hashes((_hash(normalize(text)) for text in texts), shares)
 
 
 def split_vectors(vectors: Vectors, shares: SplitConfig) -> Split:
-    """Each embedding by the hash of its bytes, so that repetitions stay together."""
+    """Split embeddings by the hash of their bytes, so that repetitions stay together."""
     rows = (row for places in chunks(len(vectors)) for row in vectors.gather(places))
     return _split_hashes((_hash_bytes(row.tobytes()) for row in rows), shares)
 
@@ -153,7 +154,7 @@ def _hash_bytes(data: bytes) -> int:
 
 
 def _joined_groups(dialogues: Sequence[Dialogue]) -> list[str]:
-    """The group of each row, where groups that share a text are one (named after the first of them)."""
+    """The group of each row, after groups that share a text are merged under the name of the first of them."""
     parent: dict[Hashable, Hashable] = {}
 
     def find(item: Hashable) -> Hashable:

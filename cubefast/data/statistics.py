@@ -1,4 +1,4 @@
-"""What a data set is made of, in numbers."""
+"""Statistics of a data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .vectors import Preparation, Vectors, chunks
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, standard deviation, and the 5th, 50th and 95th percentile of some numbers."""
+    """The mean, the standard deviation, and the 5th, 50th and 95th percentile of some numbers."""
 
     mean: float
     deviation: float
@@ -24,7 +24,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float] | NDArray[np.floating]) -> Spread | None:
-        """None for no numbers at all."""
+        """The spread of these numbers; None if there are none."""
         if len(values) == 0:
             return None
         low, middle, high = np.percentile(values, (5, 50, 95))
@@ -40,7 +40,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class DatasetStatistics:
-    """Counts and spreads; what a set does not have is None or empty.
+    """Counts and spreads of a data set; what it does not have is None or empty.
 
     Attributes:
         pairs, dim: how many, and of how many numbers.
@@ -70,7 +70,7 @@ class DatasetStatistics:
     cache_misses: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The statistics as a mapping for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -99,7 +99,7 @@ class DatasetStatistics:
 
 
 def cosines(vectors: Vectors, a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The cosine of rows a[i] and b[i] of ``vectors``, float32 [n], read in pieces."""
+    """The cosines of the rows a[i] and b[i] of ``vectors``, float32 [n], computed in chunks."""
     unit = Preparation()
-    found = [np.einsum("nd,nd->n", unit(vectors.gather(a[i])), unit(vectors.gather(b[i]))) for i in chunks(len(a))]
-    return np.concatenate(found).astype(np.float32) if found else np.zeros(0, np.float32)
+    parts = [np.einsum("nd,nd->n", unit(vectors.gather(a[i])), unit(vectors.gather(b[i]))) for i in chunks(len(a))]
+    return np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)

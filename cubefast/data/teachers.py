@@ -1,4 +1,4 @@
-"""Further teachers: their embeddings of a data set's texts, row for row with the embeddings that it is made of."""
+"""Further teachers: their embeddings of a data set's texts, in the order of the data set's own embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .vectors import Vectors
 
 @dataclass(frozen=True)
 class DialogueRows:
-    """Where, among some embeddings, those of each dialogue are.
+    """The row numbers of the texts of each dialogue among some embeddings.
 
     Attributes:
         questions: int64 [n, W], the question and, further right, the turns before it, the latest first; -1 for none.
@@ -26,74 +26,53 @@ class DialogueRows:
     negatives: NDArray[np.int64] | None = None
 
     def flat(self) -> NDArray[np.int64]:
-        """All questions, turns and answers, int64 [n * (W + 1)]."""
+        """The rows of all questions, turns and answers, int64 [n * (W + 1)]."""
         return np.concatenate([self.questions.ravel(), self.answers])
 
 
 @dataclass(frozen=True)
-class AlignedVectors:
-    """Embeddings in an order that is not their own.
+class MappedVectors:
+    """A view of embeddings in another order, or from which their mean is subtracted.
 
     Attributes:
         vectors: the embeddings.
-        rows: int64 [M], which of them stands at each place; -1 where none does and nobody asks.
+        rows: int64 [M], the row that stands at each place; -1 where there is none, and nothing may be gathered. None:
+            their own order.
+        mean: float32 [dim]; None: zero.
     """
 
     vectors: Vectors
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64] | None = None
+    mean: Embeddings | None = None
 
     @property
     def dim(self) -> int:
-        """Numbers per embedding."""
+        """The size of the embeddings."""
         return self.vectors.dim
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.vectors if self.rows is None else self.rows)
 
     def gather(self, rows: NDArray[np.integer]) -> Embeddings:
-        """float32 [len(rows), dim]."""
-        return self.vectors.gather(self.rows[rows])
+        """A copy of these rows, float32 [len(rows), dim]."""
+        vectors = self.vectors.gather(rows if self.rows is None else self.rows[rows])
+        return vectors if self.mean is None else vectors - self.mean
 
 
-@dataclass(frozen=True)
-class CentredVectors:
-    """Embeddings less their mean.
-
-    Attributes:
-        vectors: the embeddings.
-        mean: float32 [dim].
-    """
-
-    vectors: Vectors
-    mean: Embeddings
-
-    @property
-    def dim(self) -> int:
-        """Numbers per embedding."""
-        return self.vectors.dim
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def gather(self, rows: NDArray[np.integer]) -> Embeddings:
-        """float32 [len(rows), dim]."""
-        return self.vectors.gather(rows) - self.mean
-
-
-def aligned(teacher: Vectors, theirs: DialogueRows, ours: DialogueRows, count: int) -> Vectors:
-    """A teacher's embeddings of some dialogues, put where the data set has its own.
+def aligned(teacher: Vectors, teacher_rows: DialogueRows, own_rows: DialogueRows, count: int) -> Vectors:
+    """The embeddings of a teacher in the order of the data set's own embeddings.
 
     Args:
         teacher: the embeddings.
-        theirs: where the dialogues are among them.
-        ours: where the same dialogues are among the data set's; a text that is there once may come several times among
-            theirs, the first counts.
-        count: of the data set's embeddings.
+        teacher_rows: the rows of the dialogues' texts among them.
+        own_rows: the rows of the same texts among the data set's embeddings. Where a text has one row here and several
+            among the teacher's, the first of these is taken.
+        count: the number of the data set's embeddings.
     """
-    if theirs is ours:
+    if teacher_rows is own_rows:
         return teacher
     rows = np.full(count, -1, np.int64)
-    places, found = ours.flat(), theirs.flat()
-    there = np.flatnonzero(places >= 0)[::-1]  # backwards: of several that are put in one place, the last one stays
-    rows[places[there]] = found[there]
-    return AlignedVectors(teacher, rows)
+    places, sources = own_rows.flat(), teacher_rows.flat()
+    used = np.flatnonzero(places >= 0)[::-1]  # backwards, so that of several sources for one place the first stays
+    rows[places[used]] = sources[used]
+    return MappedVectors(teacher, rows)

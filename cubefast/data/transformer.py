@@ -1,4 +1,4 @@
-"""Teachers from the sentence-transformers library: any name on the hub, or a local folder."""
+"""Encoders from the sentence-transformers library: any name on the hub, or a local folder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
+from ..files import is_folder, sha256_of
 from ..untrusted import shown
-from .encoders import Embeddings, batches_by_length, is_folder, unit_rows
+from .encoders import Embeddings, batches_by_length, unit_rows
 
 # Files of a model folder that do not change its vectors: documentation, and the weights of other frameworks.
 _UNUSED_SUFFIXES = {".md", ".onnx", ".h5", ".ot", ".msgpack", ".png"}
@@ -28,7 +29,8 @@ _MARKS = ("modules.json", "config.json")  # a model's folder has one of them
 
 
 class SentenceTransformerEncoder:
-    """A sentence-transformers model. It is loaded when the first text, the dim or a hub model's fingerprint is needed.
+    """An encoder from a sentence-transformers model, which is loaded when a text, the dim or a hub model's fingerprint
+    is first needed.
 
     Args:
         name_or_path: a hub name (``all-MiniLM-L6-v2``, ``intfloat/e5-small-v2``) or a folder saved by the library.
@@ -78,12 +80,12 @@ class SentenceTransformerEncoder:
 
     @cached_property
     def dim(self) -> int:
-        """Numbers per embedding. Loads the model."""
+        """The size of the embeddings. Loads the model."""
         return int(self._model.encode(["a"], show_progress_bar=False).shape[1])
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with the contents of the model's files, the prompt, max_length and normalize.
+        """A name that changes with the contents of the model's files, the prompt, max_length and normalize.
 
         Not with the folder's place, the device, the batch size or the version of a library. Reads the whole model
         once: 0.1 s for 90 MB. Loads a hub model first, to have its files.
@@ -98,7 +100,7 @@ class SentenceTransformerEncoder:
         return f"sentence-transformers-v1-{_hash_of_folder(folder)}-{options}"
 
     def encode(self, texts: list[str]) -> Embeddings:
-        """float32 [n, dim], unit rows unless ``normalize`` is False; a text longer than max_length is cut.
+        """Embed texts: float32 [n, dim], unit rows unless ``normalize`` is False. Longer texts than max_length are cut.
 
         Raises InputError for a text whose vector is zero or not finite.
         """
@@ -115,20 +117,20 @@ class SentenceTransformerEncoder:
         return unit if self.normalize else vectors
 
     def _encode_batches(self, texts: list[str], batch_size: int) -> Embeddings:
-        found = self._model.encode(
+        vectors = self._model.encode(
             list(texts), batch_size=batch_size, prompt=self.prompt, show_progress_bar=self.progress
         )
-        return np.asarray(found, dtype=np.float32)
+        return np.asarray(vectors, dtype=np.float32)
 
     @property
     def _counted_chars(self) -> int:
-        """Characters of a text that may count, before it is cut."""
+        """The number of characters of a text that can matter before the model cuts it."""
         tokens = getattr(self._model, "max_seq_length", None)
         return _CHARS_PER_TOKEN * int(tokens) if tokens is not None and math.isfinite(tokens) else sys.maxsize
 
     @cached_property
     def _folder(self) -> Path | None:
-        """Where the model is on the disk; None where the library has to find or fetch it."""
+        """The folder of the model; None if the library has to find or fetch it."""
         folder = Path(self.name).expanduser()
         if is_folder(folder):
             if not any((folder / file).is_file() for file in _MARKS):
@@ -194,7 +196,7 @@ class SentenceTransformerEncoder:
 
 @contextmanager
 def _bars(shown: bool) -> Iterator[None]:
-    """Without the bar that transformers draws while weights are loaded, unless bars are wanted."""
+    """A context without the progress bar of transformers for loading weights, unless bars are wanted."""
     from transformers.utils import logging
 
     silenced = logging.is_progress_bar_enabled() and not shown
@@ -208,30 +210,26 @@ def _bars(shown: bool) -> Iterator[None]:
 
 
 def _cached_snapshot(name: str) -> Path | None:
-    """The folder of the hub's cache that holds a model. Asks no network."""
+    """The folder of a model in the hub's cache, or None. Does not use the network."""
     from huggingface_hub import try_to_load_from_cache
 
     # The library looks up a name without an owner under its own organization first.
     for repository in [name] if "/" in name else [f"sentence-transformers/{name}", name]:
         for file in _MARKS:
             try:
-                found = try_to_load_from_cache(repository, file, cache_dir=os.getenv("SENTENCE_TRANSFORMERS_HOME"))
+                path = try_to_load_from_cache(repository, file, cache_dir=os.getenv("SENTENCE_TRANSFORMERS_HOME"))
             except ValueError as error:  # of the hub, for what cannot be a name
                 raise InputError(f"{shown(name)} is neither a folder nor a hub name: {error}") from None
-            if isinstance(found, str):
-                return Path(found).parent
+            if isinstance(path, str):
+                return Path(path).parent
     return None
 
 
 def _hash_of_folder(folder: Path) -> str:
-    """Of the names and contents of the files that may change the vectors: 32 hexadecimal digits."""
+    """A hash of the names and contents of the files that can change the vectors: 32 hexadecimal digits."""
     whole = hashlib.sha256()
     for file in sorted(_files_of(folder), key=lambda file: file.relative_to(folder).as_posix()):
-        part = hashlib.sha256()
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                part.update(block)
-        whole.update(f"{file.relative_to(folder).as_posix()}\0{part.hexdigest()}\n".encode())
+        whole.update(f"{file.relative_to(folder).as_posix()}\0{sha256_of(file)}\n".encode())
     return whole.hexdigest()[:32]
 
 

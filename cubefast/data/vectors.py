@@ -1,4 +1,4 @@
-"""Embeddings that need not be in memory, and what is done to each before it is used."""
+"""Embeddings that need not be in memory, and their preparation."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ CHUNK = 4096  # rows read at once where all are gone through
 
 
 class Vectors(Protocol):
-    """n embeddings: an array, a memory-mapped file, or what a cache holds."""
+    """n embeddings: an array, a memory-mapped file, or rows of a cache."""
 
     @property
     def dim(self) -> int:
-        """Numbers per embedding."""
+        """The size of the embeddings."""
         ...
 
     def __len__(self) -> int: ...
 
     def gather(self, rows: NDArray[np.integer]) -> Embeddings:
-        """float32 [len(rows), dim], a copy."""
+        """A copy of these rows, float32 [len(rows), dim]."""
         ...
 
 
 @dataclass(frozen=True)
 class ArrayVectors:
-    """The rows of an array [n, dim], also a memory-mapped one (np.load(..., mmap_mode="r")).
+    """The rows of an array [n, dim], which may be memory-mapped (np.load(..., mmap_mode="r")).
 
     Raises InputError for another shape, and for what :func:`~cubefast.data.arrays.real_array` refuses.
     """
@@ -48,46 +48,46 @@ class ArrayVectors:
 
     @property
     def dim(self) -> int:
-        """Numbers per embedding."""
+        """The size of the embeddings."""
         return int(self.array.shape[1])
 
     def __len__(self) -> int:
         return len(self.array)
 
     def gather(self, rows: NDArray[np.integer]) -> Embeddings:
-        """float32 [len(rows), dim]."""
+        """A copy of these rows, float32 [len(rows), dim]."""
         return np.asarray(self.array[rows], dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class StackedVectors:
-    """Several of one dim, one after the other: questions in one file, answers in the next."""
+    """Several sets of embeddings of one size, one after the other, such as those of two files."""
 
     parts: tuple[Vectors, ...]
 
     @property
     def dim(self) -> int:
-        """Numbers per embedding."""
+        """The size of the embeddings."""
         return self.parts[0].dim
 
     def __len__(self) -> int:
         return sum(len(part) for part in self.parts)
 
     def gather(self, rows: NDArray[np.integer]) -> Embeddings:
-        """float32 [len(rows), dim]."""
-        found = np.empty((len(rows), self.dim), np.float32)
-        begin = 0
+        """A copy of these rows, float32 [len(rows), dim]."""
+        gathered = np.empty((len(rows), self.dim), np.float32)
+        start = 0
         for part in self.parts:
-            here = (rows >= begin) & (rows < begin + len(part))
-            if here.any():
-                found[here] = part.gather(rows[here] - begin)
-            begin += len(part)
-        return found
+            inside = (rows >= start) & (rows < start + len(part))
+            if inside.any():
+                gathered[inside] = part.gather(rows[inside] - start)
+            start += len(part)
+        return gathered
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to every embedding, of questions and answers alike: centring, then scaling to unit length.
+    """The preparation of every embedding, of questions and answers alike: centring, then scaling to unit length.
 
     Attributes:
         mean: float32 [D], subtracted first; None: nothing is.
@@ -98,7 +98,7 @@ class Preparation:
     normalize: bool = True
 
     def __call__(self, vectors: Embeddings) -> Embeddings:
-        """[n, D] -> [n, D]; a row of zeros stays one."""
+        """Prepare embeddings [n, D]; a row of zeros stays zero."""
         if self.mean is not None:
             vectors = vectors - self.mean
         if self.normalize:
@@ -108,6 +108,6 @@ class Preparation:
 
 
 def chunks(count: int) -> Iterator[NDArray[np.int64]]:
-    """The numbers 0 .. count - 1 in pieces of CHUNK."""
+    """Yield the numbers 0 .. count - 1 in chunks of CHUNK."""
     for begin in range(0, count, CHUNK):
         yield np.arange(begin, min(begin + CHUNK, count))

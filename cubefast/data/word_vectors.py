@@ -1,4 +1,4 @@
-"""Vectors of words as word2vec, GloVe and fastText write them."""
+"""Reads word vectors as word2vec, GloVe and fastText write them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_LINE = 20_000_000  # bytes; of a file that may mean ill
 
 @dataclass(frozen=True)
 class Rows:
-    """What was read: ``first_line`` is the line of row 0 in a text file (from 1), None in others."""
+    """The rows of a file. ``first_line`` is the line of row 0 in a text file, from 1, and None for other files."""
 
     vectors: NDArray[Any]
     keys: list[str] | None = None
@@ -28,7 +28,7 @@ class Rows:
 
 
 def decoded(path: Path, key: bytes, place: str) -> str:
-    """A key as a text. Raises InputError, naming its place, unless it is UTF-8."""
+    """A key decoded from UTF-8. Raises InputError, with the place of the key, if it is not UTF-8."""
     try:
         return key.decode("utf-8")
     except UnicodeDecodeError:
@@ -41,7 +41,7 @@ def _is_header(line: bytes) -> bool:
 
 
 def _header(path: Path, line: bytes) -> tuple[int, int]:
-    """(rows, dim) of a word2vec file's first line."""
+    """The number of rows and the dim in the first line of a word2vec file."""
     rows, dim = (int(part) for part in line.split()) if _is_header(line) else (0, 0)
     if not (rows and dim):
         raise InputError(f"{path}: the first line must be 'ROWS DIM', as in '400000 300'; got {line[:60]!r}")
@@ -49,7 +49,7 @@ def _header(path: Path, line: bytes) -> tuple[int, int]:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Number (from 1) and content of each line. Only a newline ends one: keys may hold other separators."""
+    """Yield the number, from 1, and the content of each line. Only a newline ends one: keys may hold other ends."""
     with path.open("rb") as file:
         number = 0
         while line := file.readline(_MOST_LINE + 1):
@@ -71,7 +71,7 @@ def _is_number(text: bytes) -> bool:
 
 
 def _numbers_at_end(line: bytes) -> int:
-    """How many of a line's last parts are numbers; the first part is the key's."""
+    """How many of the last parts of a line are numbers; the first part belongs to the key."""
     parts = line.split(b" ")
     count = 0
     while count < len(parts) - 1 and _is_number(parts[-1 - count]):
@@ -80,7 +80,7 @@ def _numbers_at_end(line: bytes) -> int:
 
 
 def _split(line: bytes, dim: int) -> tuple[bytes, NDArray[np.float32]] | None:
-    """A line's key and its ``dim`` numbers; None where it has not as many."""
+    """The key and the ``dim`` numbers of a line; None if it has another number of them."""
     key, *numbers = line.rsplit(b" ", dim)
     # A key with a space and a number behind it is taken as a row with a number too many.
     if len(numbers) != dim or (b" " in key and _is_number(key.rsplit(b" ", 1)[1])):
@@ -93,7 +93,7 @@ def _split(line: bytes, dim: int) -> tuple[bytes, NDArray[np.float32]] | None:
 
 
 def read_text(path: Path, format: str) -> Rows:
-    """word2vec or GloVe. A key may hold spaces, as some of GloVe's do: the numbers are counted from the end."""
+    """Read word2vec or GloVe text. Numbers are counted from the end of a line, because keys may hold spaces."""
     lines = _lines(path)
     first = next(lines)
     header = format == "word2vec" or (format == "text" and _is_header(first[1]))
@@ -106,10 +106,12 @@ def read_text(path: Path, format: str) -> Rows:
         dim = dim or _numbers_at_end(line)
         row = _split(line, dim) if dim else None
         if row is None:
-            wanted = f"the header says {dim}" if header else f"the first row has {dim}" if dim else "a row has some"
+            expected_count = (
+                f"the header says {dim}" if header else f"the first row has {dim}" if dim else "a row has some"
+            )
             raise InputError(
                 f"{path}: line {number} (row {len(keys)}) ends in {_numbers_at_end(line)} numbers after its key, but "
-                f"{wanted}"
+                f"{expected_count}"
             )
         keys.append(decoded(path, row[0], f"line {number}"))
         vectors.append(row[1])
@@ -119,7 +121,7 @@ def read_text(path: Path, format: str) -> Rows:
 
 
 def read_word2vec_binary(path: Path) -> Rows:
-    """Per row the key, a space, float32 in little endian, and with some writers a newline."""
+    """Read word2vec binary: in each row the key, a space, little-endian float32 and, from some writers, a newline."""
     with path.open("rb") as file:
         first = file.readline(100)
         count, dim = _header(path, first)

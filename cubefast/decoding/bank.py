@@ -83,12 +83,12 @@ class Bank:
         """The cosines of unit queries [q, D] to a chunk of rows [c, D], minus the handicap: float32 [q, c], with an
         error of at most ``slack``.
         """
-        found: Embeddings = queries @ rows.T
+        products: Embeddings = queries @ rows.T
         if self._inverse_lengths is not None:
-            found *= self._inverse_lengths[begin : begin + len(rows)]
+            products *= self._inverse_lengths[begin : begin + len(rows)]
         if self.handicap is not None:
-            found -= self.handicap[begin : begin + len(rows)]
-        return found
+            products -= self.handicap[begin : begin + len(rows)]
+        return products
 
     def exact_scores(self, queries: Doubles, owners: Indices, rows: Indices) -> Doubles:
         """The cosine of the unit query ``owners[i]`` to the row ``rows[i]``, minus that row's handicap: float64 [p]."""
@@ -100,11 +100,11 @@ class Bank:
 
         Each cosine depends on its two vectors alone, to the last bit, so equal rows have equal cosines.
         """
-        found = np.empty(len(rows))
+        values = np.empty(len(rows))
         for begin in range(0, len(rows), _PAIRS):
             part = slice(begin, begin + _PAIRS)
-            found[part] = (self.unit_rows(rows[part]) * queries[owners[part]]).sum(axis=1)
-        return found.clip(-1, 1)
+            values[part] = (self.unit_rows(rows[part]) * queries[owners[part]]).sum(axis=1)
+        return values.clip(-1, 1)
 
     def unit_rows(self, rows: Indices) -> Doubles:
         """The rows with these numbers, scaled to unit length: float64 [p, D]."""

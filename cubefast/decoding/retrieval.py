@@ -29,7 +29,7 @@ class Decoder(Protocol):
     """Turns embeddings into texts."""
 
     def decode(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> list[list[Answer]]:
-        """For each embedding [n, D] at most ``count`` answers, the best first; an empty list: none is known."""
+        """At most ``count`` answers for each embedding [n, D], best first; an empty list if none is known."""
         ...
 
 
@@ -90,14 +90,14 @@ class RetrievalDecoder:
         self._index = create_index(index, self._bank)
 
     def decode(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> list[list[Answer]]:
-        """The ``count`` nearest answers of each embedding [n, D], best first; fewer where the bank has no more.
+        """The ``count`` nearest answers of each embedding [n, D], best first; fewer if the bank has fewer.
 
         An empty list where the nearest is below the threshold.
 
         Raises InputError for embeddings of another dimension, NaN or Inf in them, or a count below 1.
         """
         rows, cosines = self.nearest(embeddings, count if self.mmr is None else max(count, self.fetch))
-        return [self._answers(*found, count) for found in zip(rows, cosines, strict=True)]
+        return [self._answers(*nearest, count) for nearest in zip(rows, cosines, strict=True)]
 
     def nearest(self, embeddings: Tensor | NDArray[np.floating], count: int = 5) -> tuple[Indices, Doubles]:
         """The row numbers of the nearest answers, int64 [n, count], and their cosines, float64 [n, count].
@@ -130,11 +130,11 @@ class RetrievalDecoder:
 
         Raises InputError as :meth:`decode` does, and for no embeddings.
         """
-        found, _ = self.nearest(embeddings, count)
-        if not len(found):
+        approximate, _ = self.nearest(embeddings, count)
+        if not len(approximate):
             raise InputError("a recall needs at least one embedding; got none")
-        exact, _ = ExactIndex(self._bank).search(self._queries(embeddings), found.shape[1])
-        return float(np.mean([np.isin(*pair).mean() for pair in zip(exact, found, strict=True)]))
+        exact, _ = ExactIndex(self._bank).search(self._queries(embeddings), approximate.shape[1])
+        return float(np.mean([np.isin(*pair).mean() for pair in zip(exact, approximate, strict=True)]))
 
     def _queries(self, embeddings: Tensor | NDArray[np.floating]) -> Doubles:
         """The embeddings as unit rows, float64 [n, D]."""

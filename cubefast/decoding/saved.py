@@ -118,8 +118,8 @@ def _parse(file: BinaryIO) -> SavedAnswers:
         first, last = tensor.data_offsets
         if len(tensor.shape) != dims or last - first != math.prod(tensor.shape) * np.dtype(dtype).itemsize:
             raise ValueError(f"a tensor has the shape {tensor.shape}, which does not fit its {last - first} bytes")
-        found: NDArray[Any] = np.memmap(file, dtype, "r", 8 + length + first, tuple(tensor.shape))
-        return found
+        mapped: NDArray[Any] = np.memmap(file, dtype, "r", 8 + length + first, tuple(tensor.shape))
+        return mapped
 
     texts = _TEXTS.validate_json(array(header.texts, np.uint8, 1).tobytes(), strict=True)
     vectors = array(header.vectors, np.float32, 2)

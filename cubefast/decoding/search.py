@@ -63,9 +63,9 @@ class ExactIndex:
             owners, places = _candidates(scores, best[:, -1], count, self.bank.slack)
             if not len(owners):
                 continue
-            found = begin + places
-            cosines = self.bank.exact_scores(queries, owners, found)
-            best_rows, best = _merge((best_rows, best), owners, found, cosines)
+            candidates = begin + places
+            cosines = self.bank.exact_scores(queries, owners, candidates)
+            best_rows, best = _merge((best_rows, best), owners, candidates, cosines)
         return best_rows, best
 
 
@@ -124,10 +124,10 @@ class UsearchIndex:
         rows = np.full((len(queries), count), NO_ROW)
         cosines = np.full((len(queries), count), -np.inf)
         for i, query in enumerate(queries):
-            found = np.sort(self._graph.search(query.astype(np.float32), count).keys.astype(np.int64))
-            exact = self.bank.exact_scores(queries, np.full(len(found), i), found)
-            order = np.argsort(-exact, kind="stable")
-            rows[i, : len(found)], cosines[i, : len(found)] = found[order], exact[order]
+            nearest = np.sort(self._graph.search(query.astype(np.float32), count).keys.astype(np.int64))
+            cosines_found = self.bank.exact_scores(queries, np.full(len(nearest), i), nearest)
+            order = np.argsort(-cosines_found, kind="stable")
+            rows[i, : len(nearest)], cosines[i, : len(nearest)] = nearest[order], cosines_found[order]
         return rows, cosines
 
 

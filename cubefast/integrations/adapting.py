@@ -1,4 +1,4 @@
-"""What the frameworks' embedding classes share: a core between the vectors of a base model and an index."""
+"""The common part of the frameworks' embedding classes: a core between a base model's vectors and an index."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..data.vectors import Preparation
 
 
 class VectorAdapter:
-    """Lists of numbers in, lists of numbers out: queries through a core, documents through its map of answers.
+    """Maps lists of numbers: queries with a core, documents with its map of answers.
 
     Args:
         core: a trained core.
@@ -23,15 +23,15 @@ class VectorAdapter:
         self.changes_documents = core.config["sides"] == "both" or prepare is not None
 
     def query(self, vector: list[float]) -> list[float]:
-        """D numbers -> D numbers. Raises InputError for another size than the core's D, NaN or Inf."""
-        found: list[float] = self.core.transform(self.prepare(np.array([vector], np.float32)))[0].tolist()
-        return found
+        """Map the vector of a query. Raises InputError for another size than the core's, NaN or Inf."""
+        turned: list[float] = self.core.transform(self.prepare(np.array([vector], np.float32)))[0].tolist()
+        return turned
 
     def documents(self, vectors: list[list[float]]) -> list[list[float]]:
-        """The vectors [n, D] as an index is to hold them: the same list where documents stay as they are. Raises
-        InputError as :meth:`query` does where they do not.
+        """Map the vectors [n, D] of documents for an index; the same list if the core leaves documents unchanged.
+        Raises InputError as :meth:`query` does.
         """
         if not self.changes_documents or not vectors:
             return vectors
-        found: list[list[float]] = self.core.transform_answers(self.prepare(np.array(vectors, np.float32))).tolist()
-        return found
+        turned: list[list[float]] = self.core.transform_answers(self.prepare(np.array(vectors, np.float32))).tolist()
+        return turned

@@ -13,7 +13,7 @@ except ImportError as error:
 
 
 class CubeEmbeddings(Embeddings):
-    """Any LangChain embeddings with a core behind them, for a vector store or a retriever.
+    """Wraps any LangChain embeddings with a core, for a vector store or a retriever.
 
     Queries go through the core. Documents stay as ``base`` embeds them, so a store that was filled with ``base`` need
     not be filled again. With a core of ``sides="both"`` documents go through the core's map of answers, and the store

@@ -19,8 +19,8 @@ except ImportError as error:
 
 
 class CubeAdapterEmbedding(BaseEmbedding):
-    """Any LlamaIndex embedding model with a core behind it: it stands where the adapter model of LlamaIndex's guide to
-    fine-tuning embedding adapters stands.
+    """Wraps any LlamaIndex embedding model with a core, in place of the adapter model in LlamaIndex's guide to
+    fine-tuning embedding adapters.
 
     Queries go through the core. Texts of nodes stay as ``base`` embeds them, so an index that was built with ``base``
     need not be built again. With a core of ``sides="both"`` they go through the core's map of answers, and the index
@@ -55,7 +55,7 @@ class CubeAdapterEmbedding(BaseEmbedding):
 
     @classmethod
     def class_name(cls) -> str:
-        """What LlamaIndex calls the class."""
+        """The name of the class for LlamaIndex."""
         return "CubeAdapterEmbedding"
 
     def _get_query_embedding(self, query: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""The README.md of a core that is published: what it is, how it did beside its baselines, how to use it.
+"""The README.md of a published core: what it is, its scores beside the baselines, how to use it.
 
 All of it follows from the run, and nothing in it names a folder of the machine that the run was on.
 """
@@ -107,7 +107,7 @@ def _tests(scores: Sequence[Score]) -> dict[str, list[Score]]:
 
 
 def _figure(score: Score, metric: str) -> float:
-    """As it is shown: what looks the same counts as the same."""
+    """The value of a metric, rounded as it is shown, so that equal figures count as equal."""
     return round(float(getattr(score, metric)), 3)
 
 
@@ -137,8 +137,8 @@ def _front_matter(card: CardContent) -> dict[str, Any]:
 
 
 def _beaten(scores: Sequence[Score]) -> list[tuple[str, list[tuple[str, str, float, float]]]]:
-    """Where baselines have the better mean: by test, the metrics, the best baseline and its value and the core's."""
-    found = []
+    """The metrics by test in which a baseline has the better mean: metric, best baseline, its value, the core's."""
+    by_test = []
     for test, (core, *others) in _tests(scores).items():
         best = {metric: max(others, key=lambda each: _figure(each, metric), default=core) for metric in _METRICS}
         lost = [
@@ -147,5 +147,5 @@ def _beaten(scores: Sequence[Score]) -> list[tuple[str, list[tuple[str, str, flo
             if _figure(other, metric) > _figure(core, metric)
         ]
         if lost:
-            found.append((test, lost))
-    return found
+            by_test.append((test, lost))
+    return by_test

@@ -1,4 +1,4 @@
-"""A folder to publish, made of a run: the core, its card, and what it was trained and scored with. Nothing is sent."""
+"""A folder to publish, made from a run: the core, its card, its config and its report. Nothing is uploaded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_model_folder(
     onnx: bool = False,
     license: str | None = None,
 ) -> list[str]:
-    """Make ``folder`` of a finished run; the names of its files.
+    """Make ``folder`` from a finished run; returns the names of its files.
 
     ``config.json`` and ``model.safetensors`` (what ``CubicCore.from_pretrained`` reads), ``README.md`` (the card, for
     people and for the hub), ``report.json``, ``data.json``, ``config.yaml`` with names in the place of folders,
@@ -111,7 +111,7 @@ class _Verdict(BaseModel):
 
 
 class _Report(BaseModel):
-    """What a card has of a report of the training or, with verdict and limits, of ``cubefast.evaluate``."""
+    """The fields of a report, of the training or of ``cubefast.evaluate``, that a model card uses."""
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
     scores: list[Score]
@@ -133,7 +133,7 @@ _STATISTICS = TypeAdapter(DatasetStatistics)
 
 
 def _read(run: RunFolder, name: str, kind: TypeAdapter[T]) -> T:
-    """A JSON file of the run."""
+    """Read a JSON file of the run."""
     if not (run.path / name).exists():
         raise ArtifactError(
             f"{run.path} has no {name}: it was stopped before it was done. Go on with: python -m cubefast.train "

@@ -23,7 +23,7 @@ _LARGEST = 2_000_000_000
 
 
 def check_installed() -> None:
-    """Raises InputError where the packages that write ONNX are missing."""
+    """Raise InputError if the packages that write ONNX are missing."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise InputError(
@@ -33,7 +33,7 @@ def check_installed() -> None:
 
 
 def onnx_model(module: CubicCore | AnswerSide) -> bytes:
-    """A core, or its map of stored answers, as the bytes of an ONNX model.
+    """A core, or its map of stored answers, as an ONNX model in bytes.
 
     The model has one input, ``embedding``, and one output, ``output``, both float32 [batch, D] for any batch. It holds
     the whole core: placement, lattice, linear map, trust and memory. Its operators are those of the ONNX standard, so
@@ -82,7 +82,7 @@ def save_onnx(module: CubicCore | AnswerSide, path: Path) -> None:
 
 @contextlib.contextmanager
 def _without_torch_notices() -> Iterator[None]:
-    """Leave out what torch's exporter says about itself: that torchvision is not installed, which is not needed here,
+    """A context without the notices of torch's exporter: that torchvision is not installed, which is not needed here,
     what its optimizer skips, and that it uses a class of its own that it deprecates.
     """
     levels = {logging.getLogger(name): logging.getLogger(name).level for name in ("torch.onnx", "onnxscript")}

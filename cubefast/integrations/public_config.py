@@ -14,18 +14,18 @@ _TRANSFORMER = re.compile(r"(?:^|(?<=\+))st:([^?]+?)(?=\?|\+(?:st:|static|hashin
 
 
 def takes_ready_embeddings(config: TrainingConfig) -> bool:
-    """Whether the data came as embeddings, so that no encoder is known."""
+    """Whether the data was given as embeddings, so that no encoder is known."""
     return config.data.vectors is not None or (config.mode == "autoencoder" and is_embedding_file(config.data.path))
 
 
 def without_places(config: TrainingConfig) -> TrainingConfig:
-    """The config with the mere names of files and folders, and nothing of the machine's: it may be published."""
+    """The config with the names of files and folders but not their paths, so that it can be published."""
 
     def name_only(text: str) -> str:
         return text if text == BUILTIN or text.startswith("hub:") else Path(text).name
 
     def encoder(text: str) -> str:
-        return _TRANSFORMER.sub(lambda found: f"st:./{Path(found[1]).name}" if _is_folder(found[1]) else found[0], text)
+        return _TRANSFORMER.sub(lambda match: f"st:./{Path(match[1]).name}" if _is_folder(match[1]) else match[0], text)
 
     data = config.data
     return config.model_copy(
@@ -46,13 +46,13 @@ def without_places(config: TrainingConfig) -> TrainingConfig:
 
 
 def _is_folder(model: str) -> bool:
-    """Whether that is a folder and not a name on the hub."""
+    """Whether a model is a folder and not a name on the hub."""
     return model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model or Path(model).is_dir()
 
 
 def base_models(config: TrainingConfig) -> list[str]:
-    """The encoder's models on the hub."""
+    """The names on the hub of the encoder's models."""
     if takes_ready_embeddings(config):
         return []
-    found = [name for name in _TRANSFORMER.findall(config.encoder) if not _is_folder(name)]
-    return [name if "/" in name else f"sentence-transformers/{name}" for name in found]
+    names = [name for name in _TRANSFORMER.findall(config.encoder) if not _is_folder(name)]
+    return [name if "/" in name else f"sentence-transformers/{name}" for name in names]

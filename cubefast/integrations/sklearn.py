@@ -36,7 +36,7 @@ _KEYS = {
 
 
 class CubeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """Trains a :class:`~cubefast.CubicCore` in ``fit`` and applies it in ``transform``: embeddings in, embeddings out.
+    """A scikit-learn transformer that trains a :class:`~cubefast.CubicCore` in ``fit`` and applies it in ``transform``.
 
     Without ``noise`` it learns to turn each row of X into the same row of y, the embedding that is wanted. With it, it
     learns to take that noise off the rows of X, and y is not looked at: in a pipeline y is the labels of the last step.
@@ -109,7 +109,7 @@ class CubeTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         return self
 
     def transform(self, X: ArrayLike) -> NDArray[np.float32]:
-        """[n, D] -> float32 [n, D]. Raises NotFittedError before :meth:`fit`, ValueError for another D, NaN or Inf."""
+        """Map X [n, D] -> float32 [n, D]. Raises NotFittedError before :meth:`fit`, ValueError for bad rows."""
         check_is_fitted(self)
         return self.core_.transform(validate_data(self, X, dtype=np.float32, reset=False))
 

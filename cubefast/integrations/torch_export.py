@@ -22,8 +22,8 @@ Operators = Literal["kernel", "plain"]
 
 
 def export_core(module: CubicCore | AnswerSide, operators: Operators = "kernel") -> ExportedProgram:
-    """A core, or what it does to answers, as a program: float [B, D] -> [B, D] for any B, of the core's dtype, without
-    gradients.
+    """Export a core, or its map of answers, as a program without gradients: [B, D] -> [B, D] for any B, in the core's
+    dtype.
 
     With ``kernel`` it gives the core's bits on the backend that is active now; with ``plain`` those of the reference,
     which differ in the last ones.

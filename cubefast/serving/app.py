@@ -159,7 +159,9 @@ class _Server:
         return Response(to_json(content), media_type="application/json")
 
     def _kind(self, asked: EmbeddingsRequest) -> InputType:
-        """Whether the texts are queries or documents: nothing is guessed, as a mistake would not be noticed."""
+        """Whether the texts are queries or documents. The client must say so, because a wrong guess would not be
+        noticed.
+        """
         name = self.service.name
         kinds: dict[str, InputType | None] = {name: None, f"{name}:query": "query", f"{name}:document": "document"}
         if asked.model not in kinds:
@@ -262,8 +264,8 @@ def _listed(answers: Sequence[Answer]) -> list[dict[str, Any]]:
 
 
 def _numbers(vector: NDArray[np.float32]) -> list[float]:
-    found: list[float] = vector.tolist()
-    return found
+    values: list[float] = vector.tolist()
+    return values
 
 
 def _base64(vector: NDArray[np.float32]) -> str:

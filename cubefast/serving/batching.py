@@ -1,4 +1,4 @@
-"""The requests of many clients, computed together: one model, one thread, no fight over the cores."""
+"""Batches the requests of many clients for one model in one thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Output = TypeVar("Output")
 
 
 class QueueFullError(Exception):
-    """So many items wait already that more would wait too long."""
+    """Raised when so many items are waiting that another would wait too long."""
 
 
 class Batcher(Generic[Item, Output]):
@@ -51,7 +51,7 @@ class Batcher(Generic[Item, Output]):
         self._worker: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """How many items wait."""
+        """The number of waiting items."""
         return len(self._queue)
 
     async def __call__(self, items: Sequence[Item]) -> list[Output]:
@@ -94,7 +94,7 @@ class Batcher(Generic[Item, Output]):
         return batch
 
     def _outcomes(self, items: list[Item]) -> list[Output | Exception]:
-        """The output of each item, or what was raised for it. Runs in the executor."""
+        """The output of each item, or the exception raised for it. Runs in the executor."""
         try:
             return list(self._function(items))
         except InputError as error:

@@ -1,4 +1,4 @@
-"""What the server counts and measures, in the text format of Prometheus."""
+"""The server's metrics in the text format of Prometheus."""
 
 from __future__ import annotations
 
@@ -55,5 +55,5 @@ class Metrics:
         self._waiting.labels(kind).set_function(length)
 
     def text(self) -> bytes:
-        """All of it, as Prometheus reads it."""
+        """All metrics in the text format of Prometheus."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""The page, and the Content-Security-Policy under which its own style and script run, and nothing else."""
+"""The page, and the Content-Security-Policy that allows its own style and script and nothing else."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from importlib import resources
 
 
 def load_page() -> tuple[str, str]:
-    """The page's HTML and the policy. The script and the style are allowed by their hash, so what would get into the
-    page by mistake could not run.
+    """The HTML of the page and its Content-Security-Policy, which allows script and style by their hash, so that
+    injected code cannot run.
     """
     page = (resources.files("cubefast.serving") / "page.html").read_text("utf-8")
     style, script = (_hash(re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)) for tag in ("style", "script"))

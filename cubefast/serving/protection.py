@@ -1,4 +1,4 @@
-"""What holds for every request: who may call, headers for browsers, the answer when the server fails, metrics."""
+"""What applies to every request: the allowed hosts, security headers, the answer to a failure, and metrics."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def _respond(error: ApiError, scope: Scope, receive: Receive, send: Send) 
 
 
 def _host_name(host: str | None) -> str:
-    """The name in a header Host, without its port."""
+    """The host name in a Host header, without the port."""
     if not host:
         return ""
     if host.startswith("["):  # an IPv6 address
@@ -92,6 +92,6 @@ def _host_name(host: str | None) -> str:
 
 
 def _route(scope: Scope) -> str:
-    """The path, if it is that of a route: clients must not be able to make up new labels."""
+    """The path if it is that of a route, so that clients cannot create new metric labels."""
     path: Any = scope["path"]
     return path if scope.get("endpoint") is not None else "other"

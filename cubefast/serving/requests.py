@@ -1,4 +1,4 @@
-"""What clients may send, and how a refusal is said: both in the form of OpenAI's API."""
+"""The requests that clients may send and the errors they get, both in the form of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..untrusted import shown
 
 @dataclass(frozen=True)
 class Limits:
-    """How much a client may ask for.
+    """The limits on what a client may request.
 
     Attributes:
         inputs: texts of one request for embeddings.
@@ -70,7 +70,7 @@ class JSONText(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
-        """The bytes of the body."""
+        """Encode the body."""
         return json_text(content, allow_nan=False).encode()
 
 
@@ -93,7 +93,7 @@ InputType = Literal["query", "document"]
 
 
 class EmbeddingsRequest(BaseModel):
-    """The body of ``POST /v1/embeddings``. ``user`` is accepted, and not looked at."""
+    """The body of ``POST /v1/embeddings``. ``user`` is accepted and ignored."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     model: str
@@ -125,7 +125,7 @@ Body = TypeVar("Body", EmbeddingsRequest, AskRequest)
 
 
 def parse_body(body: bytes, form: type[Body], limits: Limits) -> Body:
-    """The request in a body of JSON.
+    """Parse the request in a JSON body.
 
     Raises ApiError (status 400) for what is no JSON, has another field or type, or is beyond the limits; it names the
     first fault.

@@ -1,4 +1,4 @@
-"""The process: where it listens, and how it stops."""
+"""The server process: its socket, and how it stops."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens. ``port`` 0: a free one.
+    """A listening socket; with ``port`` 0 on a free port.
 
     Raises InputError for a host that is not this machine's, or a port that is taken or not allowed.
     """
@@ -42,14 +42,14 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def address(listening: socket.socket) -> str:
-    """The URL of a socket that listens."""
+    """The URL of a listening socket."""
     host, port = listening.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def run(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
-    """Serve until SIGTERM or Ctrl-C. Then no new connection is taken, requests that are being answered are finished,
-    for ``seconds`` at most, and it returns; a second Ctrl-C does not wait for them.
+    """Serve until SIGTERM or Ctrl-C. No new connection is then accepted, and running requests are finished within
+    ``seconds``; a second Ctrl-C does not wait for them.
     """
     config = uvicorn.Config(
         app,
@@ -69,7 +69,7 @@ def run(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
 
 @contextmanager
 def _signals_that_stop() -> Iterator[None]:
-    """uvicorn raises the signal that stopped it once more, for whoever started it; here it has done its work."""
+    """A context that absorbs the signal which uvicorn raises again after it has stopped."""
 
     def done(number: int, frame: FrameType | None) -> None:
         pass

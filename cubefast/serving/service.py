@@ -1,4 +1,4 @@
-"""What the server computes, without HTTP: lists in, lists out, so that the requests of many clients go together."""
+"""What the server computes, without HTTP: lists in, lists out, so that requests of many clients are batched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TOGETHER = 256  # known questions encoded at once
 
 @dataclass(frozen=True)
 class Question:
-    """A question, the turns of the conversation before it, the earliest first, and how many answers it is to get."""
+    """A question, the turns of the conversation before it, the earliest first, and the number of answers wanted."""
 
     text: str
     history: tuple[str, ...] = ()
@@ -45,13 +45,12 @@ class Result:
 
 
 class Service:
-    """A run and what it is asked for. Its methods are meant for one thread at a time.
+    """Computes the embeddings and answers of a run. Its methods must be called by one thread at a time.
 
     Args:
-        name: by which clients ask for it, as the model of the OpenAI form.
-        pipeline: with a ``plain_decoder``, and a decoder without a threshold: what is below it is told by the score.
-        calibration: the threshold below which an answer had better not be given, and how it was found; None: there is
-            none.
+        name: the name by which clients request it, as the model of OpenAI's API.
+        pipeline: a pipeline with a ``plain_decoder``, and a decoder without a threshold, since clients see the score.
+        calibration: the threshold below which an answer should not be given, and its calibration; None: none.
         known_questions: finds the known questions nearest to an embedding of the encoder; None: none are known.
     """
 
@@ -79,7 +78,7 @@ class Service:
         further_answers: Sequence[str] = (),
         questions: str | None = None,
     ) -> Service:
-        """The service of ``runs/NAME``, whose name is NAME.
+        """Load the service of ``runs/NAME``, which is called NAME.
 
         Args:
             path: the run's folder.
@@ -101,11 +100,11 @@ class Service:
 
     @property
     def threshold(self) -> float | None:
-        """The least score of an answer that is likely to be right; None: the run has no threshold."""
+        """The least score of an answer that is likely to be right; None if the run has no threshold."""
         return None if self.calibration is None else self.calibration.threshold
 
     def is_known(self, answers: Sequence[Answer]) -> bool:
-        """Whether the best of these answers reaches the threshold; without a threshold, always."""
+        """Whether the best of these answers reaches the threshold; always True without one."""
         return self.threshold is None or (len(answers) > 0 and answers[0].score >= self.threshold)
 
     def embed_queries(self, texts: list[str]) -> list[NDArray[np.float32]]:
@@ -113,7 +112,7 @@ class Service:
         return list(self.pipeline.embed(texts).numpy())
 
     def embed_documents(self, texts: list[str]) -> list[NDArray[np.float32]]:
-        """The embedding [D] of each document, among which those of queries are searched for."""
+        """The embedding [D] of each document, for an index of :meth:`embed_queries`' embeddings."""
         return list(self.pipeline.embed_answers(texts))
 
     def ask(self, questions: list[Question]) -> list[Result]:
@@ -125,14 +124,14 @@ class Service:
         known = self.known_questions
         similar = [None] * len(questions) if known is None else known.decode(plain, most)
         return [
-            Result(after[: each.count], first[: each.count], near and near[: each.count])
-            for each, after, first, near in zip(questions, answers, before, similar, strict=True)
+            Result(after[: each.count], first[: each.count], alike and alike[: each.count])
+            for each, after, first, alike in zip(questions, answers, before, similar, strict=True)
         ]
 
 
 def load_questions(path: str, data: DatasetConfig) -> list[str]:
-    """The different questions of a file, in its order: of pairs and conversations, what is answered; of a text file,
-    every line.
+    """The distinct questions of a file, in its order: what is answered in pairs and conversations, every line of a text
+    file.
 
     Args:
         path: any data file that a run can be trained on, or ``builtin``.

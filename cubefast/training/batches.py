@@ -1,4 +1,4 @@
-"""Batches in a given order, prepared by the training's own process or by others."""
+"""Batches in a given order, prepared by this process or by workers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..data.pairs import PairDataset
 
 
 class TrainingBatch(NamedTuple):
-    """The n pairs of a batch, and what the losses need beside them.
+    """The n pairs of a batch, and the teacher targets and negatives that its losses need.
 
     Attributes:
         inputs, targets: [n, D].
@@ -52,8 +52,7 @@ class _Batches(Dataset[TrainingBatch]):
 def ordered_batches(
     pairs: PairDataset, rows: Sequence[Tensor], workers: int, negative_rows: Tensor | None = None
 ) -> Iterable[TrainingBatch]:
-    """One batch for each of ``rows``, in their order. A batch does not depend on the process that prepares it, so
-    ``workers`` changes no bit.
+    """One batch for each of ``rows``, in their order. The number of ``workers`` does not change any bit of them.
 
     Args:
         pairs: n pairs.

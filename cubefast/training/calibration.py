@@ -1,4 +1,4 @@
-"""What a core comes to on validation, and how far it is trusted: a curve chosen for all regimes at once."""
+"""Scores a core on validation, and chooses how far it is trusted: one curve for all regimes."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ _QUERIES = 256  # ranked at once
 
 @dataclass(frozen=True, eq=False)
 class ValidationResult:
-    """A core on validation.
+    """The result of a core on validation, and the buffers of the core that were chosen there.
 
     Attributes:
-        metrics: as of :meth:`Validation.metrics`, with the trust that was chosen.
-        objective: by which the best epoch is chosen. It is the metric, or for MRR and a core with trust the mean of
-            :meth:`RegimeRanks.objective`, which takes something off for being below the identity.
-        chosen: the core's buffers that were chosen, by name: the curve of its :class:`~cubefast.trust.Trust`, float32
-            [4], and of a core with a map of answers how far that is trusted.
+        metrics: the metrics of :meth:`Validation.metrics`, with the trust that was chosen.
+        objective: the value by which the best epoch is chosen: the metric, or for MRR and a core with trust the mean
+            of :meth:`RegimeRanks.objective`, which penalizes a shortfall against the identity.
+        chosen: the chosen buffers of the core by name: the curve of its :class:`~cubefast.trust.Trust`, float32 [4],
+            and for a core with a map of answers the weight of that map.
     """
 
     metrics: dict[str, float]
@@ -57,29 +57,29 @@ class ValidationResult:
 
 @torch.no_grad()
 def validate(core: CubicCore, validation: Validation, metric: str, processes: Processes) -> ValidationResult:
-    """Score a core on validation, trusted as far as is best there.
+    """Score a core on validation, with the trust that is best there.
 
     Args:
-        core: as it was trained, trusted fully.
+        core: a trained core at full trust.
         validation: the pairs and the bank.
-        metric: which of the validation's chooses.
-        processes: each predicts its share of the pairs.
+        metric: the validation metric that chooses the best epoch.
+        processes: the processes, each of which predicts its share of the pairs.
     """
     inputs = validation.inputs
-    mine = processes.share(inputs)
+    own_inputs = processes.share(inputs)
     trust = core.trust
     if trust is None:
-        predicted = processes.whole(predict(core, mine), len(inputs))
+        predicted = processes.gather(predict(core, own_inputs), len(inputs))
         metrics = validation.metrics(predicted, core.map_answers(validation.bank))
         return ValidationResult(metrics, metrics[metric], {})
-    change = processes.whole(_changes(core, mine), len(inputs))
+    change = processes.gather(_changes(core, own_inputs), len(inputs))
     familiarity = trust.familiarity(inputs)
-    found = []
+    candidates = []
     for weight in ANSWER_WEIGHTS if core.answer_map is not None else ANSWER_WEIGHTS[:1]:
         bank = _mapped(core, validation.bank, weight)
         curve, objective = choose_curve(_ranks(validation, change, familiarity, bank))
-        found.append((objective, curve, weight, bank))
-    objective, curve, weight, bank = max(found, key=lambda each: each[0])
+        candidates.append((objective, curve, weight, bank))
+    objective, curve, weight, bank = max(candidates, key=lambda each: each[0])
     metrics = validation.metrics(inputs + weight_of(familiarity, curve)[:, None] * change, bank)
     chosen = {"trust.curve": curve}
     if core.answer_map is not None:
@@ -88,7 +88,7 @@ def validate(core: CubicCore, validation: Validation, metric: str, processes: Pr
 
 
 def _mapped(core: CubicCore, bank: Tensor, weight: float) -> Tensor:
-    """The bank as the core has it, its map of answers trusted so far."""
+    """The bank after the core's map of answers, applied with this weight."""
     if core.answer_map is None or weight == 0:
         return bank
     before = core.answer_weight.clone()
@@ -100,9 +100,7 @@ def _mapped(core: CubicCore, bank: Tensor, weight: float) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Repulsion:
-    """How far a core with memory is trusted, and how strongly its outputs are kept away from the answers in it: the
-    curves of :class:`~cubefast.trust.Trust`, float32 [4] each.
-    """
+    """The curves of trust and repulsion of a core with memory, float32 [4]; see :class:`~cubefast.trust.Trust`."""
 
     curve: Tensor
     strength: Tensor
@@ -137,21 +135,21 @@ def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -
     best, value = None, without(core.trust.curve) + _MEMORY_MARGIN
     for curve in _curves_with_memory(core.trust.curve, familiarity, without):
         for strength in _strengths(curve, familiarity, has_wordings=len(parts) > 1):
-            if (reached := objective(curve, strength)) > value:
-                best, value = Repulsion(curve, strength), reached
+            if (candidate_value := objective(curve, strength)) > value:
+                best, value = Repulsion(curve, strength), candidate_value
     return best
 
 
 def _curves_with_memory(chosen: Tensor, familiarity: Tensor, objective: Callable[[Tensor], float]) -> list[Tensor]:
-    """The curves of trust that are tried with memory."""
-    found = [chosen, *(torch.tensor((0.0, 1.0, level, level)) for level in (1.0, 0.5))]
+    """The curves of trust that are compared for a core with memory."""
+    curves = [chosen, *(torch.tensor((0.0, 1.0, level, level)) for level in (1.0, 0.5))]
     if len(familiarity) > 1 and (spread := float(familiarity.std())):
-        found += sorted(_curves(familiarity, spread), key=objective, reverse=True)[:_CURVES_WITH_MEMORY]
-    return found
+        curves += sorted(_curves(familiarity, spread), key=objective, reverse=True)[:_CURVES_WITH_MEMORY]
+    return curves
 
 
 def _strengths(curve: Tensor, familiarity: Tensor, has_wordings: bool) -> Iterator[Tensor]:
-    """Curves of the repulsion's strength: the same for all inputs, or none for familiar ones, where trust rises."""
+    """Curves of the strength of repulsion to compare: constant, or zero for familiar inputs, where trust rises."""
     centre, width = curve[:2].tolist()
     if curve[2] == curve[3]:
         centre, width = float(familiarity.median()), 0.5 * float(familiarity.std()) if len(familiarity) > 1 else 0.0
@@ -178,8 +176,8 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
 
     def ranks(outputs: Sequence[Tensor], bank: Tensor, handicap: float) -> tuple[Tensor, ...]:
         scores = (normalize(part, dim=1) @ bank.T - handicap * trained for part in outputs)
-        found = torch.cat([_reciprocal_ranks(*each) for each in zip(scores, right, strict=True)])
-        return torch.split(found, parts)
+        reciprocal = torch.cat([_reciprocal_ranks(*each) for each in zip(scores, right, strict=True)])
+        return torch.split(reciprocal, parts)
 
     identity = ranks(inputs, normalize(validation.bank, dim=1), 0.0)
     outputs, bank = [core(part) for part in inputs], normalize(core.map_answers(validation.bank), dim=1)
@@ -189,35 +187,35 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
 
     best, value = 0.0, objective(0.0) + _MEMORY_MARGIN
     for handicap in _HANDICAPS if len(parts) > 1 else _HANDICAPS[:1]:
-        if (reached := objective(handicap)) > value:
-            best, value = handicap, reached
+        if (candidate_value := objective(handicap)) > value:
+            best, value = handicap, candidate_value
     return best
 
 
 def known_answers(train: PairDataset, count: int, seed: int) -> Tensor:
-    """The different answers of training, at most ``count`` of them: float32 [m, D], of unit length."""
-    found: dict[int, Tensor] = {}
+    """At most ``count`` of the distinct answers of training: float32 [m, D], of unit length."""
+    target_of: dict[int, Tensor] = {}
     for _, targets, ids in train.batches(noisy=False):
         for target, number in zip(targets, ids.tolist(), strict=True):
-            found.setdefault(number, target)
-    answers = torch.stack(list(found.values()))
+            target_of.setdefault(number, target)
+    answers = torch.stack(list(target_of.values()))
     rows = torch.randperm(len(answers), generator=torch.Generator().manual_seed(seed))[:count]
     return normalize(answers[rows.sort().values], dim=1)
 
 
 def _changes(core: CubicCore, inputs: Tensor) -> Tensor:
-    """[n, D] -> [n, D]: what the core adds where it is fully trusted."""
+    """[n, D] -> [n, D]: the change that the core adds to each input at full trust."""
     return torch.cat([core.change(batch) for batch in inputs.split(_QUERIES)])
 
 
 def _parts(validation: Validation) -> list[int]:
-    """How many questions each regime has; with a handful in one, which is no regime to choose by, all are one."""
+    """The number of questions of each regime; if one has too few to choose by, all questions count as one regime."""
     sizes = [len(pairs) for pairs in validation.regimes.values()]
     return [sum(sizes)] if min(sizes) < FEWEST_QUERIES else sizes
 
 
 def _ranks(validation: Validation, change: Tensor, familiarity: Tensor, bank: Tensor) -> list[RegimeRanks]:
-    """Of each regime, the ranks at each level of trust in ``bank`` [answers, D], validation's as the core has it."""
+    """The ranks of each regime at each level of trust, in a ``bank`` [answers, D] that the core may have mapped."""
     parts = _parts(validation)
     split = (part.split(parts) for part in (validation.inputs, change, familiarity, validation.right))
     plain = None if bank is validation.bank else validation.bank
@@ -226,14 +224,14 @@ def _ranks(validation: Validation, change: Tensor, familiarity: Tensor, bank: Te
 
 @torch_threads(1)
 def fit_trust(trust: Trust, train: PairDataset, seed: int) -> None:
-    """Find the prototypes of the training questions, of at most SAMPLE of them; on one thread, to the same bits."""
+    """Fit the trust's prototypes to at most SAMPLE training questions, reproducibly on one thread."""
     rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:SAMPLE]
     trust.fit(torch.cat([train.batch(part, noisy=False)[0] for part in rows.split(1024)]), seed)
 
 
 @dataclass(frozen=True, eq=False)
 class RegimeRanks:
-    """What trust does to one regime.
+    """The ranks of the questions of one regime at each level of trust.
 
     Attributes:
         reciprocal: float64 [levels, n], 1 / rank of the right answer in the whole bank at each of LEVELS.
@@ -255,7 +253,7 @@ class RegimeRanks:
         right: Tensor,
         plain: Tensor | None = None,
     ) -> RegimeRanks:
-        """Ranks of what comes out at each level, inputs + level * change.
+        """Rank the answers of inputs + level * change at each level of trust.
 
         Args:
             inputs, change: [n, D], questions and what the core adds to them.
@@ -267,12 +265,12 @@ class RegimeRanks:
         units = normalize(bank, dim=1)
         parts = []
         for rows in torch.arange(len(inputs)).split(_QUERIES):
-            own, added = inputs[rows] @ units.T, change[rows] @ units.T
-            here = []
+            scores, changes = inputs[rows] @ units.T, change[rows] @ units.T
+            ranks = []
             for level in LEVELS:
                 length = (inputs[rows] + level * change[rows]).norm(dim=1, keepdim=True).clamp(min=1e-12)
-                here.append(_reciprocal_ranks(torch.add(own, added, alpha=level), right[rows], TIE * length))
-            parts.append(torch.stack(here))
+                ranks.append(_reciprocal_ranks(torch.add(scores, changes, alpha=level), right[rows], TIE * length))
+            parts.append(torch.stack(ranks))
         reciprocal = torch.cat(parts, dim=1)
         identity = reciprocal[0]
         if plain is not None:
@@ -287,19 +285,15 @@ class RegimeRanks:
         low, high = self.reciprocal.gather(0, below[None])[0], self.reciprocal.gather(0, below[None] + 1)[0]
         return low + part * (high - low)
 
-    def mrr(self, curve: Tensor) -> float:
-        """The mean of :meth:`values`."""
-        return float(self.values(curve).mean())
-
     def objective(self, curve: Tensor) -> float:
-        """The MRR with this curve, less three times what it may be below the identity's: a standard error of the
-        difference is taken off first, for with few questions a core that seems to harm nothing may well do so.
+        """The MRR with this curve, less three times its shortfall against the identity. A standard error of the
+        difference counts as shortfall: with few questions, a core that seems harmless may well not be.
         """
         return _objective(self.values(curve), self.identity)
 
 
 def _objective(values: Tensor, identity: Tensor) -> float:
-    """Of 1 / rank of each question, float64 [n], and the same without the core: see :meth:`RegimeRanks.objective`."""
+    """See :meth:`RegimeRanks.objective`; from 1 / rank of each question with and without the core, float64 [n]."""
     gain = values - identity
     doubt = _DOUBT * float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
     return float(values.mean()) - _SHORTFALL * max(0.0, doubt - float(gain.mean()))
@@ -328,14 +322,14 @@ def choose_curve(regimes: list[RegimeRanks]) -> tuple[Tensor, float]:
     best, value = _best(_constants(), objective)
     familiarity = torch.cat([regime.familiarity for regime in regimes])
     if len(familiarity) > 1 and (spread := float(familiarity.std())):
-        curve, reached = _best(_curves(familiarity, spread), objective)
-        if reached > value + _MARGIN:
-            return curve, reached
+        curve, curve_value = _best(_curves(familiarity, spread), objective)
+        if curve_value > value + _MARGIN:
+            return curve, curve_value
     return best, value
 
 
 def _best(curves: Iterable[Tensor], objective: Callable[[Tensor], float]) -> tuple[Tensor, float]:
-    return max(((curve, objective(curve)) for curve in curves), key=lambda found: found[1])
+    return max(((curve, objective(curve)) for curve in curves), key=lambda pair: pair[1])
 
 
 def _constants() -> Iterator[Tensor]:

@@ -1,7 +1,7 @@
-"""What a checkpoint on the disk has to be before a training goes on from it: of the right types and of its own sizes.
+"""Checks of a checkpoint on the disk before a training resumes from it: its types, sizes and consistency.
 
-It was written by cubefast, but disks fail, people edit, and runs are handed on. What does not fit is refused here, in
-words, and not by an error somewhere in the next epoch.
+It was written by cubefast, but disks fail, people edit, and runs are handed on. What does not fit is refused here with
+a message, and not by an error somewhere in the next epoch.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt, Positiv
 from torch import Tensor
 from torch.optim import Optimizer
 
-_OPTIMIZER = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "momentum"})  # what AdamW and Muon keep of a parameter
+_OPTIMIZER = ({"step", "exp_avg", "exp_avg_sq"}, {"step", "momentum"})  # the state of a parameter in AdamW and Muon
 
 
 class EpochRecord(BaseModel):
-    """What metrics.jsonl and a checkpoint say of an epoch; all keys beyond those named are numbers, too."""
+    """The record of an epoch in metrics.jsonl and in a checkpoint; all further keys are numbers, too."""
 
     model_config = ConfigDict(strict=True, extra="allow")
     __pydantic_extra__: dict[str, float]
@@ -38,7 +38,7 @@ class EpochRecord(BaseModel):
 
 
 class CheckpointNumbers(BaseModel):
-    """state.json; see :class:`~cubefast.training.state.TrainingState`."""
+    """The content of state.json; see :class:`~cubefast.training.state.TrainingState`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     checkpoint_version: int
@@ -64,47 +64,51 @@ class CheckpointNumbers(BaseModel):
         return self
 
 
-def like(found: Any, fresh: Any, what: str) -> Any:
-    """``found``, if its types and sizes are those of ``fresh``; keys of a mapping that it lacks, having been written by
-    another torch, are as they are fresh. Raises ValueError, whose message begins with ``what``.
+def like(loaded: Any, fresh: Any, what: str) -> Any:
+    """Check that a loaded value has the types and sizes of a fresh one, and return it.
+
+    Keys of a mapping that are missing, because another version of torch wrote it, are taken from the fresh one. Raises
+    ValueError, whose message begins with ``what``.
     """
-    if isinstance(fresh, Mapping) and isinstance(found, Mapping):
-        return {key: like(found.get(key, each), each, f"{what}.{key}") for key, each in fresh.items()}
-    if isinstance(fresh, list | tuple) and isinstance(found, list | tuple) and len(fresh) == len(found):
-        return type(fresh)(like(*pair, f"{what}[{place}]") for place, pair in enumerate(zip(found, fresh, strict=True)))
+    if isinstance(fresh, Mapping) and isinstance(loaded, Mapping):
+        return {key: like(loaded.get(key, each), each, f"{what}.{key}") for key, each in fresh.items()}
+    if isinstance(fresh, list | tuple) and isinstance(loaded, list | tuple) and len(fresh) == len(loaded):
+        return type(fresh)(
+            like(*pair, f"{what}[{place}]") for place, pair in enumerate(zip(loaded, fresh, strict=True))
+        )
     number = isinstance(fresh, int | float) and not isinstance(fresh, bool)
-    if number and type(found) in (int, float) and (math.isfinite(found) or found == fresh):
-        return found
-    if not number and type(found) is type(fresh):
-        return found
-    raise ValueError(f"{what} is {found!r:.60}, of another kind than {fresh!r:.60}")
+    if number and type(loaded) in (int, float) and (math.isfinite(loaded) or loaded == fresh):
+        return loaded
+    if not number and type(loaded) is type(fresh):
+        return loaded
+    raise ValueError(f"{what} is {loaded!r:.60}, of another kind than {fresh!r:.60}")
 
 
-def check_tensors(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], what: str) -> None:
-    """Raise ValueError unless the tensors have the names, shapes and dtypes of those wanted, and are finite."""
-    if found.keys() != wanted.keys():
-        raise ValueError(f"{what} has other tensors: {sorted(found.keys() ^ wanted.keys())!r:.200}")
-    for name, tensor in found.items():
-        _check(tensor, wanted[name], f"{what}.{name}")
+def check_tensors(loaded: Mapping[str, Tensor], expected: Mapping[str, Tensor], what: str) -> None:
+    """Raise ValueError unless the tensors have the names, shapes and dtypes of those expected, and are finite."""
+    if loaded.keys() != expected.keys():
+        raise ValueError(f"{what} has other tensors: {sorted(loaded.keys() ^ expected.keys())!r:.200}")
+    for name, tensor in loaded.items():
+        _check(tensor, expected[name], f"{what}.{name}")
 
 
 def check_optimizer(state: Mapping[int, Mapping[str, Tensor]], optimizer: Optimizer) -> None:
-    """Raise ValueError unless that can be the optimizer's memory of its parameters."""
+    """Raise ValueError unless ``state`` can be the state of the optimizer, by the number of the parameter."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, kept in state.items():
-        if not 0 <= number < len(parameters) or set(kept) not in _OPTIMIZER:
-            raise ValueError(f"optimizer.{number} has {sorted(kept)!r:.200}")
-        for name, tensor in kept.items():
+    for number, tensors in state.items():
+        if not 0 <= number < len(parameters) or set(tensors) not in _OPTIMIZER:
+            raise ValueError(f"optimizer.{number} has {sorted(tensors)!r:.200}")
+        for name, tensor in tensors.items():
             parameter = parameters[number].detach()
             _check(tensor, parameter.sum().float() if name == "step" else parameter, f"optimizer.{number}.{name}")
-        if kept["step"] < 0 or (kept.get("exp_avg_sq", kept["step"]) < 0).any():
+        if tensors["step"] < 0 or (tensors.get("exp_avg_sq", tensors["step"]) < 0).any():
             raise ValueError(f"optimizer.{number} holds a number below 0 that cannot be")
 
 
-def _check(tensor: Tensor, wanted: Tensor, what: str) -> None:
-    if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+def _check(tensor: Tensor, expected: Tensor, what: str) -> None:
+    if tensor.shape != expected.shape or tensor.dtype != expected.dtype:
         raise ValueError(
-            f"{what} is {list(tensor.shape)} of {tensor.dtype}, not {list(wanted.shape)} of {wanted.dtype}"
+            f"{what} is {list(tensor.shape)} of {tensor.dtype}, not {list(expected.shape)} of {expected.dtype}"
         )
     if tensor.is_floating_point() and not tensor.isfinite().all():
         raise ValueError(f"{what} holds NaN or Inf")

@@ -1,4 +1,4 @@
-"""Cross-fitted targets: what of each pair's target could have been known from all the other pairs.
+"""Cross-fitted targets: a prediction of each pair's target from all other pairs.
 
 A target is one answer of many that would have been right; what is special about it cannot be learnt from the question,
 only remembered. A smooth regression fitted without the pair shows the part that can be learnt. Following that as well
@@ -69,20 +69,20 @@ def cross_fit(train: PairDataset, seed: int = 0) -> CrossFit:
     folds = torch.randperm(count, generator=generator) % FOLDS
     chosen = torch.randperm(count, generator=generator)[:LANDMARKS]
     landmarks = train.batch(chosen, noisy=False)[0]
-    return max((_fit(train, folds, landmarks, width) for width in WIDTHS), key=lambda found: found.cosine)
+    return max((_fit(train, folds, landmarks, width) for width in WIDTHS), key=lambda candidate: candidate.cosine)
 
 
 def _fit(train: PairDataset, folds: Tensor, landmarks: Tensor, width: float) -> CrossFit:
-    """The best of RIDGES for one width."""
+    """The best fit of RIDGES for one width."""
     features = _Features(landmarks, width)
     size, dim = len(landmarks) + train.dim, train.dim
     gram, moment = torch.zeros(FOLDS, size, size), torch.zeros(FOLDS, size, dim)
     for rows, inputs, targets in _chunks(train):
-        lifted, wanted = features(inputs), targets - inputs
+        lifted, change = features(inputs), targets - inputs
         for number in range(FOLDS):
-            here = folds[rows] == number
-            gram[number].addmm_(lifted[here].T, lifted[here])
-            moment[number].addmm_(lifted[here].T, wanted[here])
+            in_fold = folds[rows] == number
+            gram[number].addmm_(lifted[in_fold].T, lifted[in_fold])
+            moment[number].addmm_(lifted[in_fold].T, change[in_fold])
     whole_gram, whole_moment = gram.sum(dim=0), moment.sum(dim=0)
     weights = torch.empty(len(RIDGES), FOLDS, size, dim)
     for number in range(FOLDS):
@@ -93,25 +93,25 @@ def _fit(train: PairDataset, folds: Tensor, landmarks: Tensor, width: float) -> 
     predicted = torch.empty(len(RIDGES), len(train), dim, dtype=torch.float16)
     cosines = torch.zeros(len(RIDGES))
     for rows, inputs, targets in _chunks(train):
-        lifted, found = features(inputs), inputs.repeat(len(RIDGES), 1, 1)
+        lifted, outputs = features(inputs), inputs.repeat(len(RIDGES), 1, 1)
         for number in range(FOLDS):
-            here = folds[rows] == number
-            found[:, here] += lifted[here] @ weights[:, number]
-        predicted[:, rows] = found.half()
-        cosines += cosine_similarity(found, targets, dim=2).sum(dim=1)
+            in_fold = folds[rows] == number
+            outputs[:, in_fold] += lifted[in_fold] @ weights[:, number]
+        predicted[:, rows] = outputs.half()
+        cosines += cosine_similarity(outputs, targets, dim=2).sum(dim=1)
     best = int(cosines.argmax())
     return CrossFit(predicted[best].clone(), float(cosines[best] / len(train)), width, RIDGES[best])
 
 
 def _chunks(train: PairDataset) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Row numbers, inputs and targets."""
+    """The row numbers, inputs and targets of all pairs, in chunks."""
     for rows in torch.arange(len(train)).split(_CHUNK):
         inputs, targets, _ = train.batch(rows, noisy=False)
         yield rows, inputs, targets
 
 
 class _Features:
-    """[n, D] -> [n, m + D] whose dot products are the kernel, with Nystroem's approximation of what is not linear."""
+    """Features [n, D] -> [n, m + D] whose products are the kernel, its nonlinear part by Nystroem's approximation."""
 
     def __init__(self, landmarks: Tensor, width: float) -> None:
         self.landmarks, self.width = landmarks, width

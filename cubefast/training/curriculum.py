@@ -1,4 +1,4 @@
-"""Easy pairs first: what counts as easy, and how fast the rest joins in."""
+"""The curriculum: the difficulty of pairs, and the share of them in each epoch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..data.pairs import PairDataset
 
 
 def difficulty(train: PairDataset, by: str, core: CubicCore) -> NDArray[np.float32]:
-    """float32 [n]: larger is harder.
+    """The difficulty of each pair, float32 [n]; larger is harder.
 
     cosine: 1 - cos(input, target). length: the number of characters of the question and answer. loss:
     1 - cos(core(input), target) with the core as it is now.
@@ -22,17 +22,17 @@ def difficulty(train: PairDataset, by: str, core: CubicCore) -> NDArray[np.float
     if by == "length":
         assert train.lengths is not None  # the trainer has checked
         return train.lengths.astype(np.float32)
-    found = []
+    losses = []
     with torch.no_grad():
         for inputs, targets, _ in train.batches(noisy=False):
             for x, y in zip(inputs.split(256), targets.split(256), strict=True):
-                guess = core(x) if by == "loss" else x
-                found.append(1 - torch.cosine_similarity(guess, y, dim=1))
-    return torch.cat(found).numpy()
+                predicted = core(x) if by == "loss" else x
+                losses.append(1 - torch.cosine_similarity(predicted, y, dim=1))
+    return torch.cat(losses).numpy()
 
 
 def share(curriculum: CurriculumConfig, epoch: int) -> float:
-    """Which part of the pairs, the easiest, epoch ``epoch`` (from 1) goes through.
+    """The share of the pairs, the easiest ones, that an epoch (from 1) trains on.
 
     From ``start`` in the first epoch to 1 after ``epochs`` of them: evenly (linear), fast at first (root: the square
     root of an even growth of the square, Platanios et al. 2019), or in three steps (step).
@@ -46,5 +46,5 @@ def share(curriculum: CurriculumConfig, epoch: int) -> float:
 
 
 def easiest(hardness: NDArray[np.float32], count: int) -> torch.Tensor:
-    """int64 [count]: the numbers of the easiest pairs."""
+    """The numbers of the easiest ``count`` pairs, int64 [count]."""
     return torch.from_numpy(np.sort(np.argsort(hardness, kind="stable")[:count]))

@@ -32,16 +32,16 @@ _PATIENCE = timedelta(days=1)  # one process may encode a data set while the oth
 
 
 class LostProcessError(RuntimeError):
-    """Another process of this training has ended, or this one got SIGTERM."""
+    """Raised when another process of this training has ended, or this one receives SIGTERM."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Those that train together, seen from one of them.
+    """The processes that train together, as one of them sees them.
 
     Attributes:
-        rank: its number, from 0; only number 0 writes and prints.
-        count: how many there are.
+        rank: the number of this process, from 0; only number 0 writes and prints.
+        count: the number of processes.
         local_rank, local_count: the same on this machine.
     """
 
@@ -52,11 +52,11 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes and prints."""
+        """Whether this process writes and prints."""
         return self.rank == 0
 
     def model(self, core: CubicCore) -> nn.Module:
-        """What is called in training: the core, or the core with its gradients averaged over all processes."""
+        """The core to call in training; with several processes, wrapped so that gradients are averaged over them."""
         if self.count == 1:
             return core
         # The one buffer, the rotation, never changes: it is not sent again with every batch. Newer torch renamed that.
@@ -66,51 +66,53 @@ class Processes:
         return DistributedDataParallel(core, gradient_as_bucket_view=True, **options)
 
     def share(self, rows: Tensor) -> Tensor:
-        """The rows of a batch [n, ...] that this process works on."""
+        """This process's share of the rows of a batch [n, ...]."""
         return rows.tensor_split(self.count)[self.rank]
 
-    def whole(self, part: Tensor, count: int) -> Tensor:
-        """The ``count`` rows of a batch from everybody's shares; gradients flow to the own share alone."""
+    def gather(self, part: Tensor, count: int) -> Tensor:
+        """All ``count`` rows of a batch from the shares of all processes; gradients flow to the own share alone."""
         if self.count == 1:
             return part
         largest = -(-count // self.count)
         padded = part.new_zeros(largest, *part.shape[1:])
         padded[: len(part)] = part.detach()
-        everybody = [torch.empty_like(padded) for _ in range(self.count)]
-        dist.all_gather(everybody, padded)
+        parts = [torch.empty_like(padded) for _ in range(self.count)]
+        dist.all_gather(parts, padded)
         sizes = [len(rows) for rows in torch.empty(count, 0).tensor_split(self.count)]
-        return torch.cat([part if i == self.rank else everybody[i][:size] for i, size in enumerate(sizes)])
+        return torch.cat([part if i == self.rank else parts[i][:size] for i, size in enumerate(sizes)])
 
     def everybody(self) -> list[dict[str, Any]]:
-        """Each process, by rank: its host, its pid, its threads. All must ask together."""
+        """The host, pid and thread count of each process, by rank. All processes must call it together."""
         mine = {"host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
-        return self._gather(mine)
+        return self._gather_objects(mine)
 
-    def _gather(self, mine: Any) -> list[Any]:
+    def _gather_objects(self, value: Any) -> list[Any]:
         if self.count == 1:
-            return [mine]
-        everybody: list[Any] = [None] * self.count
-        dist.all_gather_object(everybody, mine)
-        return everybody
+            return [value]
+        objects: list[Any] = [None] * self.count
+        dist.all_gather_object(objects, value)
+        return objects
 
-    def check_same(self, what: str, mine: object) -> None:
-        """Raise InputError where the processes do not hold the same (of what a training needs to be one)."""
-        everybody = self._gather(mine)
-        for rank, theirs in enumerate(everybody):
-            if theirs != everybody[0]:
+    def check_same(self, what: str, own_value: object) -> None:
+        """Raise InputError unless all processes hold the same value of ``what``, something that one training needs."""
+        values = self._gather_objects(own_value)
+        for rank, value in enumerate(values):
+            if value != values[0]:
                 raise InputError(
-                    f"the processes of a training need one and the same {what}; process 0 has {everybody[0]}, "
-                    f"process {rank} has {theirs}"
+                    f"the processes of a training need one and the same {what}; process 0 has {values[0]}, "
+                    f"process {rank} has {value}"
                 )
 
-    def expect_the_end(self) -> None:
-        """After Ctrl-C: torchrun passes it on, to processes that have had it from the terminal already."""
+    def ignore_interrupts(self) -> None:
+        """Ignore interrupts from now on: after a Ctrl-C on the terminal, torchrun sends another one."""
         if self.count > 1:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     @contextlib.contextmanager
     def first_of_each_machine(self) -> Iterator[None]:
-        """What is inside is done by one process of each machine, then by its others (which find it in the cache)."""
+        """A context that one process of each machine enters first, and its other processes once it is done: they find
+        the results in the cache.
+        """
         if self.count > 1 and self.local_rank != 0:
             dist.barrier()
         yield
@@ -120,16 +122,16 @@ class Processes:
 
 @contextlib.contextmanager
 def joined(threads: int | None) -> Iterator[Processes]:
-    """Take part in the training that torchrun has started, or, without torchrun, be the only process.
+    """Join the training that torchrun has started; without torchrun, be the only process.
 
     Inside, all but process 0 print nothing to stdout.
 
     Args:
-        threads: of this process; None: as torch has it, or with others the cores of the machine divided evenly
-            (torchrun gives each a single one).
+        threads: the threads of this process; None: torch's setting or, with several processes, the machine's cores
+            divided evenly (torchrun sets a single thread for each).
 
     Raises:
-        LostProcessError: out of what is inside, when another process has ended.
+        LostProcessError: inside the context, when another process has ended.
     """
     count = _process_count()
     if count == 1:
@@ -140,13 +142,13 @@ def joined(threads: int | None) -> Iterator[Processes]:
         int(os.environ["RANK"]), count, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     )
     torch.set_num_threads(threads or max(1, _cores() // processes.local_count))
-    signal.signal(signal.SIGTERM, _end)  # torchrun's word to those who are left
+    signal.signal(signal.SIGTERM, _end)  # torchrun sends it to the remaining processes
     try:
         dist.init_process_group("gloo", timeout=_PATIENCE)
-        with contextlib.ExitStack() as silence:
+        with contextlib.ExitStack() as stack:
             if not processes.is_main:
-                nowhere = silence.enter_context(Path(os.devnull).open("w"))
-                silence.enter_context(contextlib.redirect_stdout(nowhere))
+                devnull = stack.enter_context(Path(os.devnull).open("w"))
+                stack.enter_context(contextlib.redirect_stdout(devnull))
             yield processes
     except RuntimeError as error:
         if "gloo" in str(error).lower():  # its errors have no class of their own
@@ -160,12 +162,12 @@ def joined(threads: int | None) -> Iterator[Processes]:
 
 
 def _process_count() -> int:
-    """Those that torchrun started; 1 without it."""
+    """World size: the number of processes torchrun started, or 1."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _cores() -> int:
-    """Those that this process may run on."""
+    """The number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

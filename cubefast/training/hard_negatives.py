@@ -1,4 +1,4 @@
-"""Hard negatives: the answers to the questions that are most like one's own.
+"""Hard negatives: the answers to the questions that are most similar to a pair's own.
 
 Where many questions are about one topic, it is their answers that are taken for one another, and a batch drawn from all
 topics holds next to none of them. (Mined hard negatives: Xiong et al. 2021, here by the inputs, which do not change, so
@@ -21,7 +21,7 @@ _ROWS = 256  # compared with all candidates at once
 
 @torch_threads(1)
 def mine_hard_negatives(train: PairDataset, count: int, seed: int = 0) -> Tensor:
-    """Of each pair the ``count`` others whose inputs have the highest cosine to its own and whose target is another.
+    """For each pair, find the ``count`` other pairs with the most similar inputs and another target.
 
     Of more than CANDIDATES pairs so many are drawn and searched, which bounds the memory (their inputs, and their
     cosines to a few hundred pairs); the time is that of n * CANDIDATES dot products, 1.4 s for 13,000 pairs of 384
@@ -39,14 +39,14 @@ def mine_hard_negatives(train: PairDataset, count: int, seed: int = 0) -> Tensor
     drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:CANDIDATES]
     # All that stays is made before what goes again: kept between, small tensors would hold the memory of large ones.
     candidates, candidate_ids = torch.empty(len(drawn), train.dim), torch.empty(len(drawn), dtype=torch.int64)
-    found = torch.empty(len(train), min(count, len(drawn)), dtype=torch.int64)
+    negatives = torch.empty(len(train), min(count, len(drawn)), dtype=torch.int64)
     cosines = torch.empty(_ROWS, len(drawn))
     for places in torch.arange(len(drawn)).split(_ROWS):
         inputs, _, ids = train.batch(drawn[places], noisy=False)
         candidates[places], candidate_ids[places] = normalize(inputs, dim=1), ids
     for rows in torch.arange(len(train)).split(_ROWS):
         inputs, _, ids = train.batch(rows, noisy=False)
-        here = torch.mm(normalize(inputs, dim=1), candidates.T, out=cosines[: len(rows)])
-        here.masked_fill_(ids[:, None] == candidate_ids[None, :], float("-inf"))
-        found[rows] = drawn[here.topk(found.shape[1], dim=1).indices]
-    return found
+        cosines_of_rows = torch.mm(normalize(inputs, dim=1), candidates.T, out=cosines[: len(rows)])
+        cosines_of_rows.masked_fill_(ids[:, None] == candidate_ids[None, :], float("-inf"))
+        negatives[rows] = drawn[cosines_of_rows.topk(negatives.shape[1], dim=1).indices]
+    return negatives

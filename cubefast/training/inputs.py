@@ -1,4 +1,4 @@
-"""What is given to a trainer, whatever form it has: made into pairs to train on and pairs to choose by."""
+"""Converts what a trainer is given, in any form, to training pairs and a validation set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .validation import Validation
 
 
 def training_pairs(config: TrainingConfig, data: Any) -> PairDataset:
-    """What is trained on: with its noise, and mixed where the mode says so.
+    """The pairs to train on, with noise, and mixed with single embeddings where ``mode=mixed``.
 
     Args:
         config: the run's.
@@ -42,7 +42,7 @@ def training_pairs(config: TrainingConfig, data: Any) -> PairDataset:
 
 
 def validation_of(config: TrainingConfig, train: PairDataset, data: Any, bank: Any) -> Validation:
-    """What every choice is made on.
+    """The validation set by which every choice is made.
 
     Args:
         config: the run's.
@@ -80,7 +80,7 @@ def validation_of(config: TrainingConfig, train: PairDataset, data: Any, bank: A
 
 
 def as_pairs(data: Any) -> EmbeddingPairs:
-    """EmbeddingPairs, or (inputs, targets[, ids]) made into them. Raises InputError for anything else."""
+    """EmbeddingPairs as they are, or (inputs, targets[, ids]) as such pairs. Raises InputError for anything else."""
     if isinstance(data, EmbeddingPairs):
         return data
     if isinstance(data, (tuple, list)) and len(data) in (2, 3):

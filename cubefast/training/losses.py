@@ -17,7 +17,7 @@ from .batches import TrainingBatch
 
 
 def cosine_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean of 1 - cos; [n, D], [n, D] -> a number."""
+    """The mean of 1 - cosine of predictions and targets [n, D]; a scalar."""
     return 1 - torch.cosine_similarity(predicted, target, dim=1).mean()
 
 
@@ -64,8 +64,8 @@ def triplet(
 
 
 def relational(predicted: Tensor, teacher: Tensor) -> Tensor:
-    """How far the similarities within a batch are from a teacher's: the mean squared difference of the two cosine
-    matrices, off the diagonal (Park et al. 2019, on cosines). The teacher may have another dimension.
+    """The mean squared difference of the cosine matrices of a batch and of a teacher, off the diagonal (Park et al.
+    2019, on cosines). The teacher may have another dimension.
 
     Args:
         predicted: [n, D].
@@ -80,8 +80,8 @@ def relational(predicted: Tensor, teacher: Tensor) -> Tensor:
 
 
 def distill(predicted: Tensor, teacher_targets: Sequence[Tensor]) -> Tensor:
-    """How far the similarities within a batch are from those that several teachers see: the mean of
-    :func:`relational` over the teachers. It is least at the mean of their similarities.
+    """The mean of :func:`relational` over several teachers. It is least when the similarities within the batch are the
+    mean of the teachers' similarities.
 
     Args:
         predicted: [n, D].
@@ -91,7 +91,7 @@ def distill(predicted: Tensor, teacher_targets: Sequence[Tensor]) -> Tensor:
 
 
 class NegativeQueue:
-    """The targets of past batches, the newest ``size`` of them, as further negatives.
+    """The newest ``size`` targets of past batches, as further negatives.
 
     Attributes:
         vectors: float32 [m, D].
@@ -118,7 +118,7 @@ def total_loss(
     crossfit_targets: Tensor | None = None,
     map_answers: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
-    """The weighted sum of the losses whose weight is not 0, and each of them by its name, unweighted.
+    """The weighted sum of the losses whose weight is not 0, and the value of each of them, unweighted, by its name.
 
     Args:
         weights: of the losses.
@@ -161,8 +161,8 @@ def total_loss(
 def _similarities(
     predicted: Tensor, target: Tensor, target_ids: Tensor, further: Tensor | None, further_ids: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Cosines [n, n + m] to the batch's targets and the further ones, and which of these are the same answer as the
-    row's own without being it, bool [n, n + m].
+    """The cosines [n, n + m] of predictions to the batch's targets and the further ones, and a mask, bool [n, n + m],
+    of the other columns that hold the row's own answer.
     """
     targets, ids = target, target_ids
     if further is not None and further_ids is not None:

@@ -16,14 +16,14 @@ from ..threads import torch_threads
 @torch_threads(1)
 @torch.no_grad()
 def with_linear_rank(core: CubicCore, rank: int) -> CubicCore:
-    """A core of its own that is the same but for the rank of its linear maps, each the best approximation there is.
-    On one thread, to the same bits.
+    """A copy of the core whose linear maps are the best approximations of another rank. It runs on one thread, so that
+    the result is reproducible.
 
     Args:
         core: with a linear map, or none if ``rank`` is 0.
         rank: D or more: one matrix [D, D] each.
     """
-    changed = of_rank(core, rank)
+    changed = untrained_of_rank(core, rank)
     weights = core.state_dict()
     for name, linear in core.named_children():
         if isinstance(linear, LinearMap):
@@ -33,7 +33,7 @@ def with_linear_rank(core: CubicCore, rank: int) -> CubicCore:
     return changed
 
 
-def of_rank(core: CubicCore, rank: int) -> CubicCore:
+def untrained_of_rank(core: CubicCore, rank: int) -> CubicCore:
     """An untrained core of the same arguments but for the rank of its linear maps."""
     with torch.random.fork_rng(devices=[]):
         return CubicCore(**{**core.config, "linear_rank": rank}).to(core.codes)

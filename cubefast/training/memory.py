@@ -1,4 +1,4 @@
-"""How much memory this process holds."""
+"""The memory of this process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def peak_memory_mb() -> float:
-    """The most memory this process has held, in MB (10^6 bytes)."""
+    """The peak memory of this process in MB (10^6 bytes)."""
     if _STATUS.exists():  # on Linux ru_maxrss begins with what the parent process has held
         return status_mb("VmHWM")
     unit = 1 if sys.platform == "darwin" else 1024
@@ -18,7 +18,7 @@ def peak_memory_mb() -> float:
 
 
 def status_mb(key: str) -> float:
-    """This process's memory: VmRSS is what it holds now, VmHWM the most it has held. Linux only."""
+    """A memory figure of this process from /proc, in MB: VmRSS is the present one, VmHWM the peak. Linux only."""
     for line in _STATUS.read_text().splitlines():
         if line.startswith(key + ":"):
             return int(line.split()[1]) * 1024 / 1e6

@@ -1,4 +1,4 @@
-"""What changes the weights: AdamW, or Muon for the shared matrices and AdamW for the rest; and its learning rate."""
+"""The optimizer, AdamW or Muon for the shared matrices with AdamW for the rest, and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ITERATIONS = 5
 
 
 class Muon(AdamW):
-    """AdamW, but for its first group, the matrices: these follow Muon.
+    """AdamW whose first parameter group, the matrices, is updated by Muon.
 
     The momentum M of a matrix' gradient (Nesterov's) is replaced by the nearest orthogonal matrix: with the singular
     value decomposition M = U S V', by about U V', so that directions with small gradients are followed as far as those
@@ -36,7 +36,7 @@ class Muon(AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Take one step with the gradients there are."""
+        """Take a step with the present gradients."""
         whole = self.param_groups
         self.param_groups = whole[1:]
         try:
@@ -59,20 +59,20 @@ class Muon(AdamW):
 
 
 def orthogonalized(matrix: Tensor) -> Tensor:
-    """About U V' of a matrix U S V' [m, n], by Newton-Schulz' iteration: its singular values are then 0.7 to 1.2, those
-    that were very small excepted. A matrix of zeros stays one.
+    """About U V' of a matrix U S V' [m, n], by the iteration of Newton and Schulz: all its singular values become 0.7
+    to 1.2, except very small ones. A matrix of zeros stays zero.
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    found: Tensor = wide / (wide.norm() + 1e-7)
+    iterate: Tensor = wide / (wide.norm() + 1e-7)
     first, third, fifth = _NEWTON_SCHULZ
     for _ in range(_ITERATIONS):
-        square = found @ found.T
-        found = first * found + (third * square + fifth * square @ square) @ found
-    return found if wide is matrix else found.T
+        square = iterate @ iterate.T
+        iterate = first * iterate + (third * square + fifth * square @ square) @ iterate
+    return iterate if wide is matrix else iterate.T
 
 
 def optimizer_of(core: CubicCore, options: OptimizationConfig) -> AdamW:
-    """With weight decay for the shared matrices; none for biases, codes and readouts."""
+    """The optimizer of a core: weight decay for the shared matrices, none for biases, codes and readouts."""
     matrices: list[Parameter] = []
     others: list[Parameter] = []
     for name, parameter in core.named_parameters():
@@ -81,12 +81,12 @@ def optimizer_of(core: CubicCore, options: OptimizationConfig) -> AdamW:
         {"params": matrices, "weight_decay": options.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    made = Muon if options.optimizer == "muon" else AdamW
-    return made(groups, lr=options.lr, fused=True)
+    kind = Muon if options.optimizer == "muon" else AdamW
+    return kind(groups, lr=options.lr, fused=True)
 
 
 def scheduler_of(optimizer: AdamW, options: OptimizationConfig, steps: int) -> ReduceLROnPlateau | LRScheduler:
-    """What sets the learning rate in a training of ``steps`` steps."""
+    """The schedule of the learning rate for a training of ``steps`` steps."""
     if options.schedule == "plateau":
         return ReduceLROnPlateau(optimizer, "max", 0.5, options.plateau, PROGRESS_MARGIN, "abs", min_lr=options.lr / 64)
     if options.schedule == "one_cycle":
@@ -94,7 +94,7 @@ def scheduler_of(optimizer: AdamW, options: OptimizationConfig, steps: int) -> R
     warm = round(options.warmup * steps)
 
     def factor(step: int) -> float:
-        """Linear warm-up, then half a cosine down to 0."""
+        """The factor of the learning rate: a linear warm-up, then half a cosine down to 0."""
         if step < warm:
             return (step + 1) / warm
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warm) / max(1, steps - warm))))

@@ -11,7 +11,9 @@ from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 def open_data(
     config: TrainingConfig, progress: Progress | None = None, *, teachers: bool = True
 ) -> DialogueDataset | AutoencoderDataset:
-    """The data set of a config; without ``teachers``, those that only help in training are left out."""
+    """Open the data set of a config; without ``teachers``, further teachers, which only help in training, are left
+    out.
+    """
     limit = config.cache_limit_mb * 1_000_000 if config.cache_limit_mb is not None else None
     return open_dataset(
         config.data if teachers else config.data.model_copy(update={"teacher_vectors": ()}),
@@ -25,10 +27,10 @@ def open_data(
 
 
 def split_data(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> Parts:
-    """Its parts. A mixed run is split as question -> answer; its noisy embeddings are added in training."""
+    """Split the data set. A mixed run is split as question -> answer; noisy embeddings are added in training."""
     return dataset.split(task_of(config), config.seed) if isinstance(dataset, DialogueDataset) else dataset.split()
 
 
 def task_of(config: TrainingConfig) -> str:
-    """What the parts hold, dialogue or autoencoder."""
+    """The task of the parts: dialogue or autoencoder."""
     return "autoencoder" if config.mode == "autoencoder" else "dialogue"

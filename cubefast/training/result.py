@@ -1,4 +1,4 @@
-"""What a training came to."""
+"""The result of a training."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Stop = Literal["all epochs done", "no more progress", "interrupted"]
 
 @dataclass
 class TrainingResult:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
-        core: with the weights of the best epoch.
-        best_epoch, best_value: that epoch, from 1, and what it scored by ``training.metric``.
+        core: the core with the weights of the best epoch.
+        best_epoch, best_value: the best epoch, from 1, and its ``training.metric`` on validation.
         records: one mapping per epoch, as in metrics.jsonl.
-        stopped: why it ended.
-        planned_epochs: how many there could have been.
+        stopped: why the training ended.
+        planned_epochs: the number of epochs that were planned.
     """
 
     core: CubicCore
@@ -31,7 +31,7 @@ class TrainingResult:
 
     @property
     def best_step(self) -> int:
-        """How many batches had been trained on at the end of the best epoch."""
+        """The number of batches trained on up to the end of the best epoch."""
         return int(self.records[self.best_epoch - 1]["step"])
 
     @property

@@ -117,25 +117,23 @@ def rivals(
             done += 1
             if done in (max(1, validations // 4), max(2, validations // 2)):  # one rate of each model stops
                 running = _without_worst(running)
-    found = []
+    baselines = []
     for kind in kinds:
         best = max((fit for fit in fits if fit.kind is kind), key=lambda fit: fit.best_score)
-        found.append(best.result())
+        baselines.append(best.result())
         if on_trained is not None:
-            on_trained(found[-1], best.best_score)
-    return found
+            on_trained(baselines[-1], best.best_score)
+    return baselines
 
 
 def hidden_within(parameters: int, dim: int) -> int:
-    """The largest hidden layer with which a two-layer adapter or residual MLP has at most so many parameters; 0 if
-    there is none.
-    """
+    """The largest hidden layer of a two-layer adapter or residual MLP with at most so many parameters, or 0."""
     return max(0, (parameters - dim) // (2 * dim + 1))
 
 
 @dataclass(frozen=True, eq=False)
 class _Kind:
-    """A model of a certain size: its kind and size in words, and how an untrained one is made."""
+    """A kind of adapter: its name, its size in words, and a function that makes an untrained one."""
 
     name: str
     size: str
@@ -143,7 +141,7 @@ class _Kind:
 
 
 class _Model(nn.Module):
-    """What is made of questions and, by another map or the same one, of answers.
+    """An adapter of questions and, if it has one, of stored answers.
 
     Attributes:
         query: [n, D] -> [n, D].
@@ -157,20 +155,20 @@ class _Model(nn.Module):
 
 def _kinds(dim: int, parameters: int) -> list[_Kind]:
     wide, narrow, rank = hidden_within(dim * dim, dim), hidden_within(parameters, dim), parameters // (2 * dim)
-    found = [_Kind("linear adapter", "", lambda: _Model(_Linear(dim)))]
+    kinds = [_Kind("linear adapter", "", lambda: _Model(_Linear(dim)))]
     if wide:
-        found.append(_Kind("two-layer adapter", f"hidden {wide}", lambda: _Model(_TwoLayer(dim, wide, relu))))
+        kinds.append(_Kind("two-layer adapter", f"hidden {wide}", lambda: _Model(_TwoLayer(dim, wide, relu))))
     if rank:
         rank = min(rank, dim)
-        found.append(_Kind("low-rank adapter", f"rank {rank}", lambda: _Model(_LowRank(dim, rank))))
+        kinds.append(_Kind("low-rank adapter", f"rank {rank}", lambda: _Model(_LowRank(dim, rank))))
     if narrow:
         scale = math.sqrt(dim)
-        found.append(_Kind("residual MLP", f"hidden {narrow}", lambda: _Model(_TwoLayer(dim, narrow, gelu, scale))))
-    return found
+        kinds.append(_Kind("residual MLP", f"hidden {narrow}", lambda: _Model(_TwoLayer(dim, narrow, gelu, scale))))
+    return kinds
 
 
 def _kinds_on_both_sides(dim: int, parameters: int) -> list[_Kind]:
-    """The same with a second map of its kind for the answers, within the same numbers together; and a shared one."""
+    """Adapters with a map for questions and one for answers, within the same parameters, and a shared linear one."""
 
     def shared() -> _Model:
         linear = _Linear(dim)
@@ -225,7 +223,7 @@ class _TwoLayer(nn.Module):
 
 
 class _Batch:
-    """A batch, and the loss of what models make of its inputs. What is the same for all models is computed once.
+    """A batch, and the loss of the models' outputs for it. What is the same for all models is computed once.
 
     Attributes:
         inputs: [n, D].
@@ -248,7 +246,7 @@ class _Batch:
         return torch.stack(losses).sum()
 
     def _contrast(self, predicted: Sequence[Tensor]) -> Tensor:
-        """The sum of :func:`~cubefast.training.losses.info_nce`, of all models in one product: a third less time."""
+        """The sum of :func:`~cubefast.training.losses.info_nce` over the models, in one product: a third less time."""
         own_ids, negatives = self._batch.target_ids, self._batch.negatives
         targets, ids = self._batch.targets, own_ids
         if negatives is not None:
@@ -270,7 +268,7 @@ def _batches(
     negative_rows: Tensor | None,
     seed: int,
 ) -> Iterator[_Batch]:
-    """Epoch after epoch without end, in the order of a core's training with this seed."""
+    """The batches of an endless training, in the order of a core's training with this seed."""
     source = train.with_seed(train.seed)  # the caller's keeps its epoch
     order = torch.Generator().manual_seed(seed)
     for epoch in itertools.count(1):
@@ -281,7 +279,7 @@ def _batches(
 
 
 class _Fit:
-    """A model that is trained at one learning rate, and its best weights so far.
+    """An adapter in training at one learning rate, with its best weights so far.
 
     Attributes:
         kind: what is trained.
@@ -306,21 +304,21 @@ class _Fit:
         self.best_weights: dict[str, Tensor] | None = None
 
     def step(self) -> None:
-        """One step of the optimizer, with the gradients there are."""
+        """Take a step of the optimizer with the present gradients."""
         clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.scheduler.step()
 
     def validate(self, metric_of: Callable[[_Model], float]) -> None:
-        """Score the model, and keep its weights if it was never better."""
+        """Score the model, and keep its weights if they are the best so far."""
         score = metric_of(self.model)
         self.score = score if math.isfinite(score) else float("-inf")
         if self.score > self.best_score:
             self.best_score, self.best_weights = self.score, copy.deepcopy(self.model.state_dict())
 
     def result(self) -> Baseline:
-        """The model with its best weights."""
+        """The model with its best weights, as a baseline."""
         if self.best_weights is None:
             return self._baseline(0, lambda inputs: inputs, "untrained")
         self.model.load_state_dict(self.best_weights)
@@ -345,8 +343,8 @@ class _Fit:
 
 
 def _without_worst(fits: list[_Fit]) -> list[_Fit]:
-    """All but, of each kind that has several, the worst so far; of equals the one with the worse last validation, or
-    the higher rate.
+    """The fits without the worst of each kind that has several. Of equals, the one with the worse last validation or
+    the higher rate is left out.
     """
     kept: list[_Fit] = []
     for _, group in itertools.groupby(fits, key=lambda fit: fit.kind):

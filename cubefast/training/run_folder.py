@@ -1,4 +1,4 @@
-"""The folder that a run leaves behind: runs/NAME/."""
+"""The folder of a run: runs/NAME/."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -18,13 +18,24 @@ from ..core import CubicCore
 from ..decoding.saved import SavedAnswers, read_answers, write_answers
 from ..decoding.threshold import CalibratedThreshold
 from ..errors import ArtifactError, DiskError, InputError
-from ..files import open_regular, plain_name, read_json, sweep, why, write_atomically, write_json, writing
+from ..files import (
+    is_file,
+    is_folder,
+    open_regular,
+    plain_name,
+    read_json,
+    sweep,
+    why,
+    write_atomically,
+    write_json,
+    writing,
+)
 from ..locks import LOCK, only_writer
 from .checkpoint import EpochRecord
 
 
 class LineRecord(BaseModel):
-    """A line of metrics.jsonl that does not end an epoch; all keys beyond those named are numbers, too."""
+    """A line of metrics.jsonl that is not of an epoch; all further keys are numbers, too."""
 
     model_config = ConfigDict(strict=True, extra="allow")
     __pydantic_extra__: dict[str, float]
@@ -39,12 +50,12 @@ _LINE: TypeAdapter[EpochRecord | LineRecord] = TypeAdapter(EpochRecord | LineRec
 
 
 class RunFolder:
-    """config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors,
-    threshold.json, best/ (the core that is scored), refit/ (the same trained on all pairs, to serve), checkpoints/ and,
-    if wanted, tensorboard/.
+    """The folder of a run. Use :meth:`create` for a new run, :meth:`resume` for a stopped one and :meth:`open` for a
+    finished one.
 
-    A file ``.lock`` keeps writers apart. Made with :meth:`create` for a new run, :meth:`resume` for a stopped one and
-    :meth:`open` for a finished one.
+    It holds config.yaml, environment.json, data.json, metrics.jsonl, curves.png, report.json, answers.safetensors,
+    threshold.json, best/ (the core that is scored), refit/ (a core trained on all pairs, to serve), checkpoints/ and,
+    if wanted, tensorboard/. The lock of its file ``.lock`` admits one writer at a time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,11 +103,11 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
-        """A finished run. Raises ArtifactError where there is none."""
+        """Open a finished run. Raises ArtifactError if there is none."""
         path = Path(path)
-        if not _is(path.is_dir):
+        if not is_folder(path):
             raise ArtifactError(f"no run at {path}; train one with `python -m cubefast.train`")
-        if not _is((path / "config.yaml").is_file) or not _is((path / "best").is_dir):
+        if not is_file(path / "config.yaml") or not is_folder(path / "best"):
             raise ArtifactError(
                 f"{path} is not a finished run: config.yaml or best/ is missing. `python -m cubefast.train` makes one"
             )
@@ -104,9 +115,9 @@ class RunFolder:
 
     @classmethod
     def resume(cls, path: str | Path) -> RunFolder:
-        """A run that was stopped. Raises ArtifactError where there is none."""
+        """Open a stopped run to resume it. Raises ArtifactError if there is none."""
         path = Path(path)
-        if not _is((path / "config.yaml").is_file):
+        if not is_file(path / "config.yaml"):
             raise ArtifactError(f"no run to resume at {path}: config.yaml is missing; give the folder runs/NAME")
         run = cls(path)
         run._resumed = True
@@ -114,7 +125,8 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only process that writes into the folder, and take away what killed ones left half-written.
+        """A context in which no other process can write into the folder. Files that killed processes left unfinished
+        are deleted first.
 
         Raises InputError where another one writes.
         """
@@ -127,31 +139,33 @@ class RunFolder:
             finally:
                 self._lock = None
 
-    def check_there(self) -> None:
-        """Raise DiskError when the folder was moved, deleted or replaced since it was locked: what is written from then
-        on would make another one, which is of no use.
-        """
+    def check_not_replaced(self) -> None:
+        """Raise DiskError if the folder was moved, deleted or replaced since it was locked."""
         if self._lock is None:
             return
-        ours, theirs = os.fstat(self._lock), None
+        locked, present = os.fstat(self._lock), None
         with contextlib.suppress(OSError):
-            theirs = (self.path / LOCK).stat()
-        if theirs is None or (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
+            present = (self.path / LOCK).stat()
+        if present is None or (present.st_dev, present.st_ino) != (locked.st_dev, locked.st_ino):
             raise DiskError(
                 f"the run folder {self.path} was taken away while it was written: moved, deleted or replaced. Nothing "
                 "more can be saved in it"
             )
 
+    def _checked(self, name: str) -> Path:
+        """The path of a file or folder to write. Raises DiskError as :meth:`check_not_replaced` does."""
+        self.check_not_replaced()
+        return self.path / name
+
     @property
     def checkpoints(self) -> Path:
-        """Where checkpoints are kept."""
-        self.check_there()
-        return self.path / "checkpoints"
+        """The folder of the checkpoints."""
+        return self._checked("checkpoints")
 
     @property
     def was_never_saved(self) -> bool:
-        """Whether the run was stopped before its first epoch was whole on the disk: there is nothing to go on from, and
-        nothing to lose. A run whose checkpoints somebody took away is not one of these.
+        """Whether the run was stopped before its first epoch was on the disk, so that there is nothing to resume and
+        nothing to lose. A run whose checkpoints were deleted by somebody does not count.
         """
         return (
             not any(self.checkpoints.glob("epoch-*"))
@@ -160,21 +174,21 @@ class RunFolder:
         )
 
     def epochs(self) -> list[EpochRecord]:
-        """What metrics.jsonl has of each epoch; nothing where there is no such file.
+        """The records of the epochs in metrics.jsonl; empty if there is no such file.
 
         Raises ArtifactError where it cannot be read, or holds what no training wrote.
         """
         return [record for _, record in self._lines() if isinstance(record, EpochRecord)]
 
     def keep_metrics(self, epochs: int) -> None:
-        """Drop what metrics.jsonl has of the epochs after this many: they will be done again."""
+        """Delete the records after this many epochs from metrics.jsonl, because these epochs are trained again."""
         self.close()  # or the next line would go to the old file
         kept = [line for line, record in self._lines() if record.epoch <= epochs]
         if kept or (self.path / "metrics.jsonl").exists():
             self.write("metrics.jsonl", "".join(f"{line}\n" for line in kept))
 
     def _lines(self) -> list[tuple[str, EpochRecord | LineRecord]]:
-        """Each line of metrics.jsonl and what it says; a last one that was cut by a kill is left out."""
+        """The lines of metrics.jsonl and their records, without a last line that was cut off by a kill."""
         path = self.path / "metrics.jsonl"
         try:
             with open_regular(path) as file:
@@ -183,38 +197,35 @@ class RunFolder:
             return []
         except (OSError, ValueError, MemoryError) as error:
             raise ArtifactError(f"{path} cannot be read: {why(error)}") from None
-        found = []
+        records = []
         for number, line in enumerate(lines, start=1):
             try:
-                found.append((line, _LINE.validate_json(line, strict=True)))
+                records.append((line, _LINE.validate_json(line, strict=True)))
             except ValueError as error:
                 raise ArtifactError(
                     f"{path}, line {number}, is none that a training writes: {why(error)}. Delete the line; what "
                     "goes on from a checkpoint does not need it"
                 ) from None
-        return found
+        return records
 
-    def track(self, step: int) -> None:
-        """From batch ``step`` on, also record for TensorBoard, in ``tensorboard/``; what it has beyond is dropped."""
+    def start_tensorboard(self, step: int) -> None:
+        """Also record for TensorBoard in ``tensorboard/`` from batch ``step`` on; later records there are dropped."""
         self._tracker = require_tensorboard()(str(self.path / "tensorboard"), purge_step=step + 1)
 
     def write(self, name: str, content: str | bytes) -> None:
-        """A file of the run, atomically."""
-        self.check_there()
-        write_atomically(self.path / name, content)
+        """Write a file of the run atomically."""
+        write_atomically(self._checked(name), content)
 
     def write_json(self, name: str, content: Any) -> None:
-        """The same, as JSON."""
-        self.check_there()
-        write_json(self.path / name, content)
+        """Write a JSON file of the run atomically."""
+        write_json(self._checked(name), content)
 
     def record(self, metrics: dict[str, Any]) -> None:
-        """One line more of metrics.jsonl, out of this process when this returns.
+        """Append a line to metrics.jsonl and flush it.
 
         ``metrics`` has ``event`` (epoch, steps or crossfit), ``epoch`` and ``step``.
         """
-        self.check_there()
-        path = self.path / "metrics.jsonl"
+        path = self._checked("metrics.jsonl")
         with writing(path):
             if self._metrics is None:
                 self._metrics = path.open("a", encoding="utf-8")
@@ -228,63 +239,57 @@ class RunFolder:
                 self._tracker.flush()
 
     def save_best(self, core: CubicCore) -> None:
-        """Keep this core as the best so far."""
-        self.check_there()
-        core.save_pretrained(self.path / "best")
+        """Save the best core so far into best/."""
+        core.save_pretrained(self._checked("best"))
 
     def save_refit(self, core: CubicCore) -> None:
-        """Keep the core that was trained once more on all pairs."""
-        self.check_there()
-        core.save_pretrained(self.path / "refit")
+        """Save the core that was trained again on all pairs into refit/."""
+        core.save_pretrained(self._checked("refit"))
 
     def discard_what_follows_from_the_core(self) -> None:
-        """Take away what was found out with a core that is about to be trained further: its threshold, its report, and
-        the core that was trained again as far as it was.
-        """
-        self.check_there()
+        """Delete what depends on a core that is about to be trained further: the threshold, the report and refit/."""
         with writing(self.path):
             for name in (_THRESHOLD, "report.json"):
-                (self.path / name).unlink(missing_ok=True)
-            shutil.rmtree(self.path / "refit", ignore_errors=True)
+                self._checked(name).unlink(missing_ok=True)
+            shutil.rmtree(self._checked("refit"), ignore_errors=True)
 
     @property
     def served(self) -> Path:
-        """The folder of the core to serve: the one trained on all pairs, where there is one."""
+        """The folder of the core to serve: refit/ if there is one, else best/."""
         refit = self.path / "refit"
         return refit if (refit / WEIGHTS).is_file() else self.path / "best"
 
     def config(self, overrides: Sequence[str] = ()) -> TrainingConfig:
-        """The run's config, with these ``key=value``. Raises ConfigError for a damaged one."""
+        """The config of the run, with ``key=value`` overrides. Raises ConfigError if it is damaged."""
         return TrainingConfig.load(self.path / "config.yaml", overrides)
 
     def best_core(self) -> CubicCore:
-        """The core that the scores are of. Raises ArtifactError for a damaged one."""
+        """The core that the report scores. Raises ArtifactError if it is damaged."""
         return CubicCore.from_pretrained(self.path / "best")
 
     def served_core(self) -> CubicCore:
-        """The core to serve. Raises ArtifactError for a damaged one."""
+        """The core to serve. Raises ArtifactError if it is damaged."""
         return CubicCore.from_pretrained(self.served)
 
     def save_answers(self, answers: SavedAnswers) -> None:
-        """Keep the bank of answers."""
-        self.check_there()
-        write_answers(self.path / _ANSWERS, answers)
+        """Save the bank of answers."""
+        write_answers(self._checked(_ANSWERS), answers)
 
     def answers(self) -> SavedAnswers | None:
-        """The bank of answers; None for a run without. Raises ArtifactError for a damaged one."""
+        """The bank of answers, or None. Raises ArtifactError if it is damaged."""
         return read_answers(self.path / _ANSWERS) if (self.path / _ANSWERS).exists() else None
 
     def save_threshold(self, threshold: CalibratedThreshold) -> None:
-        """Keep the score below which no answer is given."""
+        """Save the threshold below which no answer is given."""
         self.write_json(_THRESHOLD, threshold.as_dict())
 
     def threshold(self) -> CalibratedThreshold | None:
-        """The score below which no answer is given; None for a run without. Raises ArtifactError for a damaged file."""
+        """The threshold below which no answer is given, or None. Raises ArtifactError if its file is damaged."""
         path = self.path / _THRESHOLD
         return read_json(path, _CALIBRATED, "Delete it to do without a threshold") if path.exists() else None
 
     def close(self) -> None:
-        """No more metrics will come."""
+        """Close metrics.jsonl and TensorBoard's files."""
         if self._metrics is not None:
             with contextlib.suppress(OSError):  # a line that a full disk did not take has been reported
                 self._metrics.close()
@@ -295,27 +300,19 @@ class RunFolder:
             self._tracker = None
 
     def discard_if_empty(self) -> None:
-        """Take the folder away again if no core was saved in it: a run that failed before it learnt anything."""
+        """Delete the folder of a run that failed before it saved a core."""
         self.close()
         if self._resumed or (self.path / "best" / WEIGHTS).exists():
             return
         with contextlib.suppress(OSError):  # it was taken away, and what is there now is somebody else's
-            self.check_there()
+            self.check_not_replaced()
             shutil.rmtree(self.path, ignore_errors=True)
             if self._new_parent and self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
                 self.path.parent.rmdir()
 
 
-def _is(kind: Callable[[], bool]) -> bool:
-    """What a path is. One that cannot be looked at, being too long or shut off, is nothing."""
-    try:
-        return kind()
-    except (OSError, ValueError):
-        return False
-
-
 def require_tensorboard() -> Any:
-    """torch's SummaryWriter. Raises InputError where the extra is missing."""
+    """The class SummaryWriter of torch. Raises InputError if the package tensorboard is missing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,4 +1,4 @@
-"""Everything a training needs to go on exactly where it was: what is in memory, and a checkpoint of it on the disk.
+"""The whole state of a training, in memory and as a checkpoint on disk, from which it resumes exactly.
 
 A checkpoint is a folder of two files, ``state.safetensors`` (every tensor) and ``state.json`` (every number); nothing
 is pickled. It is written beside its place, flushed, and renamed into it, so it is whole or not there.
@@ -34,7 +34,7 @@ from ..errors import ArtifactError
 from ..files import flush_folder, open_regular, why, write_atomically, writing
 from .checkpoint import CheckpointNumbers, check_optimizer, check_tensors, like
 from .losses import NegativeQueue
-from .low_rank import of_rank, with_linear_rank
+from .low_rank import untrained_of_rank, with_linear_rank
 from .optimizer import PROGRESS_MARGIN, optimizer_of, scheduler_of
 
 CHECKPOINT_VERSION = 4
@@ -47,19 +47,19 @@ _STATE, _TENSORS = "state.json", "state.safetensors"
 
 @dataclass
 class TrainingState:
-    """A training between two epochs.
+    """The state of a training between two epochs.
 
     Attributes:
-        core: with the weights of the last step.
-        optimizer, scheduler: AdamW or Muon, and what sets its learning rate.
+        core: the core with the weights of the last step.
+        optimizer, scheduler: AdamW or Muon, and the schedule of its learning rate.
         averaged: the exponential moving average of the weights, or None.
-        queue: targets of past batches.
-        order: draws the order of the pairs.
-        epochs: how many there are to be.
-        epoch, step: how many epochs, and how many batches, are done.
-        linear_rank: of the linear map of the cores that are validated and kept.
-        best, best_epoch, best_objective: the weights that validated best, when, and what they came to.
-        without_progress: epochs since.
+        queue: the targets of past batches.
+        order: the random generator of the order of the pairs.
+        epochs: the number of planned epochs.
+        epoch, step: the number of epochs and of batches done.
+        linear_rank: the rank of the linear maps of cores that are validated and kept.
+        best, best_epoch, best_objective: the best weights on validation, their epoch and their objective.
+        without_progress: the number of epochs since then.
         records: one mapping per epoch, as in metrics.jsonl.
     """
 
@@ -80,9 +80,9 @@ class TrainingState:
     records: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, core: CubicCore, options: OptimizationConfig, epochs: int, steps: int, seed: int) -> TrainingState:
-        """Before the first of ``epochs`` epochs, or of ``steps`` steps of the optimizer, of an untrained core. Its
-        linear map is trained as one matrix.
+    def initial(cls, core: CubicCore, options: OptimizationConfig, epochs: int, steps: int, seed: int) -> TrainingState:
+        """The state before the first step, for ``epochs`` epochs or ``steps`` steps of the optimizer. The linear map of
+        the core is trained as one matrix.
         """
         rank = core.config["linear_rank"]
         best = _copy_of_weights(core)
@@ -103,7 +103,7 @@ class TrainingState:
         )
 
     def candidate(self) -> CubicCore:
-        """A core of its own to validate and keep: the averaged one, if there is one, its linear map of low rank."""
+        """A core of its own to validate and keep: with averaged weights if there are any, linear maps at low rank."""
         core = self.core if self.averaged is None else self.averaged.module
         assert isinstance(core, CubicCore)
         return with_linear_rank(core, self.linear_rank)
@@ -111,14 +111,14 @@ class TrainingState:
     def end_epoch(
         self, record: dict[str, Any], candidate: CubicCore, objective: float, chosen: Mapping[str, Tensor] | None = None
     ) -> bool:
-        """Record an epoch. Returns whether it is the best so far.
+        """Record an epoch; returns whether it is the best so far.
 
         Args:
-            record: the epoch's.
-            candidate: what was validated, from :meth:`candidate`.
-            objective: what it comes to on validation, more is better.
-            chosen: buffers of the core that were chosen there, such as its trust's curve. Training itself goes on with
-                full trust; only what is kept is calibrated.
+            record: the record of the epoch.
+            candidate: the validated core, from :meth:`candidate`.
+            objective: its objective on validation; more is better.
+            chosen: buffers of the core that were chosen on validation, such as the curve of its trust. Training itself
+                continues with full trust; only the core that is kept is calibrated.
         """
         self.epoch = record["epoch"]
         self.records.append(record)
@@ -133,8 +133,8 @@ class TrainingState:
         return True
 
     def best_core(self) -> CubicCore:
-        """A core of its own with the best weights."""
-        core = of_rank(self.core, self.linear_rank)
+        """A new core with the best weights."""
+        core = untrained_of_rank(self.core, self.linear_rank)
         core.load_state_dict(self.best)
         return core
 
@@ -142,7 +142,7 @@ class TrainingState:
         """Write ``checkpoints/epoch-0007`` and delete all but the newest ``keep``.
 
         Args:
-            identity: what a later resume must match, such as the data's fingerprint.
+            identity: what a later resume must match, from :func:`identity_of`.
         """
         optimizer = self.optimizer.state_dict()
         tensors = {f"core.{name}": tensor for name, tensor in self.core.state_dict().items()}
@@ -185,8 +185,8 @@ class TrainingState:
                 shutil.rmtree(old)
 
     def load(self, checkpoint: Path, identity: dict[str, Any]) -> None:
-        """Become what :meth:`save` wrote. Where more epochs are to be done than were then, the learning rate is that of
-        so many, and those without progress are counted anew.
+        """Restore the state that :meth:`save` wrote. If more epochs are planned now than then, the learning rate
+        follows the new plan, and the count of epochs without progress starts again.
 
         Raises ArtifactError for a checkpoint that is damaged, of another version, or of something else.
         """
@@ -234,7 +234,7 @@ class TrainingState:
 
 
 def read_numbers(checkpoint: Path, identity: dict[str, Any]) -> CheckpointNumbers:
-    """What a checkpoint says of itself in ``state.json``.
+    """Read and check ``state.json`` of a checkpoint.
 
     Raises ArtifactError where that cannot be read, or is of another version or another ``identity``.
     """
@@ -270,7 +270,7 @@ def _unreadable(checkpoint: Path, error: Exception) -> ArtifactError:
 
 
 def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
-    """What a checkpoint and whoever goes on from it must have in common: settings by dotted key, and the pairs."""
+    """The settings by dotted key and the hash of the pairs, which a checkpoint shares with the run that resumes it."""
     settings = _flat(config.model_dump(mode="json"))
     free = FREE_SETTINGS
     if config.training.schedule != "one_cycle":
@@ -284,21 +284,21 @@ def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def newest_checkpoint(checkpoints: Path) -> Path | None:
-    """The last one that was finished; None where there is none."""
+    """The newest whole checkpoint, or None."""
     return next(reversed(_all_checkpoints(checkpoints)), None)
 
 
 def _all_checkpoints(checkpoints: Path) -> list[Path]:
-    """By their epoch, whose digits are four or more."""
-    found = [path for path in checkpoints.glob("epoch-*") if re.fullmatch(r"epoch-\d{4,18}", path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("epoch-")))
+    """The folders of all whole checkpoints, oldest first."""
+    folders = [path for path in checkpoints.glob("epoch-*") if re.fullmatch(r"epoch-\d{4,18}", path.name)]
+    return sorted(folders, key=lambda path: int(path.name.removeprefix("epoch-")))
 
 
 def _copy_of_weights(core: CubicCore) -> dict[str, Tensor]:

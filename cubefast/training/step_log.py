@@ -1,4 +1,4 @@
-"""What is seen from batch to batch: lines of metrics.jsonl, and the means of an epoch."""
+"""The log of batches: lines of metrics.jsonl, and the means of an epoch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .run_folder import RunFolder
 
 
 class StepLog:
-    """Of one epoch.
+    """The log of one epoch: lines of metrics.jsonl, and the means of the whole epoch.
 
     Numbers, not tensors, are kept of each batch: a small tensor kept between the large ones that come and go keeps the
     allocator from using their memory again, and the process grows without end.
@@ -31,13 +31,13 @@ class StepLog:
         self._pairs, self._began = 0, time.perf_counter()
 
     def add(self, pairs: int, loss: float, parts: dict[str, float], norm: float | None, rate: float) -> None:
-        """A batch is done.
+        """Log a batch.
 
         Args:
-            pairs: in the batch.
-            loss: the weighted sum.
-            parts: each loss by itself.
-            norm: of the gradient, where the optimizer took a step.
+            pairs: the number of pairs in the batch.
+            loss: the weighted sum of the losses.
+            parts: the value of each loss.
+            norm: the norm of the gradient, if the optimizer took a step.
             rate: the learning rate of its next step.
         """
         seen = {"loss": loss}
@@ -58,5 +58,5 @@ class StepLog:
             self._begin_line()
 
     def means(self) -> dict[str, float]:
-        """Over the whole epoch: loss, gradient_norm and, where there are several losses, each."""
+        """The means over the epoch: loss, gradient_norm and, where there are several losses, each of them."""
         return {name: fmean(values) for name, values in self._whole.items()}

@@ -48,12 +48,12 @@ Bank = Tensor | NDArray[np.floating] | None
 
 
 class DivergenceError(RuntimeError):
-    """The loss stopped being a number."""
+    """Raised when the loss or a validation metric is NaN or infinite."""
 
 
 @dataclass(eq=False)
 class _Task:
-    """One training: its pairs, its state, what is computed before the first step, and how long it is."""
+    """One training: its pairs and state, what is computed before the first step, and its length."""
 
     train: PairDataset
     state: TrainingState
@@ -70,9 +70,9 @@ class CubeTrainer:
 
     Args:
         config: a :class:`TrainingConfig`, a mapping of its keys, or a YAML file.
-        run: where records and the best core go; None keeps them in memory only.
-        progress: what is shown meanwhile; nothing by default.
-        processes: those that train together; this one alone by default.
+        run: the folder for records and the best core; None keeps them in memory only.
+        progress: what follows the training; by default it shows nothing.
+        processes: the processes that train together; by default this one alone.
 
     Example::
 
@@ -99,7 +99,7 @@ class CubeTrainer:
 
     @float32_default()
     def build_core(self, dim: int) -> CubicCore:
-        """A fresh core of the config's sizes; the same for the same seed. Raises InputError if they do not fit."""
+        """An untrained core of the config, the same for the same seed. Raises InputError if its sizes do not fit."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed)
             try:
@@ -127,9 +127,9 @@ class CubeTrainer:
             bank: [answers, D], all answers that a question's is ranked among, whose rows the target ids of
                 ``validation`` then are; None: the different targets of training and validation (of an autoencoder, of
                 validation alone).
-            resume: go on from the run's newest checkpoint, to the same bits as without the break. A run whose epochs
-                were all done goes on where the config names more of them.
-            on_start: called before the first step, when all that could keep a run from going on has been checked.
+            resume: resume from the run's newest checkpoint, with the same bits as without the interruption. A run
+                whose epochs are all done continues if the config has more of them.
+            on_start: called before the first step, after all checks.
 
         Returns:
             The result; ``result.core`` is also ``trainer.core``. Ctrl-C after the first epoch ends the training early
@@ -143,7 +143,7 @@ class CubeTrainer:
         """
         train = training_pairs(self.config, train)
         held_out = validation_of(self.config, train, validation, bank)
-        task = self._begin(train, resume=resume)
+        task = self._prepare(train, resume=resume)
         on_start()
         state, options = task.state, self.config.training
         stopped: Stop = "all epochs done"
@@ -152,13 +152,13 @@ class CubeTrainer:
             for epoch in range(state.epoch + 1, task.epochs + 1):
                 if self._has_stalled(state):
                     break
-                began = time.perf_counter()
+                start = time.perf_counter()
                 means = self._train_epoch(task, epoch)
                 record: dict[str, Any] = {"event": "epoch", "epoch": epoch, "step": state.step, **means}
                 candidate = state.candidate()
                 validated = validate(candidate, held_out, options.metric, self.processes)
                 record |= {f"val_{name}": value for name, value in validated.metrics.items()}
-                seconds = time.perf_counter() - began
+                seconds = time.perf_counter() - start
                 record |= {
                     "pairs_per_second": record["pairs"] / seconds,
                     "seconds": seconds,
@@ -177,7 +177,7 @@ class CubeTrainer:
             if state.best_epoch == 0:
                 raise
             stopped = "interrupted"
-            self.processes.expect_the_end()
+            self.processes.ignore_interrupts()
         finally:
             self.progress.end()
         self.core = state.best_core()
@@ -188,17 +188,17 @@ class CubeTrainer:
 
     @float32_default()
     def refit(self, pairs: Any, result: TrainingResult) -> CubicCore:
-        """Train once more, on all pairs, as far as validation chose: what is served.
+        """Train another core on all pairs, for as many steps as were best on validation: the core to serve.
 
-        A fresh core of the same seed takes as many steps as the best epoch of ``result`` had, at the same learning
-        rates. How far it is trusted is what was found on the topics that ``result`` was not trained on. There is
-        nothing left to score it on: the scores to report are those of ``result``.
+        An untrained core of the same seed takes as many steps as the best epoch of ``result`` had, at the same learning
+        rates. Its trust is that of ``result``, which was chosen on topics that ``result`` was not trained on. No pairs
+        are left to score it on: the scores to report are those of ``result``.
 
         Args:
             pairs: as ``train`` of :meth:`fit`, those of training, validation and test together.
             result: what :meth:`fit` returned.
         """
-        task = self._begin(training_pairs(self.config, pairs), planned=int(result.records[-1]["step"]), refit=True)
+        task = self._prepare(training_pairs(self.config, pairs), planned=int(result.records[-1]["step"]), refit=True)
         epoch = 0
         while task.state.step < result.best_step:
             epoch += 1
@@ -222,8 +222,8 @@ class CubeTrainer:
         bank: Bank = None,
         on_trained: Callable[[Baseline, float], None] | None = None,
     ) -> list[Baseline]:
-        """The adapters that people use today, trained on the same pairs with the same losses, negatives and choice by
-        validation as a core of this config would be; see :func:`cubefast.training.rivals.rivals`.
+        """Train the adapters in common use on the same pairs as a core of this config, with the same losses, negatives
+        and choice by validation; see :func:`cubefast.training.rivals.rivals`.
 
         Args:
             train, validation, bank: as of :meth:`fit`.
@@ -249,7 +249,7 @@ class CubeTrainer:
         )
 
     def _with_memory(self, core: CubicCore, train: PairDataset, held_out: Validation) -> CubicCore:
-        """The best core, as it is kept: with the answers of training in memory, if they are worth it on validation."""
+        """The best core with the answers of training in its memory, if these improve validation enough."""
         if core.trust is None or not (core.normalize and self.config.core.memory):
             return core
         answers = core.map_answers(known_answers(train, self.config.core.memory, self.config.seed))
@@ -261,16 +261,16 @@ class CubeTrainer:
                 self._writes_to.save_best(core)
         return core
 
-    def _begin(
+    def _prepare(
         self, train: PairDataset, *, resume: bool = False, planned: int | None = None, refit: bool = False
     ) -> _Task:
-        """A fresh core and all that its training needs, or that of the checkpoint to resume from.
+        """An untrained core and the state of its training, or those of the newest checkpoint.
 
         Args:
             train: the pairs.
-            resume: whether to go on from the newest checkpoint.
-            planned: batches that the learning rate schedule covers; None: those of all epochs.
-            refit: whether this is a second training, of which nothing is kept on the way.
+            resume: whether to resume from the newest checkpoint.
+            planned: the number of batches that the learning rate schedule covers; None: those of all epochs.
+            refit: whether this is the second training, which records nothing on the way.
         """
         options = self.config.training
         core = self.build_core(train.dim)
@@ -286,25 +286,25 @@ class CubeTrainer:
         steps = sum(math.ceil(count / options.accumulate) for count in batches)
         if planned is not None:
             steps = math.ceil(planned / options.accumulate)
-        state = TrainingState.begin(core, options, epochs, steps, self.config.seed)
+        state = TrainingState.initial(core, options, epochs, steps, self.config.seed)
         is_compared = (self.run is not None and not refit) or self.processes.count > 1
         identity = identity_of(self.config, train) if is_compared else {}
         if resume:
             self._resume(state, identity)
         self.processes.check_same("settings, pairs and checkpoint", (identity, state.epoch))
-        began = time.perf_counter()
+        start = time.perf_counter()
         cross_fitted, negative_rows = self._crossfit_and_negatives(train)
         if cross_fitted is not None and not refit:
-            self._record_crossfit(cross_fitted, time.perf_counter() - began, state.epoch)
+            self._record_crossfit(cross_fitted, time.perf_counter() - start, state.epoch)
         model = self.processes.model(state.core)
         if self._writes_to is not None and self.config.tensorboard and not refit:
-            self._writes_to.track(state.step)
+            self._writes_to.start_tensorboard(state.step)
         targets = None if cross_fitted is None else cross_fitted.targets
         return _Task(train, state, model, targets, negative_rows, identity, epochs, sum(batches))
 
     def _crossfit_and_negatives(self, train: PairDataset) -> tuple[CrossFit | None, Tensor | None]:
-        """The cross-fitted targets and the rows of the hard negatives, each where a loss uses it; the same again when a
-        run is resumed. An autoencoder has neither: its targets are its inputs.
+        """The cross-fitted targets and the rows of the hard negatives, each None unless a loss uses it. A resumed run
+        computes the same ones. An autoencoder has neither, because its targets are its inputs.
         """
         losses = self.config.training.losses
         if self.config.mode == "autoencoder":
@@ -313,16 +313,16 @@ class CubeTrainer:
         hard = losses.hard_negatives if losses.takes_negatives else 0
         return cross_fitted, mine_hard_negatives(train, hard, self.config.seed) if hard else None
 
-    def _record_crossfit(self, found: CrossFit, seconds: float, epochs_done: int) -> None:
-        chosen = {"cosine": found.cosine, "width": found.width, "ridge": found.ridge}
+    def _record_crossfit(self, cross_fitted: CrossFit, seconds: float, epochs_done: int) -> None:
+        chosen = {"cosine": cross_fitted.cosine, "width": cross_fitted.width, "ridge": cross_fitted.ridge}
         record = {"event": "crossfit", "epoch": 0, "step": 0, **chosen, "seconds": seconds}
         if self._writes_to is not None and epochs_done == 0:
             self._writes_to.record(record)
         self.progress.crossfit(record)
 
     def _train_epoch(self, task: _Task, epoch: int, until: int | None = None) -> dict[str, float]:
-        """One pass over the pairs; the means of what was seen on the way. ``until``: the batch to stop after, in a
-        refit, of which nothing is recorded.
+        """Train for one epoch; returns the means of what was logged. In a refit, ``until`` is the batch to stop after,
+        and nothing is recorded.
         """
         state, model, train = task.state, task.model, task.train
         options = self.config.training
@@ -335,7 +335,7 @@ class CubeTrainer:
         batches = order.split(options.batch_size)
         if until is not None:
             batches = batches[: until - state.step]
-        seen = StepLog(epoch, state.step, options.log_every, self._writes_to if until is None else None)
+        log = StepLog(epoch, state.step, options.log_every, self._writes_to if until is None else None)
         rate = optimizer.param_groups[0]["lr"]
         map_answers = None if core.answer_map is None else self._shared_map(core)
         prepared = zip(batches, ordered_batches(train, batches, options.workers, task.negative_rows), strict=True)
@@ -343,7 +343,7 @@ class CubeTrainer:
             takes_step = number % options.accumulate == 0 or number == len(batches)
             first = (number - 1) // options.accumulate * options.accumulate  # batches before this step of the optimizer
             with self._sharing_gradients(model, takes_step):
-                predicted = self.processes.whole(self._forward(model, batch.inputs, state.step), len(rows))
+                predicted = self.processes.gather(self._forward(model, batch.inputs, state.step), len(rows))
                 crossfit_targets = None if task.crossfit_targets is None else task.crossfit_targets[rows].float()
                 loss, parts = total_loss(options.losses, predicted, batch, state.queue, crossfit_targets, map_answers)
                 if not loss.isfinite():
@@ -363,33 +363,33 @@ class CubeTrainer:
                     state.scheduler.step()
             state.queue.push(batch.targets, batch.target_ids)
             state.step += 1
-            seen.add(len(rows), loss.item(), parts, norm if takes_step else None, optimizer.param_groups[0]["lr"])
+            log.add(len(rows), loss.item(), parts, norm if takes_step else None, optimizer.param_groups[0]["lr"])
             if until is None:
                 self.progress.step(loss.item())
-        return {"pairs": pairs, "share": pairs / len(train), "lr": rate, **seen.means()}
+        return {"pairs": pairs, "share": pairs / len(train), "lr": rate, **log.means()}
 
     def _forward(self, model: nn.Module, inputs: Tensor, step: int) -> Tensor:
-        """This process's share of the batch through the core; what is random in there follows from the step."""
+        """Put this process's share of a batch through the core, with random numbers of the seed, step and rank."""
         options = self.config.training
-        mine = self.processes.share(inputs)
+        share = self.processes.share(inputs)
         if not options.state_noise and not options.cell_dropout:
-            return cast(Tensor, model(mine))
+            return cast(Tensor, model(share))
         with torch.random.fork_rng(devices=[]):
             seeds = np.random.SeedSequence((self.config.seed, step, self.processes.rank))
             torch.manual_seed(int(seeds.generate_state(1)[0]))
-            return cast(Tensor, model(mine, state_noise=options.state_noise, cell_dropout=options.cell_dropout))
+            return cast(Tensor, model(share, state_noise=options.state_noise, cell_dropout=options.cell_dropout))
 
     def _shared_map(self, core: CubicCore) -> Callable[[Tensor], Tensor]:
-        """The core's map of answers, of which each process works on its share."""
+        """The core's map of answers; each process maps its share of them."""
         processes = self.processes
-        return lambda answers: processes.whole(core.map_answers(processes.share(answers)), len(answers))
+        return lambda answers: processes.gather(core.map_answers(processes.share(answers)), len(answers))
 
     def _sharing_gradients(self, model: nn.Module, now: bool) -> contextlib.AbstractContextManager[None]:
-        """Gradients are averaged over the processes when the optimizer is about to use them, and not before."""
+        """A context that averages gradients over the processes only if the optimizer takes a step next."""
         return model.no_sync() if isinstance(model, DistributedDataParallel) and not now else contextlib.nullcontext()
 
     def _pairs_of(self, epoch: int, count: int) -> int:
-        """How many of ``count`` pairs an epoch goes through."""
+        """The number of pairs, of ``count``, that an epoch trains on."""
         curriculum = self.config.training.curriculum
         return count if curriculum.order == "none" else max(1, round(share(curriculum, epoch) * count))
 
@@ -411,7 +411,7 @@ class CubeTrainer:
 
     @float32_default()
     def evaluate(self, data: Any, name: str = "test") -> Score:
-        """Cosine and retrieval of the trained core on held-out pairs.
+        """Score the trained core on held-out pairs: cosine and retrieval.
 
         Raises RuntimeError before :meth:`fit`.
         """

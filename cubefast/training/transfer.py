@@ -1,4 +1,4 @@
-"""Beginning from a trained core: all of it where the sizes agree, its shared cell where only the lattice differs."""
+"""Initialization from a trained core: all weights if the sizes agree, the shared cell if only the lattice differs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OWN_PARTS = ("reshaper", "linear", "answer_map", *_CALIBRATED)
 
 
 def initialize_from(core: CubicCore, trained: CubicCore, source: str) -> str:
-    """Copy the weights of ``trained`` into ``core``; what was copied, in words.
+    """Copy the weights of ``trained`` into ``core``; returns a phrase that says what was copied.
 
     A lattice of another shape takes the weights that all cells share, and keeps its own per-cell ones. The placement
     (rotation) is copied where the embeddings have one dimension, so that the cells mean what they meant.

@@ -1,4 +1,4 @@
-"""What is known of a model after an epoch: its metrics on the validation pairs, of each regime and of both together."""
+"""The validation set of all regimes, and the metrics of a model on it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..evaluation.comparison import VALIDATION_SEED
 from ..evaluation.metrics import cosine, different, mean_reciprocal_rank, recall_at, retrieval_ranks
 
 RETRIEVAL_SAMPLE = 4096
-"""Pairs of a regime whose ranks are looked at."""
+"""The most pairs of a regime whose ranks are computed."""
 
 FEWEST_QUERIES = 10
-"""Of a regime that counts as much as another; with fewer, each query counts the same instead."""
+"""The fewest queries with which every regime has equal weight; with fewer, every query has equal weight."""
 
 
 def validation_metrics(predicted: Tensor, right: Tensor, bank: Tensor) -> dict[str, float]:
-    """The metrics that ``training.metric`` can name, of one set.
+    """The metrics that ``training.metric`` can name, of one set of pairs.
 
     cosine is the mean over all pairs; recall_at_1 and mrr are over at most RETRIEVAL_SAMPLE of them, evenly taken.
 
@@ -43,7 +43,7 @@ def validation_metrics(predicted: Tensor, right: Tensor, bank: Tensor) -> dict[s
 
 @dataclass(frozen=True, eq=False)
 class Validation:
-    """The validation pairs of all regimes, ranked among the whole bank: what every choice is made on.
+    """The validation pairs of all regimes, ranked among the whole bank; every choice is made on them.
 
     Attributes:
         regimes: pairs by the regime's name, whose target ids are rows of the bank.
@@ -55,7 +55,7 @@ class Validation:
 
     @classmethod
     def of(cls, validation: Mapping[str, EmbeddingPairs], bank: Tensor) -> Validation:
-        """Of these regimes, less those without pairs.
+        """A validation set of these regimes, without those that have no pairs.
 
         Raises InputError for none, or target ids that are no rows of the bank.
         """
@@ -73,7 +73,7 @@ class Validation:
 
     @classmethod
     def of_parts(cls, parts: Parts) -> Validation:
-        """That of a data set: the bank is all its answers; of an autoencoder, the different targets of validation."""
+        """The validation set of a data set, whose bank is all answers; for an autoencoder, the distinct targets."""
         regimes = {name: part.pairs(noisy=True, seed=VALIDATION_SEED) for name, part in parts.validations.items()}
         if parts.bank is not None:
             return cls.of(regimes, torch.from_numpy(parts.bank))
@@ -93,12 +93,12 @@ class Validation:
 
     @property
     def inputs(self) -> Tensor:
-        """[n, D]: those of one regime after the other."""
+        """The inputs of all regimes, one regime after the other: [n, D]."""
         return torch.cat([pairs.inputs for pairs in self.regimes.values()])
 
     @property
     def right(self) -> Tensor:
-        """int64 [n]: the row of the bank that answers each of :attr:`inputs`."""
+        """The row of the bank that answers each of :attr:`inputs`: int64 [n]."""
         return torch.cat([pairs.target_ids for pairs in self.regimes.values()])
 
     def metrics(self, predicted: Tensor, bank: Tensor | None = None) -> dict[str, float]:
@@ -114,14 +114,14 @@ class Validation:
         """
         bank = self.bank if bank is None else bank
         sizes = [len(pairs) for pairs in self.regimes.values()]
-        found = {
+        by_regime = {
             name: validation_metrics(part, pairs.target_ids, bank)
             for (name, pairs), part in zip(self.regimes.items(), predicted.split(sizes), strict=True)
         }
         weights = sizes if min(sizes) < FEWEST_QUERIES else [1] * len(sizes)
 
         def mean(metric: str, weights: Sequence[int]) -> float:
-            values = [each[metric] for each in found.values()]
+            values = [each[metric] for each in by_regime.values()]
             return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
 
         metrics = {
@@ -129,13 +129,13 @@ class Validation:
             "recall_at_1": mean("recall_at_1", weights),
             "mrr": mean("mrr", weights),
         }
-        for name, each in found.items():
+        for name, each in by_regime.items():
             metrics |= {f"{metric}_{name.replace(' ', '_')}": each[metric] for metric in ("recall_at_1", "mrr")}
         return metrics
 
 
 def on_validation(models: Sequence[Baseline], validation: Validation) -> dict[str, dict[str, float]]:
-    """What each model comes to there, by its name, as of :meth:`Validation.metrics`."""
+    """The metrics of each model on validation, by its name; see :meth:`Validation.metrics`."""
     inputs = validation.inputs
     with torch.no_grad():
         return {

@@ -1,4 +1,4 @@
-"""The folder that a study leaves behind, and goes on in: runs/tune/."""
+"""The folder of a study: runs/tune/."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ _CONFIG, _SPACE = "config.yaml", "space.yaml"
 
 
 class StudyFolder:
-    """config.yaml, space.yaml and study.db; after each trial trials.jsonl, best.yaml and importance.png.
+    """The folder of a study, made with :meth:`create` for a new study and with :meth:`open` for an existing one.
 
-    Made with :meth:`create` for a new study and :meth:`open` for one to go on with.
+    It holds config.yaml, space.yaml and study.db, with each trial trials.jsonl and best.yaml, and in the end
+    history.png, slice.png and importance.png.
 
     Attributes:
         path: the folder.
-        config: what the study begins from.
-        space: what it tries.
-        given: the config's values of the space's keys, where they lie in the space.
+        config: the config that the study was started with.
+        space: the search space.
+        given: those values of the config that lie in the search space, by key.
     """
 
     def __init__(self, run: RunFolder, config: TrainingConfig, space: SearchSpace) -> None:
@@ -40,9 +41,9 @@ class StudyFolder:
 
     @classmethod
     def create(cls, path: Path | None, config: TrainingConfig, space: SearchSpace) -> StudyFolder:
-        """Make a new folder; without a path the first free of tune, tune-2, ... in ``config.runs``.
+        """Make a new folder. Without a path it is the first free one of tune, tune-2, ... in ``config.runs``.
 
-        Raises InputError when it cannot be made.
+        Raises InputError when the folder cannot be made.
         """
         if path is None:
             run = RunFolder.create(config.runs, None, "tune")
@@ -50,9 +51,9 @@ class StudyFolder:
             run = RunFolder.create(path.parent, path.name, path.name)
         run.write(_SPACE, space.to_yaml())
         run.write(_CONFIG, config.to_yaml())
-        made = cls(run, config, space)
-        made._is_new = True
-        return made
+        folder = cls(run, config, space)
+        folder._is_new = True
+        return folder
 
     @classmethod
     def open(
@@ -62,18 +63,18 @@ class StudyFolder:
         overrides: Sequence[str] = (),
         space: str | Path | None = None,
     ) -> StudyFolder:
-        """A study that is there. What is given must be what it was begun with.
+        """Open an existing study. A config or search space given here must equal the study's own.
 
         Args:
             path: the folder.
-            source: a config's name or file; None: the study's own.
-            overrides: ``key=value`` on top of it.
-            space: a file; None: the study's own.
+            source: the name or file of a config; None: the study's own.
+            overrides: ``key=value`` on top of the config.
+            space: the file of a search space; None: the study's own.
 
         Raises:
-            ArtifactError: it is not a study's folder.
-            ConfigError: a config or a space cannot be read or does not hold.
-            InputError: the config or the space is another; the message names the keys.
+            ArtifactError: the folder is not that of a study.
+            ConfigError: a config or a search space cannot be read or is not valid.
+            InputError: the config or the space differs; the message names the keys.
         """
         for name in (_CONFIG, _SPACE):
             if not (path / name).is_file():
@@ -81,34 +82,34 @@ class StudyFolder:
         own = TrainingConfig.load(path / _CONFIG).with_absolute_paths()
         config = TrainingConfig.load(source or path / _CONFIG, overrides).with_absolute_paths()
         keys = [key for key, _, _ in keys_of(TrainingConfig) if key not in FREE_SETTINGS]
-        tried, wanted = SearchSpace.load(path / _SPACE, own), SearchSpace.load(space or path / _SPACE, own)
+        own_space, given_space = SearchSpace.load(path / _SPACE, own), SearchSpace.load(space or path / _SPACE, own)
         changes = _changes({key: value_at(own, key) for key in keys}, {key: value_at(config, key) for key in keys})
-        changes += [f"search space: {change}" for change in _changes(tried.mapping, wanted.mapping)]
+        changes += [f"search space: {change}" for change in _changes(own_space.mapping, given_space.mapping)]
         if changes:
             raise InputError(
                 f"{path} is a study of another config. Leave out what differs, or give --study a new folder:\n"
                 + "\n".join(changes)
             )
-        return cls(RunFolder(path), config, tried)
+        return cls(RunFolder(path), config, own_space)
 
     def write(self, name: str, content: str | bytes) -> None:
-        """A file of the study, atomically."""
+        """Write a file of the study atomically."""
         self._run.write(name, content)
 
     def locked(self) -> AbstractContextManager[None]:
-        """Be the only process that works on the study. Raises InputError where another one does."""
+        """A context in which no other process can open the study. Raises InputError if one has it open."""
         return self._run.locked()
 
     def discard_if_unused(self) -> None:
-        """Take a new folder away again if no trial was begun in it."""
+        """Delete a new folder again if no trial was started in it."""
         if self._is_new and not (self.path / DATABASE).exists():
             self._run.discard_if_empty()
 
 
-def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Each key that differs, in words."""
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each key whose value differs."""
     return [
-        f"{key}: was {then.get(key, 'not tuned')}, and now is {now.get(key, 'not tuned')}"
-        for key in {**then, **now}
-        if then.get(key) != now.get(key)
+        f"{key}: was {before.get(key, 'not tuned')}, and now is {now.get(key, 'not tuned')}"
+        for key in {**before, **now}
+        if before.get(key) != now.get(key)
     ]

@@ -1,129 +1,84 @@
-"""A study as a picture."""
+"""The importances of a study's parameters and its pictures, both by Optuna."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import optuna
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
 
-from .importance import MIN_TRIALS, within_fence
-from .trial import Trial
+MIN_TRIALS = 10
+"""Finished trials that importances are computed from; of fewer, they are chance."""
 
-_SLICES = 4
-_KINDS = (("pruned", "x", "0.6", "pruned, at its last epoch"), ("finished", "o", "C0", "finished"))
+_SLICES = 4  # parameters in slice.png: as many as are readable beside each other
 
 
-def picture(
-    trials: Sequence[Trial],
-    metric: str,
-    lines: Mapping[str, float],
-    space: Mapping[str, Any],
-    shares: Mapping[str, float] | None,
-) -> bytes:
-    """A PNG: the value of each trial beside flat ``lines``, what each parameter predicts of it, and the value over each
-    of the four parameters that predict most.
+def importances(study: optuna.Study, params: Sequence[str]) -> dict[str, float] | None:
+    """The share of each parameter in what the parameters explain of the trials' values (fANOVA), the largest first.
+
+    The shares add up to 1. Only finished trials that have all parameters count. None when these are fewer than
+    MIN_TRIALS, or all have the same value.
+    """
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    values = [trial.value for trial in finished if set(params) <= set(trial.params)]
+    if len(values) < MIN_TRIALS or len(set(values)) == 1:
+        return None
+    return get_param_importances(study, evaluator=_evaluator(), params=list(params))
+
+
+def study_plots(study: optuna.Study, metric: str, baselines: Mapping[str, float]) -> dict[str, bytes]:
+    """The pictures of a study that has a finished trial: PNG files by their names.
+
+    ``history.png`` shows the value of each trial, the best so far, and a dashed line for each baseline; ``slice.png``
+    shows the value over the most important parameters. ``importance.png`` is left out when importances are not known.
 
     Args:
-        trials: all of them.
-        metric: what the values are.
-        lines: of the baselines on validation, by name.
-        space: as in ``SearchSpace.mapping``.
-        shares: of the variance, by parameter, the largest first; None: too few trials.
+        study: its trials.
+        metric: the name of a trial's value.
+        baselines: the same value of each baseline, by its name.
     """
-    from matplotlib.figure import Figure  # a second of import, wanted only here
+    from optuna.visualization import matplotlib as plots  # imports pyplot, which takes a second
 
-    keys = list(shares or space)[:_SLICES]
-    figure = Figure(figsize=(12, 7.5), layout="constrained")
-    halves: Any = figure.subfigures(2, 1, height_ratios=(1.5, 1))
-    above, below = halves
-    history, bars = above.subplots(1, 2, width_ratios=(1.3, 1))
-    slices = below.subplots(1, _SLICES, sharey=True)
-    _draw_history(history, trials, lines)
-    history.set_ylabel(f"validation {metric}")
-    _draw_shares(bars, shares)
-    for axes, key in zip(slices, keys, strict=False):
-        _draw_slice(axes, trials, key, space[key])
-    slices[0].set_ylabel(f"validation {metric}")
-    for axes in slices[len(keys) :]:
-        axes.axis("off")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=110)
-    return drawn.getvalue()
+    def history() -> None:
+        axes = plots.plot_optimization_history(study, target_name=label)
+        for i, (name, value) in enumerate(baselines.items()):
+            axes.axhline(value, color=f"C{i + 2}", linestyle="--", label=f"{name} ({value:.3f})")
+        axes.legend(bbox_to_anchor=(1.05, 1.0), loc="upper left")
 
-
-def _draw_history(axes: Any, trials: Sequence[Trial], lines: Mapping[str, float]) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    finished = [trial for trial in trials if trial.state == "finished"]
-    if finished:
-        best = np.maximum.accumulate(np.array([trial.value for trial in finished], np.float64))
-        numbers = [*(trial.number for trial in finished), trials[-1].number]
-        axes.step(numbers, [*best, best[-1]], where="post", color="C0", label="best so far")
-    _draw_values(axes, trials, [trial.number for trial in trials])
-    if failed := [trial.number for trial in trials if trial.state == "failed"]:
-        on_the_edge = axes.get_xaxis_transform()
-        axes.plot(failed, [0.02] * len(failed), "|", color="C3", ms=9, mew=2, transform=on_the_edge, label="failed")
-    base = next((trial.value for trial in trials if trial.is_base and trial.value is not None), None)
-    flat = {**({"the config as it is": base} if base is not None else {}), **lines}
-    for i, (name, value) in enumerate(flat.items()):
-        axes.axhline(value, color=f"C{i + 1}", ls="--", lw=1.2, label=f"{name} ({value:.3f})", zorder=1)
-    axes.set(title="Trials", xlabel="trial")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False)
+    label = f"validation {metric}"
+    finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    params = list(dict.fromkeys(key for trial in finished for key in trial.params))
+    shares = importances(study, params)
+    pictures = {
+        "history.png": _png(history),
+        "slice.png": _png(lambda: plots.plot_slice(study, list(shares or params)[:_SLICES], target_name=label)),
+    }
+    if shares is not None:
+        pictures["importance.png"] = _png(
+            lambda: plots.plot_param_importances(study, _evaluator(), params, target_name=label)
+        )
+    return pictures
 
 
-def _draw_shares(axes: Any, shares: Mapping[str, float] | None) -> None:
-    from matplotlib.ticker import PercentFormatter
-
-    axes.set_title("What predicts the value")
-    if shares is None:
-        axes.axis("off")
-        text = f"too few trials to say:\n{MIN_TRIALS} must have finished or been pruned"
-        axes.text(0.5, 0.5, text, ha="center", va="center", color="0.4", transform=axes.transAxes)
-        return
-    bars = axes.barh(list(shares)[::-1], list(shares.values())[::-1], color="C0", alpha=0.8)
-    axes.bar_label(bars, [f"{share:.0%}" for share in shares.values()][::-1], padding=3, fontsize="small")
-    left = max(0.0, 1 - sum(shares.values()))
-    axes.set(xlabel=f"share of its variance; {left:.0%} is not explained", xlim=(0, max(0.1, *shares.values()) * 1.15))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+def _evaluator() -> FanovaImportanceEvaluator:
+    return FanovaImportanceEvaluator(seed=0)
 
 
-def _draw_slice(axes: Any, trials: Sequence[Trial], key: str, values: Any) -> None:
-    """The value over one parameter, which was drawn from ``values``."""
-    there = [trial for trial in trials if key in trial.parameters]
-    tried = [trial.parameters[key] for trial in there]
-    if isinstance(values, list):
-        _draw_values(axes, there, [values.index(value) for value in tried])
-        axes.set_xticks(range(len(values)), ["null" if value is None else str(value) for value in values])
-        axes.set_xlim(-0.5, len(values) - 0.5)
-    else:
-        _draw_values(axes, there, tried)
-        low, high = values["low"], values["high"]
-        if values.get("log"):
-            axes.set_xscale("log")
-            ticks = [low, (low * high) ** 0.5, high]
-            axes.set_xticks(ticks, [f"{tick:.2g}" for tick in ticks])
-            axes.set_xticks([], minor=True)
-            margin = (high / low) ** 0.05
-            axes.set_xlim(low / margin, high * margin)
-        else:
-            margin = 0.05 * (high - low)
-            axes.set_xlim(low - margin, high + margin)
-    axes.set_title(key, fontsize="medium")
+def _png(draw: Callable[[], Any]) -> bytes:
+    """The figure that ``draw`` makes with pyplot. No figure, style or warning is left behind."""
+    from matplotlib import pyplot
 
-
-def _draw_values(axes: Any, trials: Sequence[Trial], places: Sequence[float]) -> None:
-    """Finished trials as dots, pruned ones as crosses, the best as a star; those far out on the edge."""
-    axes.grid(alpha=0.25)
-    told = [(x, trial.value, trial.state) for x, trial in zip(places, trials, strict=True) if trial.value is not None]
-    if not told:
-        return
-    values = within_fence([value for _, value, _ in told])
-    points = [(x, value, state) for (x, _, state), value in zip(told, values, strict=True)]
-    for kind, marker, color, label in _KINDS:
-        if some := [(x, value) for x, value, state in points if state == kind]:
-            axes.plot(*zip(*some, strict=True), marker, color=color, alpha=0.7, label=label)
-    if finished := [(x, value) for x, value, state in points if state == "finished"]:
-        axes.plot(*max(finished, key=lambda point: point[1]), "*", color="C3", ms=13, label="best")
+    image = io.BytesIO()
+    with pyplot.rc_context({"figure.figsize": (8, 5)}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the plots are experimental, and that an axis of one value has no extent
+        draw()
+        figure = pyplot.gcf()
+        try:
+            figure.savefig(image, format="png", dpi=110, bbox_inches="tight")
+        finally:
+            pyplot.close(figure)
+    return image.getvalue()

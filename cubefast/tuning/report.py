@@ -1,4 +1,4 @@
-"""A study in words."""
+"""What `python -m cubefast.tune` prints of a study."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .importance import MIN_TRIALS
-from .scores import ValidationScore
+from .plots import MIN_TRIALS
 from .space import value_at
 from .study import Study
-from .trial import Trial
+from .trial import Score, Trial
+
+_COLUMNS = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}
 
 
-def beginning(study: Study, wanted: int) -> str:
-    """What is tried, where it begins, and what is done already."""
+def header(study: Study, trials: int) -> str:
+    """The tuned parameters, and how many of the wanted trials are done already."""
     folder = study.folder
     lines = [f"parameters  {', '.join(folder.space.mapping)}"]
     for key in folder.space.mapping:
@@ -23,32 +24,31 @@ def beginning(study: Study, wanted: int) -> str:
             value = _short(value_at(folder.config, key))
             lines.append(f"note        {key}={value} of the config is outside the space: tried in the first trial only")
     if study.done:
-        lines.append(f"going on    {study.done} of {wanted} trials are done")
+        lines.append(f"going on    {study.done} of {trials} trials are done")
     return "\n".join(lines)
 
 
-def outcome(study: Study, trial: Trial, wanted: int) -> str:
-    """A trial in one line: how it ended, the best so far, how long it took, where it differs from the first config."""
+def trial_line(study: Study, trial: Trial, trials: int) -> str:
+    """One line of a trial: its value, the best so far, its time, and where it differs from the first config."""
     if trial.state == "failed":
-        told = f"failed: {trial.reason}"
+        value = f"failed: {trial.reason}"
     elif trial.state == "pruned":
-        told = f"{trial.value:.4f}  pruned at epoch {trial.epochs}"
+        value = f"{trial.value:.4f}  pruned at epoch {trial.epochs}"
     else:
-        told = f"{trial.value:.4f}"
-    best = study.best
-    if best is not None:
-        told += f"  best {best.value:.4f} (trial {best.number})"
+        value = f"{trial.value:.4f}"
+    best = "" if study.best is None else f"  best {study.best.value:.4f} (trial {study.best.number})"
     given, names = study.folder.given, _short_names(study.folder.space.mapping)
-    changed = [f"{names[k]}={_short(v)}" for k, v in trial.parameters.items() if k not in given or v != given[k]]
-    what = "the config as it is" if trial.is_base else " ".join(changed)
-    width = len(str(wanted))
-    return f"trial {trial.number:>{width}} ({study.done:>{width}}/{wanted})  {told}  {trial.seconds:.1f} s  {what}"
+    changes = [f"{names[k]}={_short(v)}" for k, v in trial.parameters.items() if k not in given or v != given[k]]
+    what = "the config as it is" if trial.is_base else " ".join(changes)
+    width = len(str(trials))
+    place = f"trial {trial.number:>{width}} ({study.done:>{width}}/{trials})"
+    return f"{place}  {value}{best}  {trial.seconds:.1f} s  {what}"
 
 
 def summary(study: Study) -> str:
-    """The best trial beside the first config and the baselines, on validation; its parameters; what decides.
+    """A table of the best trial, the first config and the baselines, then the best parameters and the importances.
 
-    Raises ValueError where no trial has finished.
+    Raises ValueError when no trial has finished.
     """
     base, best = study.base, study.best
     if best is None or best.score is None:
@@ -68,31 +68,29 @@ def summary(study: Study) -> str:
             lines.append(f"  {key:<28}{_short(value):>10}" + (f"  (was {_short(was)})" if value != was else ""))
     shares = study.importances
     if shares is None:
-        lines.append(f"\ntoo few trials to say which parameter decides: {MIN_TRIALS} must be finished or pruned")
+        lines.append(f"\nimportances: not computed; they need {MIN_TRIALS} finished trials of different values")
     else:
-        found = ", ".join(f"{key} {share:.0%}" for key, share in shares.items() if share >= 0.005)
-        lines.append(f"\nwhat predicts the value (share of its variance): {found or 'nothing'}")
+        largest = ", ".join(f"{key} {share:.0%}" for key, share in shares.items() if share >= 0.05)
+        lines.append(f"\nimportances (fANOVA): {largest}")
     return "\n".join(lines)
 
 
-def _table(title: str, rows: Mapping[str, ValidationScore]) -> str:
-    """Like :func:`cubefast.evaluation.report.table`, of what is known here."""
-    columns = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}
+def _table(title: str, rows: Mapping[str, Score]) -> str:
+    """The scores by their names, with a star at the best of each column."""
     width = max(28, *(len(name) + 2 for name in rows))
-    lines = [f"\n{title}", f"  {'':<{width}}{'parameters':>11}" + "".join(f"{name:>9}" for name in columns.values())]
-    best = {key: max(round(getattr(each, key), 3) for each in rows.values()) for key in columns}
-    for name, each in rows.items():
-        values = {key: round(getattr(each, key), 3) for key in columns}
-        cells = "".join(f"{value:>8.3f}{'*' if value == best[key] else ' '}" for key, value in values.items())
-        lines.append(f"  {name:<{width}}{each.parameters:>11,}{cells}".rstrip())
+    lines = [f"\n{title}", f"  {'':<{width}}{'parameters':>11}" + "".join(f"{name:>9}" for name in _COLUMNS.values())]
+    best = {key: max(round(score[key], 3) for score in rows.values()) for key in _COLUMNS}
+    for name, score in rows.items():
+        cells = "".join(f"{score[key]:>8.3f}{'*' if round(score[key], 3) == best[key] else ' '}" for key in _COLUMNS)
+        lines.append(f"  {name:<{width}}{score['parameters']:>11,}{cells}".rstrip())
     return "\n".join(lines)
 
 
 def _short_names(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of each key where no other key has the same, else the whole."""
+    """The last part of each key if no other key ends with it, else the whole key."""
     keys = list(keys)
-    last = Counter(key.split(".")[-1] for key in keys)
-    return {key: key.split(".")[-1] if last[key.split(".")[-1]] == 1 else key for key in keys}
+    count = Counter(key.split(".")[-1] for key in keys)
+    return {key: key.split(".")[-1] if count[key.split(".")[-1]] == 1 else key for key in keys}
 
 
 def _short(value: Any) -> str:

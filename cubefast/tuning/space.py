@@ -46,18 +46,19 @@ class _Range(Section):
 
 
 class SearchSpace:
-    """Values for some keys of a config, all of which hold in the config that is begun from.
+    """The values that a study tries for some keys of a config.
 
     Args:
         mapping: dotted key -> a list of choices, or a mapping with low, high and, if wanted, log or step.
-        base: the config that the values go into.
+        base: the config that the study is started with, in which every value must be valid.
 
     Attributes:
-        mapping: the same, with every value as the config has it.
-        distributions: the same for Optuna. A choice goes by its JSON text, so that lists and null can be choices.
+        mapping: the mapping, with the values as the config stores them.
+        distributions: Optuna's distribution of each key. A choice is given as its JSON text, so that lists and null can
+            be choices.
 
-    Raises ConfigError with everything that is wrong: keys that do not exist or are not to be tuned, ranges that are
-    none, values that the config refuses.
+    Raises ConfigError with everything that is wrong: keys that do not exist or cannot be tuned, empty ranges, values
+    that the config refuses.
     """
 
     def __init__(self, mapping: Mapping[str, Any], base: TrainingConfig) -> None:
@@ -75,37 +76,37 @@ class SearchSpace:
 
     @classmethod
     def load(cls, source: str | Path | None, base: TrainingConfig) -> SearchSpace:
-        """From a YAML file, or the default one."""
+        """Read a search space from a YAML file; None: the default space."""
         if source is None:
             return cls(parse_mapping(DEFAULT_SPACE, "space"), base)
         return cls(read_mapping(source, " of keys and values; --print-space shows one"), base)
 
     def to_yaml(self) -> str:
-        """The space as a file that :meth:`load` reads."""
+        """The search space as YAML, which :meth:`load` reads."""
         return yaml.safe_dump(self.mapping, sort_keys=False, default_flow_style=None)
 
     def values_of(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The values, by key, of a trial's parameters."""
+        """The values of the config's keys that the parameters of an Optuna trial stand for."""
         return {
             key: json.loads(param) if isinstance(self.distributions[key], CategoricalDistribution) else param
             for key, param in params.items()
         }
 
     def params_of(self, config: TrainingConfig) -> dict[str, Any]:
-        """A trial's parameters that stand for the config's values; those keys are left out whose value is outside."""
-        found = {}
+        """The parameters of an Optuna trial that stand for the values of a config, without those outside the space."""
+        params = {}
         for key, distribution in self.distributions.items():
             value = value_at(config, key)
             if isinstance(distribution, CategoricalDistribution):
                 if (label := json.dumps(value)) in distribution.choices:
-                    found[key] = label
+                    params[key] = label
             elif isinstance(distribution, (FloatDistribution, IntDistribution)) and _lies_in(distribution, value):
-                found[key] = value
-        return found
+                params[key] = value
+        return params
 
 
 def value_at(config: TrainingConfig, key: str) -> Any:
-    """The value of a dotted key, as JSON has it: a list for a tuple."""
+    """The value of a dotted key, in JSON's types: a list for a tuple."""
     value: Any = config.model_dump(mode="json")
     for part in key.split("."):
         value = value[part]
@@ -113,7 +114,7 @@ def value_at(config: TrainingConfig, key: str) -> Any:
 
 
 def with_values(config: TrainingConfig, values: Mapping[str, Any]) -> TrainingConfig:
-    """The config with other values for some dotted keys. Raises ConfigError if they do not hold."""
+    """The config with other values for some dotted keys. Raises ConfigError if they are not valid."""
     return TrainingConfig.load(
         config.model_dump(mode="json"), [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()]
     )
@@ -133,12 +134,12 @@ def _check_key(key: str, base: TrainingConfig) -> None:
 
 
 def _read(key: str, values: Any, base: TrainingConfig) -> tuple[Any, BaseDistribution]:
-    """One key's values as the config has them, and as Optuna's distribution. Raises ConfigError."""
+    """The values of one key as the config stores them, and Optuna's distribution of them. Raises ConfigError."""
     if isinstance(values, list):
         problems, choices = [], []
         for value in values:
             try:
-                choices.append(_as_config_has(key, value, base))
+                choices.append(_stored_value(key, value, base))
             except ConfigError as error:
                 problems.append(str(error))
         if problems:
@@ -153,7 +154,7 @@ def _read(key: str, values: Any, base: TrainingConfig) -> tuple[Any, BaseDistrib
         given = validated(_Range, values)
     except ConfigError as error:
         raise ConfigError("\n".join(f"{key}.{line}" for line in str(error).splitlines())) from None
-    low, high = (_as_config_has(key, end, base) for end in (given.low, given.high))
+    low, high = (_stored_value(key, end, base) for end in (given.low, given.high))
     kind = type(low)
     if kind not in (int, float):
         raise ConfigError(f"{key}: takes no range, for it is no number; give a list of choices")
@@ -172,8 +173,8 @@ def _read(key: str, values: Any, base: TrainingConfig) -> tuple[Any, BaseDistrib
     return mapping | {"step": step}, (IntDistribution if kind is int else FloatDistribution)(low, high, step=step)
 
 
-def _as_config_has(key: str, value: Any, base: TrainingConfig) -> Any:
-    """The value after the config has read it: 0.0003 for "3e-4". Raises ConfigError."""
+def _stored_value(key: str, value: Any, base: TrainingConfig) -> Any:
+    """The value as the config stores it: 0.0003 for "3e-4". Raises ConfigError."""
     return value_at(with_values(base, {key: value}), key)
 
 

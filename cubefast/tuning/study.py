@@ -1,4 +1,4 @@
-"""A study: trials of a search space, kept on the disk so that another process can go on with them."""
+"""A study: trials of a search space, stored on disk so that another process can continue it."""
 
 from __future__ import annotations
 
@@ -28,148 +28,151 @@ from ..evaluation.comparison import Comparison
 from ..training.progress import Progress, Silent
 from ..training.state import identity_of
 from ..training.trainer import DivergenceError
-from ..training.validation import Validation
+from ..training.validation import Validation, on_validation
 from .folder import DATABASE, StudyFolder
-from .importance import importances
-from .plots import picture
-from .scores import ValidationScore
+from .plots import importances, study_plots
 from .space import with_values
-from .trial import BASE, REASON, Trial, train_trial
+from .trial import BASE, METRICS, REASON, Score, Trial, train_trial
 
-_DATA = "data"  # what study.db knows of it
-_WAIT_S = 60  # for others that read study.db
-_PRUNED_AFTER = 5  # finished trials; and as many must have had the epoch at which one is pruned
+_DATA = "data"  # the attribute of the study in study.db that identifies its data
+_WAIT_S = 60  # for other processes that read study.db
+_PRUNED_AFTER = 5  # finished trials, as many of which must have reached the epoch at which one is pruned
 
 
 class Study:
     """Trials of a search space on one data set; made by :func:`open_study`.
 
-    The first trial is the config that was begun from, so the best is never worse. The next ones are drawn by TPE,
-    and pruned when their best epoch so far is worse than the median of the finished trials at the same epoch.
+    The first trial is the config that the study was started with, so the best is never worse. The other trials are
+    drawn by TPE, and pruned when their best epoch so far is worse than the median of the finished trials at that epoch.
 
     Attributes:
-        folder: what is tried, and where everything is kept.
-        baselines: what they score on validation, by their names.
-        pairs: how many validation has.
+        folder: the config, the search space and the files of the study.
+        baselines: the score of each baseline on validation, by its name.
+        pairs: the number of validation pairs.
     """
 
-    def __init__(
-        self, folder: StudyFolder, kept: optuna.Study, parts: Parts, baselines: dict[str, ValidationScore]
-    ) -> None:
+    def __init__(self, folder: StudyFolder, stored: optuna.Study, parts: Parts, baselines: dict[str, Score]) -> None:
         self.folder = folder
         self.baselines = baselines
         self.pairs = len(parts.validation)
-        self._kept = kept
+        self._stored = stored
         self._parts = parts
 
     @property
     def trials(self) -> list[Trial]:
-        """All so far, also those that failed or were interrupted."""
-        return [Trial.of(trial, self.folder.space) for trial in self._kept.get_trials(deepcopy=False)]
+        """All trials so far, also those that failed or were interrupted."""
+        return [Trial.of(trial, self.folder.space) for trial in self._stored.get_trials(deepcopy=False)]
 
     @property
     def done(self) -> int:
-        """How many trials count."""
+        """How many trials have ended: finished, pruned or failed."""
         return sum(trial.counts for trial in self.trials)
 
     @property
     def base(self) -> Trial | None:
-        """The config that was begun from, if its trial is done."""
+        """The trial of the config that the study was started with, if it has ended."""
         return next((trial for trial in self.trials if trial.is_base and trial.counts), None)
 
     @property
     def best(self) -> Trial | None:
-        """The finished trial with the largest value, the first of equals; None where none has finished."""
+        """The finished trial with the largest value, the first of equals; None when no trial has finished."""
         finished = [trial for trial in self.trials if trial.state == "finished"]
         return max(finished, key=lambda trial: trial.value or 0.0, default=None)
 
     @property
     def importances(self) -> dict[str, float] | None:
-        """See :func:`cubefast.tuning.importance.importances`."""
-        return importances(self._kept.get_trials(deepcopy=False), self.folder.space.distributions)
+        """The importance of each parameter; see :func:`cubefast.tuning.plots.importances`."""
+        return importances(self._stored, list(self.folder.space.distributions))
 
     def config_of(self, trial: Trial) -> TrainingConfig:
-        """The whole config that it trained with."""
+        """The whole config that a trial trained with."""
         return self.folder.config if trial.is_base else with_values(self.folder.config, trial.parameters)
 
     def run(
         self,
         trials: int,
         timeout: float | None = None,
-        told: Callable[[Trial], None] = lambda trial: None,
-        shown: Callable[[], Progress] = Silent,
+        on_trial: Callable[[Trial], None] = lambda trial: None,
+        progress: Callable[[], Progress] = Silent,
     ) -> None:
-        """Go on until ``trials`` are done in all.
+        """Run trials until ``trials`` have ended in all, then draw the plots.
 
         Args:
-            trials: how many, with those that were done before.
-            timeout: seconds after which no more is begun; None: no limit.
-            told: called with each trial when it is done and everything is on the disk.
-            shown: makes what is shown while a trial trains.
+            trials: how many trials the study is to have, with those of earlier runs.
+            timeout: seconds after which no further trial starts; None: no limit.
+            on_trial: called with each trial when it has ended and is in the files of the study.
+            progress: makes the progress display of a trial.
 
-        Raises KeyboardInterrupt on Ctrl-C: all trials but the one under way are kept.
+        Raises KeyboardInterrupt on Ctrl-C; all trials but the one in progress are kept.
         """
-        began = time.monotonic()
+        start = time.monotonic()
         try:
-            while self.done < trials and (timeout is None or time.monotonic() - began < timeout):
-                number = self._try(shown())
+            while self.done < trials and (timeout is None or time.monotonic() - start < timeout):
+                number = self._run_trial(progress())
                 self.write()
-                told(self.trials[number])
+                on_trial(self.trials[number])
         except KeyboardInterrupt:
             self.write()
             raise
+        finally:
+            self._write_plots()
 
-    def _try(self, shown: Progress) -> int:
-        """Do one trial; its number."""
+    def _run_trial(self, progress: Progress) -> int:
+        """Run one trial; returns its number."""
         space, base = self.folder.space, self.folder.config
         is_base = self.base is None
         params = space.params_of(base)
-        if is_base and not self._kept.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            self._kept.enqueue_trial(params, {BASE: True})
+        if is_base and not self._stored.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self._stored.enqueue_trial(params, {BASE: True})
         distributions = {k: each for k, each in space.distributions.items() if not is_base or k in params}
-        trial = self._kept.ask(distributions)
+        trial = self._stored.ask(distributions)
         try:
             config = base if is_base else with_values(base, space.values_of(trial.params))
-            value = train_trial(trial, config, self._parts, shown)
+            value = train_trial(trial, config, self._parts, progress)
         except optuna.TrialPruned:
-            self._kept.tell(trial, state=TrialState.PRUNED)
+            self._stored.tell(trial, state=TrialState.PRUNED)
         except (DivergenceError, InputError) as error:
             reason = str(error) if isinstance(error, InputError) else str(error).split(";")[0]  # the rest is for runs
             trial.set_user_attr(REASON, reason.replace("\n", ", "))
-            self._kept.tell(trial, state=TrialState.FAIL)
+            self._stored.tell(trial, state=TrialState.FAIL)
         except BaseException:
-            self._kept.tell(trial, state=TrialState.FAIL)  # without a reason: interrupted
+            self._stored.tell(trial, state=TrialState.FAIL)  # without a reason: interrupted
             raise
         else:
-            self._kept.tell(trial, value)
+            self._stored.tell(trial, value)
         return trial.number
 
     def write(self) -> None:
-        """trials.jsonl, best.yaml and importance.png, from study.db."""
-        trials, best, metric = self.trials, self.best, self.folder.config.training.metric
-        self.folder.write("trials.jsonl", "".join(map(_line, trials)))
+        """Write trials.jsonl and best.yaml from study.db."""
+        best, metric = self.best, self.folder.config.training.metric
+        self.folder.write("trials.jsonl", "".join(map(_line, self.trials)))
         if best is not None:
             title = f"# Trial {best.number} of {self.folder.path}: {metric} {best.value:.4f} on validation.\n"
             self.folder.write("best.yaml", title + self.config_of(best).to_yaml())
-        lines = {name: float(getattr(each, metric)) for name, each in self.baselines.items()}
-        lines = {
-            name: value for name, value in lines.items() if not name.startswith("mean ")
-        }  # would squeeze the scale
-        self.folder.write("importance.png", picture(trials, metric, lines, self.folder.space.mapping, self.importances))
+
+    def _write_plots(self) -> None:
+        """Write history.png, slice.png and importance.png, once a trial has finished."""
+        if self.best is None:
+            return
+        metric = self.folder.config.training.metric
+        # The means are far below everything else, and would squeeze the scale.
+        lines = {name: score[metric] for name, score in self.baselines.items() if not name.startswith("mean ")}
+        for name, image in study_plots(self._stored, metric, lines).items():
+            self.folder.write(name, image)
 
 
 @contextmanager
 def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Iterator[Study]:
-    """The study of a folder, begun or gone on with; inside, no other process can open it.
+    """A context with the study of a folder, new or continued, which no other process can open meanwhile.
 
     Args:
-        folder: what is tried, and where it is kept.
-        parts: the data set; its tests are not touched.
-        comparison: has the baselines to be shown.
+        folder: the config, the search space and the files of the study.
+        parts: the data set, of which the tests are not used.
+        comparison: the fitted baselines.
 
     Raises:
         ArtifactError: study.db cannot be read.
-        InputError: the data is not what the study was begun with, or another process is at work on it.
+        InputError: the data differs from what the study was started with, or another process has it open.
 
     Example::
 
@@ -180,23 +183,27 @@ def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Ite
             study.run(30)
             print(study.best, study.importances)
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)  # each trial is told by who runs the study
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # who runs the study reports its trials
     lock = os.open(folder.path, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # goes with its process, however that ends
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed with the process, however that ends
         except BlockingIOError:
             raise InputError(f"another process is at work on the study {folder.path}; wait until it is done") from None
-        storage, kept = _load(folder)
+        storage, stored = _open_storage(folder)
         try:
-            _refuse_other_data(kept, folder, parts)
-            for killed in kept.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                kept.tell(killed.number, state=TrialState.FAIL)
+            _refuse_other_data(stored, folder, parts)
+            for killed in stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                stored.tell(killed.number, state=TrialState.FAIL)
             validation = Validation.of_parts(parts)
-            baselines = {each.name: ValidationScore.of_baseline(each, validation) for each in comparison.baselines}
-            study = Study(folder, kept, parts, baselines)
+            metrics = on_validation(comparison.baselines, validation)
+            baselines = {
+                each.name: {"parameters": each.parameters} | {name: metrics[each.name][name] for name in METRICS}
+                for each in comparison.baselines
+            }
+            study = Study(folder, stored, parts, baselines)
             if study.done:
-                study.write()  # what a kill came before
+                study.write()  # a kill may have come between a trial's end and its files
             yield study
         finally:
             storage.remove_session()
@@ -205,31 +212,31 @@ def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Ite
         os.close(lock)
 
 
-def _load(folder: StudyFolder) -> tuple[RDBStorage, optuna.Study]:
+def _open_storage(folder: StudyFolder) -> tuple[RDBStorage, optuna.Study]:
     config = folder.config
     path = folder.path / DATABASE
     url = URL.create("sqlite", database=str(path)).render_as_string().replace("{", "{{").replace("}", "}}")
     try:
         storage = RDBStorage(url, {"connect_args": {"timeout": _WAIT_S}})  # which formats the url
-        kept = optuna.create_study(storage=storage, study_name="cubefast", direction="maximize", load_if_exists=True)
-        done = len(kept.get_trials(deepcopy=False))
+        stored = optuna.create_study(storage=storage, study_name="cubefast", direction="maximize", load_if_exists=True)
+        done = len(stored.get_trials(deepcopy=False))
     except (SQLAlchemyError, OptunaError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ArtifactError(f"{path} cannot be read: {reason}. Give --study a new folder to begin anew") from None
     seed = np.random.SeedSequence([config.seed, done]).generate_state(1)[0]  # not the same draws after a resume
-    kept.sampler = TPESampler(seed=int(seed))
-    kept.pruner = MedianPruner(_PRUNED_AFTER, (config.training.epochs or PASSES) // 4 + 1, n_min_trials=_PRUNED_AFTER)
-    return storage, kept
+    stored.sampler = TPESampler(seed=int(seed))
+    stored.pruner = MedianPruner(_PRUNED_AFTER, (config.training.epochs or PASSES) // 4 + 1, n_min_trials=_PRUNED_AFTER)
+    return storage, stored
 
 
-def _refuse_other_data(kept: optuna.Study, folder: StudyFolder, parts: Parts) -> None:
+def _refuse_other_data(stored: optuna.Study, folder: StudyFolder, parts: Parts) -> None:
     now = {
         f"{name} pairs": identity_of(folder.config, part)["training pairs"]
         for name, part in (("training", parts.train), ("validation", parts.validation))
     }
-    then = kept.user_attrs.get(_DATA)
+    then = stored.user_attrs.get(_DATA)
     if then is None:
-        kept.set_user_attr(_DATA, now)
+        stored.set_user_attr(_DATA, now)
     elif then != now:
         raise InputError(
             f"the data of the study {folder.path} has changed. Give --study a new folder, or bring back what it was:\n"

@@ -147,7 +147,7 @@ def with_negatives():
     rows = np.arange(4)
     negatives = np.array([[8, 9], [-1, -1], [7, 8], [-1, -1]])
     ids = np.array([[-1, -2], [-1, -1], [3, -1], [-1, -1]])
-    return PairDataset(vectors, rows, rows + 4, rows, negatives=negatives, negative_ids=ids)
+    return PairDataset(vectors, rows, rows + 4, rows, negative_rows=negatives, negative_ids=ids)
 
 
 def test_a_batch_has_the_wrong_targets_of_its_pairs_once():
@@ -214,7 +214,7 @@ def test_training_moves_away_from_them(tmp_path):
     right = np.roll(questions, 1, axis=1) + 0.5 * rng.normal(size=questions.shape).astype(np.float32)
     vectors, rows = ArrayVectors(np.concatenate([questions, right, wrong])), np.arange(120)
     ids = -1 - rows[:, None]
-    train = PairDataset(vectors, rows, rows + 120, rows, negatives=rows[:, None] + 240, negative_ids=ids)
+    train = PairDataset(vectors, rows, rows + 120, rows, negative_rows=rows[:, None] + 240, negative_ids=ids)
     config = {"core": SMALL, "training": {"epochs": 8, "batch_size": 16, "lr": 0.01, "losses": {"hard_negatives": 0}}}
 
     def nearness(pairs):

@@ -48,7 +48,7 @@ def test_ranks_are_those_of_the_metrics_at_every_level():
 
 
 def test_between_levels_the_mrr_is_a_straight_line():
-    found = helped(2, [0.0, 0.0]).mrr(torch.tensor([0.0, 1.0, 0.625, 0.625]))
+    found = helped(2, [0.0, 0.0]).values(torch.tensor([0.0, 1.0, 0.625, 0.625])).mean()
     assert found == pytest.approx((0.75 + 0.9) / 2)
 
 
@@ -69,8 +69,8 @@ def test_where_familiar_questions_are_helped_and_others_harmed_trust_follows_fam
     weights = weight_of(torch.tensor([0.2, 0.8]), curve)
     assert weights[0] < 0.1
     assert weights[1] > 0.9
-    assert wordings.mrr(curve) > 0.95
-    assert topics.mrr(curve) > 0.95
+    assert wordings.values(curve).mean() > 0.95
+    assert topics.values(curve).mean() > 0.95
 
 
 def test_a_gain_in_one_regime_does_not_pay_for_a_loss_in_another_of_half_its_size():
@@ -90,14 +90,14 @@ def test_ties_in_score_count_against_the_core():
 def test_what_may_be_a_loss_by_chance_is_not_worth_a_small_gain():
     mixed = [[0.5] * 8, [0.5] * 8, [0.5] * 8, [0.5] * 8, [1.0, 1.0, 0.3, 0.3, 0.3, 0.3, 0.5, 0.5]]
     few = regime(mixed, [0.5] * 8)
-    assert few.mrr(torch.tensor([0.0, 1.0, 1.0, 1.0])) > few.identity.mean()
+    assert few.values(torch.tensor([0.0, 1.0, 1.0, 1.0])).mean() > few.identity.mean()
     curve, objective = choose_curve([few])
     assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.full((1,), 0.75))
     assert objective == pytest.approx(float(few.identity.mean()))
     many = regime([row * 200 for row in mixed], [0.5] * 1600)
     curve, objective = choose_curve([many])
     assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.ones(1))
-    assert objective == pytest.approx(many.mrr(curve))
+    assert objective == pytest.approx(float(many.values(curve).mean()))
 
 
 def new_topics_beside_known_answers(seed=0):

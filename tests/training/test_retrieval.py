@@ -119,8 +119,8 @@ def test_a_refit_takes_as_many_steps_as_the_best_epoch_had_and_keeps_its_trust()
         torch.cat([part.target_ids for part in (train, *validation.values())]),
     )
     seen = []
-    begin = trainer._begin
-    trainer._begin = lambda *given, **options: seen.append(begin(*given, **options)) or seen[-1]
+    begin = trainer._prepare
+    trainer._prepare = lambda *given, **options: seen.append(begin(*given, **options)) or seen[-1]
     core = trainer.refit(everything, result)
     assert seen[0].state.step == result.best_step
     assert torch.equal(core.trust.curve, result.core.trust.curve)

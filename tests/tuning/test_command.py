@@ -51,7 +51,7 @@ def wait_until(holds):
     assert holds()
 
 
-def epochs_told(study):
+def epochs_stored(study):
     """How many epochs of all trials are in the study's database."""
     if not (study / "study.db").exists():
         return 0
@@ -89,31 +89,32 @@ def test_four_trials_leave_everything(finished):
     study = folder / "runs" / "tune"
     assert {file.name for file in study.iterdir()} == {
         ".lock",
-        *("config.yaml", "space.yaml", "study.db", "trials.jsonl", "best.yaml", "importance.png"),
+        *("config.yaml", "space.yaml", "study.db", "trials.jsonl", "best.yaml", "history.png", "slice.png"),
     }
     lines = lines_of(study)
     assert [line["number"] for line in lines] == [0, 1, 2, 3]
     assert [line["state"] for line in lines] == ["finished"] * 4
     assert all(1e-3 <= line["parameters"]["training.lr"] <= 1e-1 and line["seconds"] > 0 for line in lines)
     assert max(line["value"] for line in lines) >= lines[0]["value"]
-    assert (study / "importance.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    for name in ("history.png", "slice.png"):
+        assert (study / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert done.stderr == ""
 
 
 def test_a_line_per_trial_then_the_best_beside_the_first_and_the_baselines(finished):
     _, done = finished
-    told = re.findall(
+    printed = re.findall(
         r"^trial (\d) \((\d)/4\)  0\.\d{4}  best 0\.\d{4} \(trial \d\)  [\d.]+ s  (.+)$", done.stdout, re.M
     )
-    assert [(number, count) for number, count, _ in told] == [("0", "1"), ("1", "2"), ("2", "3"), ("3", "4")]
-    assert told[0][2] == "the config as it is"
-    assert all(what.startswith("lr=0.0") for _, _, what in told[1:])
+    assert [(number, count) for number, count, _ in printed] == [("0", "1"), ("1", "2"), ("2", "3"), ("3", "4")]
+    assert printed[0][2] == "the config as it is"
+    assert all(what.startswith("lr=0.0") for _, _, what in printed[1:])
     table = done.stdout.split("\nvalidation (170 pairs)\n")[1]
     for name in ("best, trial", "identity", "mean answer", "ridge, lambda"):
         assert f"\n  {name}" in table
     assert "The tests were not touched: train with best.yaml to see them" in table
     assert "its figure is optimistic" in table
-    assert "too few trials to say which parameter decides: 15 must be finished or pruned" in table
+    assert "importances: not computed; they need 10 finished trials of different values" in table
     assert table.endswith("saved in runs/tune\ntry: python -m cubefast.train --config runs/tune/best.yaml\n")
     assert "[I " not in done.stdout, "Optuna's own lines"
 
@@ -171,7 +172,7 @@ def test_a_killed_trial_does_not_count_and_the_study_goes_on(place):
     long = [*DATA[:-1], "training.epochs=80", "training.early_stopping=null"]
     study = place / "s"
     with started("--study", "s", "--space", "space.yaml", "--trials", "3", *long, cwd=place) as job:
-        wait_until(lambda: epochs_told(study) >= 1)
+        wait_until(lambda: epochs_stored(study) >= 1)
         job.kill()
     assert lines_of(study) == []
     done = tune("--study", "s", "--trials", "1", cwd=place)
@@ -259,9 +260,10 @@ def test_bad_input_is_one_message_and_leaves_nothing(tmp_path, arguments, messag
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.yaml", "folder"]
 
 
-def test_without_optuna_it_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
+@pytest.mark.parametrize(("module", "package"), [("optuna", "optuna"), ("sklearn", "scikit-learn")])
+def test_without_its_packages_it_says_what_to_install(tmp_path, monkeypatch, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
     done = tune(cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == "error: cubefast.tune needs the package optuna; pip install 'cubefast[tune]'\n"
+    assert done.stderr == f"error: cubefast.tune needs the package {package}; pip install 'cubefast[tune]'\n"
     assert list(tmp_path.iterdir()) == []

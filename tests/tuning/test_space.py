@@ -1,4 +1,4 @@
-"""A search space holds before the first trial, or every mistake in it is told."""
+"""A search space is valid before the first trial, or every mistake in it is reported."""
 
 import json
 
@@ -98,15 +98,15 @@ def test_values_of_the_config_outside_the_space_are_left_out():
         ("training.lr", [1e-3, "1e-3"], "training.lr: needs two or more different choices"),
     ],
 )
-def test_what_does_not_hold_is_told(key, values, message):
+def test_what_is_not_valid_is_refused(key, values, message):
     with pytest.raises(ConfigError, match=f"^search space: {message}"):
         SearchSpace({key: values}, BASE)
 
 
-def test_all_mistakes_are_told_at_once():
-    with pytest.raises(ConfigError) as told:
+def test_all_mistakes_are_reported_at_once():
+    with pytest.raises(ConfigError) as error:
         SearchSpace({"training.lr": [-1, 1], "core.stepps": [1, 2], "core.io": 3}, BASE)
-    assert [line.split(": ")[1] for line in str(told.value).splitlines()] == ["training.lr", "core.stepps", "core.io"]
+    assert [line.split(": ")[1] for line in str(error.value).splitlines()] == ["training.lr", "core.stepps", "core.io"]
     with pytest.raises(ConfigError, match="no key to tune"):
         SearchSpace({}, BASE)
 
@@ -115,7 +115,7 @@ def test_the_keys_that_change_no_weight_exist():
     assert {key for key, _, _ in keys_of(TrainingConfig)} >= FREE_SETTINGS
 
 
-def test_a_file_that_is_no_space_is_told(tmp_path):
+def test_a_file_that_is_no_space_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"none.yaml: no such file\. Give a YAML file of keys and values"):
         SearchSpace.load(tmp_path / "none.yaml", BASE)
     (tmp_path / "list.yaml").write_text(json.dumps([1]))

@@ -56,35 +56,34 @@ def wish(study, **values):
 
 
 def test_the_config_as_it_is_comes_first_and_the_best_is_not_worse(begin):
-    told = []
+    reported = []
     with begin() as study:
-        study.run(4, told=told.append)
+        study.run(4, on_trial=reported.append)
         trials, base, best = study.trials, study.base, study.best
-    assert [trial.number for trial in told] == [0, 1, 2, 3]
-    assert trials == told
+    assert [trial.number for trial in reported] == [0, 1, 2, 3]
+    assert trials == reported
     assert trials[0].is_base
     assert trials[0] == base
     assert base.parameters == {"training.lr": 0.01}
     assert not any(trial.is_base for trial in trials[1:])
     assert best.value == max(trial.value for trial in trials if trial.state == "finished") >= base.value
-    assert base.value == base.score.mrr
+    assert base.value == base.score["mrr"]
     assert base.epochs == 2
 
 
-def test_everything_is_on_the_disk_when_a_trial_is_told(begin):
+def test_a_reported_trial_is_on_the_disk(begin):
     def check(trial):
         path = study.folder.path
         assert {file.name for file in path.iterdir()} == {
-            *("config.yaml", "space.yaml", "study.db", "trials.jsonl", "best.yaml", "importance.png")
+            *("config.yaml", "space.yaml", "study.db", "trials.jsonl", "best.yaml")
         }
         lines = [json.loads(line) for line in (path / "trials.jsonl").read_text().splitlines()]
         assert len(lines) == trial.number + 1
         assert lines[-1]["value"] == trial.value
-        assert (path / "importance.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         assert TrainingConfig.load(path / "best.yaml") == study.config_of(study.best)
 
     with begin() as study:
-        study.run(2, told=check)
+        study.run(2, on_trial=check)
 
 
 def test_a_clearly_bad_trial_is_pruned_and_no_other(begin):
@@ -161,7 +160,7 @@ def test_ctrl_c_loses_the_trial_under_way_alone(begin):
 
     with begin() as study:
         with pytest.raises(KeyboardInterrupt):
-            study.run(3, shown=Interrupt)
+            study.run(3, progress=Interrupt)
         assert [trial.state for trial in study.trials] == ["interrupted"]
         assert study.done == 0
         study.run(2)
@@ -184,7 +183,7 @@ def test_no_trial_is_begun_when_the_time_is_up(begin):
 def test_the_metric_is_what_trials_are_compared_by(begin):
     with begin(metric="mrr") as study:
         study.run(2)
-        assert study.best.value == study.best.score.mrr != study.best.score.cosine
+        assert study.best.value == study.best.score["mrr"] != study.best.score["cosine"]
 
 
 def test_a_config_outside_the_space_is_tried_as_it_is(begin):
@@ -202,13 +201,13 @@ def test_baselines_are_scored_as_the_trainer_scores(begin, data):
         found = on_validation(data.comparison.baselines, validation)
         for metric in ("cosine", "mrr"):
             lines = {name: metrics[metric] for name, metrics in found.items()}
-            assert {name: getattr(each, metric) for name, each in study.baselines.items()} == pytest.approx(lines)
-        assert study.baselines["identity"].parameters == 0
-        assert study.baselines["identity"].mrr == validation.metrics(validation.inputs)["mrr"]
+            assert {name: score[metric] for name, score in study.baselines.items()} == pytest.approx(lines)
+        assert study.baselines["identity"]["parameters"] == 0
+        assert study.baselines["identity"]["mrr"] == validation.metrics(validation.inputs)["mrr"]
         study.run(1)
         fresh = study.base.score
-    assert fresh.parameters > 0
-    assert 0 <= fresh.recall_at_1 <= fresh.mrr <= 1
+    assert fresh["parameters"] > 0
+    assert 0 <= fresh["recall_at_1"] <= fresh["mrr"] <= 1
 
 
 def test_other_data_is_refused(begin, data):
@@ -216,8 +215,8 @@ def test_other_data_is_refused(begin, data):
         study.run(1)
         path = study.folder.path
     other = make_data(70)
-    told = r"the data of the study .* has changed.*\ntraining pairs: were \d+ \(\w+\), and now are \d+ \(\w+\)"
-    with pytest.raises(InputError, match=told), open_study(StudyFolder.open(path), other.parts, other.comparison):
+    message = r"the data of the study .* has changed.*\ntraining pairs: were \d+ \(\w+\), and now are \d+ \(\w+\)"
+    with pytest.raises(InputError, match=message), open_study(StudyFolder.open(path), other.parts, other.comparison):
         pass
 
 
@@ -233,7 +232,7 @@ def test_one_process_at_a_time(begin):
         assert study.done == 1
 
 
-def test_a_damaged_database_is_told(begin):
+def test_a_damaged_database_is_refused(begin):
     with begin() as study:
         path = study.folder.path
     (path / "study.db").write_bytes(np.random.default_rng(0).bytes(5000))
@@ -255,9 +254,9 @@ def test_another_config_or_space_is_refused_in_words(begin):
     assert StudyFolder.open(path, None, ["training.lr=0.01"]).config.training.epochs == 2
     moved = StudyFolder.open(path, None, ["cache=elsewhere", "training.keep=5"]).config
     assert moved.cache == str(Path("elsewhere").absolute())
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         StudyFolder.open(path, None, ["training.lr=0.5", "data=x.jsonl"])
-    first, *changes = str(told.value).splitlines()
+    first, *changes = str(error.value).splitlines()
     assert "is a study of another config. Leave out what differs, or give --study a new folder:" in first
     assert changes == [
         f"data.path: was builtin, and now is {Path('x.jsonl').absolute()}",
@@ -265,9 +264,9 @@ def test_another_config_or_space_is_refused_in_words(begin):
     ]
     space = path.parent / "space.yaml"
     space.write_text("training.lr: [0.01, 0.02]\ncore.steps: [2, 3]\n")
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         StudyFolder.open(path, None, [], str(space))
-    assert str(told.value).splitlines()[1:] == [
+    assert str(error.value).splitlines()[1:] == [
         "search space: training.lr: was [0.01, 0.012, 0.014, 0.016, 0.018], and now is [0.01, 0.02]",
         "search space: core.steps: was not tuned, and now is [2, 3]",
     ]
