@@ -109,24 +109,30 @@ void backward_with(const Backward& g) {
   return g.forward.sizes.is_automaton() ? backward_automaton<A, T>(g) : backward<A, T>(g);
 }
 
-template <typename T>
-void forward_any(const Forward& f) {
-  switch (f.sizes.activation) {
-    case Activation::tanh: return forward_with<Activation::tanh, T>(f);
-    case Activation::relu: return forward_with<Activation::relu, T>(f);
-    case Activation::silu: return forward_with<Activation::silu, T>(f);
-    case Activation::sigmoid: return forward_with<Activation::sigmoid, T>(f);
+template <Activation A>
+struct Chosen {
+  static constexpr Activation activation = A;
+};
+
+// work(Chosen<A>) for the activation of a call, which only now becomes one that the compiler knows.
+template <typename Work>
+void with_activation(Activation activation, Work work) {
+  switch (activation) {
+    case Activation::tanh: return work(Chosen<Activation::tanh>{});
+    case Activation::relu: return work(Chosen<Activation::relu>{});
+    case Activation::silu: return work(Chosen<Activation::silu>{});
+    case Activation::sigmoid: return work(Chosen<Activation::sigmoid>{});
   }
 }
 
 template <typename T>
+void forward_any(const Forward& f) {
+  with_activation(f.sizes.activation, [&](auto chosen) { forward_with<decltype(chosen)::activation, T>(f); });
+}
+
+template <typename T>
 void backward_any(const Backward& g) {
-  switch (g.forward.sizes.activation) {
-    case Activation::tanh: return backward_with<Activation::tanh, T>(g);
-    case Activation::relu: return backward_with<Activation::relu, T>(g);
-    case Activation::silu: return backward_with<Activation::silu, T>(g);
-    case Activation::sigmoid: return backward_with<Activation::sigmoid, T>(g);
-  }
+  with_activation(g.forward.sizes.activation, [&](auto chosen) { backward_with<decltype(chosen)::activation, T>(g); });
 }
 
 }  // namespace

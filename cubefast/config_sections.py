@@ -79,7 +79,7 @@ class CoreConfig(Section):
     )
     residual: bool = Field(True, description="add the output of the lattice to its input")
     neighborhood: Literal["von_neumann", "moore"] = Field("von_neumann", description="6 or 26 neighbors")
-    boundary: Literal["walls", "periodic", "reflecting", "absorbing"] | None = Field(
+    boundary: Literal["walls", "periodic", "reflecting", "absorbing", "replicate"] | None = Field(
         None, description="what stands beyond the edge; null: periodic, or walls with io=faces"
     )
     activation: Literal["tanh", "relu", "silu", "sigmoid"] = Field("tanh", description="of the hidden layer")

@@ -1,6 +1,7 @@
 import os
 import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ import yaml
 
 from cubefast import TrainingConfig
 from cubefast.config import named_configs
+from cubefast.config_sections import CoreConfig
 from cubefast.errors import ConfigError
+from cubefast.lattice.checks import ACTIVATIONS, UPDATES
+from cubefast.lattice.topology import BOUNDARIES, NEIGHBORHOODS
 from cubefast.settings import describe_keys, keys_of
 
 
@@ -244,6 +248,14 @@ def leaves(values, prefix=""):
             yield from leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key
+
+
+def test_the_core_offers_whatever_the_lattice_knows():
+    fields = CoreConfig.model_fields
+    assert get_args(fields["activation"].annotation) == ACTIVATIONS
+    assert get_args(fields["update"].annotation) == UPDATES
+    assert get_args(fields["neighborhood"].annotation) == NEIGHBORHOODS
+    assert get_args(get_args(fields["boundary"].annotation)[0]) == BOUNDARIES  # or None
 
 
 def test_every_key_is_described():

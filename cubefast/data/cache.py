@@ -69,7 +69,7 @@ class EmbeddingCache:
             raise InputError(f"shard_bytes of an embedding cache must be at least 1; got {shard_bytes}")
         self.folder = Path(folder) if folder is not None else default_folder()
         self.statistics = CacheStatistics()
-        self._home = ShardFolder(self.folder, limit_bytes, shard_bytes)
+        self._shards = ShardFolder(self.folder, limit_bytes, shard_bytes)
 
     def encode(
         self,
@@ -102,7 +102,7 @@ class EmbeddingCache:
 
     def contents(self) -> list[EncoderContents]:
         """What the folder holds, by encoder: its fingerprint and dim, its vectors and their bytes."""
-        return self._undamaged(self._home.contents)
+        return self._undamaged(self._shards.contents)
 
     def _rows(
         self, encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: Progress
@@ -111,7 +111,7 @@ class EmbeddingCache:
             raise InputError(f"an encoder's dim and batch_size must be at least 1; got {encoder.dim} and {batch_size}")
 
         def fill() -> CachedEmbeddings:
-            with closing(Session(self._home, encoder.fingerprint, encoder.dim, self.statistics)) as session:
+            with closing(Session(self._shards, encoder.fingerprint, encoder.dim, self.statistics)) as session:
                 return self._fill(session, encoder, texts, batch_size, progress)
 
         return self._undamaged(fill)
@@ -122,8 +122,8 @@ class EmbeddingCache:
             try:
                 return work()
             except IndexDamagedError as damage:
-                self._home.quarantine(damage)
-        raise self._home.refusal("its index was damaged again and again")
+                self._shards.quarantine(damage)
+        raise self._shards.refusal("its index was damaged again and again")
 
     def _fill(
         self, session: Session, encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: Progress
@@ -139,8 +139,8 @@ class EmbeddingCache:
             missing = np.flatnonzero(shard < 0)
             if len(missing) == 0:
                 return session.embeddings(shard[place], row[place])
-            if not self._home.writable:
-                raise self._home.refusal(f"{len(missing)} texts are not in it, and it cannot be written")
+            if not self._shards.writable:
+                raise self._shards.refusal(f"{len(missing)} texts are not in it, and it cannot be written")
             missing = missing[np.argsort(first[missing])]
             for begin in range(0, len(missing), batch_size):
                 batch = missing[begin : begin + batch_size]
@@ -152,7 +152,7 @@ class EmbeddingCache:
                 self.statistics.hits += int(times[batch].sum()) - len(batch)
                 done += int(times[batch][shard[batch] >= 0].sum())
                 progress(done)
-        raise self._home.refusal("other processes evict vectors as soon as they are stored; raise limit_bytes")
+        raise self._shards.refusal("other processes evict vectors as soon as they are stored; raise limit_bytes")
 
     def _encode(self, encoder: TextEncoder, texts: list[str]) -> Embeddings:
         """What the encoder gives, float32 [n, dim], all of it finite."""

@@ -26,17 +26,17 @@ class Session:
     The maps also say what this call must not evict. Used in one thread; ends with :meth:`close`.
 
     Args:
-        home: the cache's folder.
+        shards: the cache's folder.
         fingerprint, dim: of the encoder.
         statistics: are added to.
     """
 
-    def __init__(self, home: ShardFolder, fingerprint: str, dim: int, statistics: CacheStatistics) -> None:
-        self.home = home
+    def __init__(self, shards: ShardFolder, fingerprint: str, dim: int, statistics: CacheStatistics) -> None:
+        self._shards = shards
         self._fingerprint, self._dim = fingerprint, dim
         self._statistics = statistics
         self._maps: dict[int, Embeddings] = {}
-        self._index, self._inode = home.connect()
+        self._index, self._inode = shards.connect()
 
     def close(self) -> None:
         """Let go of the index; what :meth:`embeddings` gave stays."""
@@ -48,7 +48,7 @@ class Session:
         Every row that is found has been read and matches its CRC. One that does not is dropped from the index, with
         a warning; its file is left as it is.
         """
-        with self.home.words(self._inode):
+        with self._shards.failures(self._inode):
             shard, row, crc = self._entries(keys)
             order = np.lexsort((row, shard))
             order = order[shard[order] >= 0]
@@ -62,7 +62,7 @@ class Session:
             for number, count in self._drop(damaged, keys, row).items():
                 self._statistics.damaged += count
                 warnings.warn(
-                    f"{count} cached embeddings in {self.home.shard(number)} were damaged; they are encoded again",
+                    f"{count} cached embeddings in {self._shards.shard(number)} were damaged; they are encoded again",
                     stacklevel=5,
                 )
             for bad in damaged.values():
@@ -76,7 +76,7 @@ class Session:
         evicted if there are too many.
         """
         shard, row = np.full((2, len(keys)), -1, np.int64)
-        with self.home.words(self._inode):
+        with self._shards.failures(self._inode):
             with self._transaction():
                 encoder = self._encoder_id()
                 if encoder is None:
@@ -90,7 +90,7 @@ class Session:
                     shard[some], row[some] = number, rows + np.arange(len(some))
                 evicted = self._evict()
             for number in evicted:
-                self.home.shard(number).unlink(missing_ok=True)
+                self._shards.shard(number).unlink(missing_ok=True)
         return shard, row
 
     def embeddings(self, shard: Places, row: Places) -> CachedEmbeddings:
@@ -106,12 +106,12 @@ class Session:
     @property
     def _capacity(self) -> int:
         """Vectors in a full shard."""
-        return max(1, self.home.shard_bytes // self._width)
+        return max(1, self._shards.shard_bytes // self._width)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self.home.lock():
-            if self.home.inode() != self._inode:
+        with self._shards.lock():
+            if self._shards.inode() != self._inode:
                 raise IndexDamagedError("another process has put it aside", self._inode)
             self._index.execute("BEGIN IMMEDIATE")
             try:
@@ -150,7 +150,7 @@ class Session:
         width = self._width
         buffer = bytearray(width)
         try:
-            file = open_regular(self.home.shard(number))
+            file = open_regular(self._shards.shard(number))
         except OSError:  # it is gone, or something else is there now
             return good
         with file:
@@ -182,7 +182,7 @@ class Session:
         """Take the damaged out of the index: how many by shard, less the shards that were evicted in between."""
         if not damaged:
             return {}
-        if not self.home.writable:
+        if not self._shards.writable:
             return {number: len(bad) for number, bad in damaged.items()}
         with self._transaction():
             encoder = self._encoder_id()
@@ -198,11 +198,11 @@ class Session:
         """(number, rows in it) of the shard to append to: the newest, or a new one where that is full or cut."""
         query = "SELECT id, rows FROM shard WHERE encoder = ? ORDER BY id DESC LIMIT 1"
         for number, rows in self._numbers(query, (encoder,)):
-            path = self.home.shard(number)
+            path = self._shards.shard(number)
             if rows < self._capacity and path.exists() and path.stat().st_size >= rows * self._width:
                 return number, rows
-        named = {self.home.shard(number) for (number,) in self._numbers("SELECT id FROM shard")}
-        for path in self.home.files():  # left by writers that were killed between the index and the file
+        named = {self._shards.shard(number) for (number,) in self._numbers("SELECT id FROM shard")}
+        for path in self._shards.files():  # left by writers that were killed between the index and the file
             if path not in named:
                 path.unlink(missing_ok=True)
         return self._insert("INSERT INTO shard (encoder, rows) VALUES (?, 0)", (encoder,)), 0
@@ -225,7 +225,7 @@ class Session:
 
     def _append(self, encoder: int, number: int, begin: int, keys: Keys, vectors: Embeddings) -> None:
         """Rows to the disk, then to the index."""
-        path = self.home.shard(number)
+        path = self._shards.shard(number)
         with path.open("r+b" if begin else "w+b") as file:
             file.seek(begin * self._width)
             file.write(vectors.data)
@@ -244,14 +244,14 @@ class Session:
 
         None of those that this call has found or stored vectors in.
         """
-        if self.home.limit_bytes is None:
+        if self._shards.limit_bytes is None:
             return []
         query = "SELECT shard.id, 4 * dim * rows FROM shard JOIN encoder ON encoder.id = shard.encoder"
         sizes = {row[0]: row[1] for row in self._numbers(query)}
         total = sum(sizes.values())
         evicted = []
         for number in sorted(sizes.keys() - self._maps.keys(), key=self._last_use):
-            if total <= self.home.limit_bytes:
+            if total <= self._shards.limit_bytes:
                 break
             total -= sizes[number]
             evicted.append(number)
@@ -264,6 +264,6 @@ class Session:
     def _last_use(self, number: int) -> int:
         """When vectors of a shard were last found or stored, in ns; the file's time of change says so."""
         try:
-            return self.home.shard(number).stat().st_mtime_ns
+            return self._shards.shard(number).stat().st_mtime_ns
         except FileNotFoundError:
             return 0

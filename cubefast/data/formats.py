@@ -99,14 +99,9 @@ def read_records(path: str, kind: str, chosen: Chosen, limits: LimitsConfig) -> 
 def _records(path: str, kind: str, chosen: Chosen, limits: LimitsConfig) -> Iterator[Record]:
     if kind == "hub":
         return _hub_rows(path, chosen)
-    file = Path(path)
     if kind == "parquet":
-        return parquet_records(file, chosen, limits)
-    if kind == "json":
-        return _json_list(file, limits)
-    if kind == "jsonl":
-        return _json_lines(file, limits)
-    return tsv_records(file, limits) if kind == "tsv" else csv_records(file, limits)
+        return parquet_records(Path(path), chosen, limits)
+    return _READERS[kind](Path(path), limits)
 
 
 def _json_lines(path: Path, limits: LimitsConfig) -> Iterator[Record]:
@@ -155,6 +150,14 @@ def _object(value: object, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{where}: expected a JSON object, got {type(value).__name__}")
     return value
+
+
+_READERS: dict[str, Callable[[Path, LimitsConfig], Iterator[Record]]] = {
+    "jsonl": _json_lines,
+    "json": _json_list,
+    "csv": csv_records,
+    "tsv": tsv_records,
+}
 
 
 def _hub_rows(path: str, chosen: Chosen) -> Iterator[Record]:

@@ -149,7 +149,7 @@ class ShardFolder:
         self.limit_bytes = limit_bytes
         self.shard_bytes = shard_bytes
         self._path = folder / "index.sqlite"
-        with self.words():
+        with self.failures():
             folder.mkdir(parents=True, exist_ok=True)
         self.connect()[0].close()
 
@@ -174,7 +174,7 @@ class ShardFolder:
         )
 
     @contextmanager
-    def words(self, inode: int = 0) -> Iterator[None]:
+    def failures(self, inode: int = 0) -> Iterator[None]:
         """Failures of the disk become InputError; a damaged index becomes IndexDamagedError."""
         try:
             yield
@@ -216,13 +216,13 @@ class ShardFolder:
     def connect(self) -> tuple[sqlite3.Connection, int]:
         """A connection, to be closed, and its inode. A damaged index is quarantined first, with a warning."""
         for _ in range(3):
-            with self.words():
+            with self.failures():
                 if self.writable:
                     self._path.touch()  # so that it has an inode, which says later whether it is still the same
                 inode = self.inode()
             index = None
             try:
-                with self.words(inode):
+                with self.failures(inode):
                     index = self._open()
                     index.text_factory = lambda raw: raw.decode(errors="replace")
                     self._check(index, inode)
@@ -243,7 +243,7 @@ class ShardFolder:
             FROM encoder ORDER BY id
         """
         index, inode = self.connect()
-        with closing(index), self.words(inode):
+        with closing(index), self.failures(inode):
             found = index.execute(query).fetchall()
             if any([type(value) for value in row] != [str, int, int, int] for row in found):
                 raise IndexDamagedError("it holds an entry that nobody wrote", inode)
@@ -290,7 +290,7 @@ class ShardFolder:
         """Move the index and the shards aside, unless another process has done it, and warn."""
         if not self.writable:
             raise self.refusal(f"its index is damaged ({damage}) and cannot be put aside")
-        with self.words(), self.lock():
+        with self.failures(), self.lock():
             if self.inode() != damage.inode:
                 return
             (self.folder / "quarantine").mkdir(exist_ok=True)

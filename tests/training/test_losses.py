@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cubefast import CubeTrainer, TrainingConfig
-from cubefast.config_sections import LossConfig
+from cubefast.config_sections import LOSSES, LossConfig
 from cubefast.errors import ConfigError, InputError
 from cubefast.training.batches import TrainingBatch
 from cubefast.training.losses import NegativeQueue, cosine_loss, distill, info_nce, relational, total_loss, triplet
@@ -133,13 +133,11 @@ def test_the_queue_keeps_the_newest():
     assert queue.ids.tolist() == [2, 3, 4]
 
 
-@pytest.mark.parametrize(
-    "name", ["cosine", "mse", "l1", "contrast", "triplet", "relational", "preservation", "distill", "crossfit"]
-)
+@pytest.mark.parametrize("name", LOSSES)
 def test_each_loss_goes_down_when_it_alone_is_followed(name):
     torch.manual_seed(3)
     inputs, target = torch.randn(16, 8), torch.randn(16, 8)
-    weights = LossConfig(**{"cosine": 0, "mse": 0, "contrast": 0, "crossfit": 0, name: 1})
+    weights = LossConfig(**{**dict.fromkeys(LOSSES, 0), name: 1})
     predicted = (target + 0.9 * torch.randn(16, 8)).requires_grad_()
     teacher_targets = [target @ torch.randn(8, 5)]
 
