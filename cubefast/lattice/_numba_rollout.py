@@ -100,32 +100,48 @@ def _changing(neighbors, setting, sample, step, alive, changes, cells):
 
 
 @compiled
-def _perceive(cells, state, drive, neighbors, weights, perceived, hidden):
-    """Fill a row of ``perceived`` and of ``hidden``, before its activation, for each of the cells."""
+def _gather(cells, state, neighbors, perceived):
+    """Copy what each of the cells reads into its row: its neighbors, then itself."""
     state_size, degree = state.shape[1], neighbors.shape[1]
-    filters = weights.filters
     zero = state.dtype.type(0)
     for m in range(len(cells)):
         cell = cells[m]
-        row = cell if len(drive) > 1 else 0
-        for j in range(drive.shape[1]):
-            hidden[m, j] = drive[row, j]
-        if len(filters) > 0:
-            for j in range(len(filters) * state_size):
-                perceived[m, j] = zero
         for k in range(degree + 1):
             source = cell if k == degree else neighbors[cell, k]
-            if len(filters) == 0:
-                for s in range(state_size):
-                    perceived[m, k * state_size + s] = state[source, s] if source >= 0 else zero
-            elif source >= 0:
-                for f in range(len(filters)):
-                    if filters.shape[2] == 1:
-                        for s in range(state_size):
-                            perceived[m, f * state_size + s] += filters[f, k, 0] * state[source, s]
-                    else:
-                        for s in range(state_size):
-                            perceived[m, f * state_size + s] += filters[f, k, s] * state[source, s]
+            for s in range(state_size):
+                perceived[m, k * state_size + s] = state[source, s] if source >= 0 else zero
+
+
+@compiled
+def _filter(cells, state, neighbors, filters, perceived):
+    """Write what each of the cells reads, through the filters, into its row."""
+    state_size, degree = state.shape[1], neighbors.shape[1]
+    for m in range(len(cells)):
+        perceived[m, : len(filters) * state_size] = 0
+        for k in range(degree + 1):
+            source = cells[m] if k == degree else neighbors[cells[m], k]
+            if source < 0:
+                continue
+            for f in range(len(filters)):
+                if filters.shape[2] == 1:
+                    for s in range(state_size):
+                        perceived[m, f * state_size + s] += filters[f, k, 0] * state[source, s]
+                else:
+                    for s in range(state_size):
+                        perceived[m, f * state_size + s] += filters[f, k, s] * state[source, s]
+
+
+@compiled
+def _perceive(cells, state, drive, neighbors, weights, perceived, hidden):
+    """Fill a row of ``perceived`` and of ``hidden``, before its activation, for each of the cells."""
+    for m in range(len(cells)):
+        row = cells[m] if len(drive) > 1 else 0
+        for j in range(drive.shape[1]):
+            hidden[m, j] = drive[row, j]
+    if len(weights.filters) == 0:
+        _gather(cells, state, neighbors, perceived)
+    else:
+        _filter(cells, state, neighbors, weights.filters, perceived)
     add_product(perceived, weights.perceive_t, hidden, len(cells))
 
 
@@ -144,13 +160,15 @@ def _update(cells, state, after, drive, neighbors, weights, setting, tiles):
         add_product(hidden, weights.update_t, change, count)
         if setting.update != _DIRECT:  # after the product: adding its many small terms to the state would round each
             for m in range(count):
+                cell = tile[m]
                 for s in range(state.shape[1]):
-                    change[m, s] += state[tile[m], s]
+                    change[m, s] += state[cell, s]
         if setting.update != _RESIDUAL:
             activate(change[:count].reshape(-1), TANH)
         for m in range(count):
+            cell = tile[m]
             for s in range(state.shape[1]):
-                after[tile[m], s] = change[m, s]
+                after[cell, s] = change[m, s]
 
 
 @compiled
@@ -274,12 +292,13 @@ def _step_backward(
         rows = len(tile)
         _perceive(tile, state, step_drive, neighbors, weights, perceived, hidden)
         for m in range(rows):
+            cell = tile[m]
             for s in range(state_size):
-                value = du[tile[m], s]
+                value = du[cell, s]
                 if setting.update != _RESIDUAL:
-                    value *= one - after[tile[m], s] * after[tile[m], s]
+                    value *= one - after[cell, s] * after[cell, s]
                 if setting.update != _DIRECT:
-                    ds[tile[m], s] += value
+                    ds[cell, s] += value
                 sums.bias[s] += value
                 change[m, s] = value
         dpre[:] = 0
