@@ -162,6 +162,7 @@ def test_both_of_its_programs_give_its_numbers():
         torch.testing.assert_close(program(stored), module(stored), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_from_the_command_line_to_a_published_folder(tmp_path):
     def printed(program, *arguments):
         done = command(program, *arguments, cwd=tmp_path)

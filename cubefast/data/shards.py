@@ -10,6 +10,17 @@ keeps them right, whoever is killed and whenever:
 - a shard's number is never given twice, so a file is always what the index means or not there at all;
 - an index that cannot be read is moved to ``quarantine/``, with the shards that only it could explain. Another process
   may have it open: it sees at its next transaction that the file is a different one, and begins again.
+
+Why not one SQLite file with a row for each vector: written out with the same behaviour it was as long (761 lines; 780
+here). Measured in turns on a busy machine, 50,000 to a million vectors of 384 numbers took, beside what is here:
+
+- 1.06 times the space, and 1.7 to 1.9 times the bytes written: its log holds all of them twice, and each random key
+  touches a page of its own;
+- 1 to 2 times the CPU time to write, 1.05 to 1.3 times to find again in order, about 1.2 times at random;
+- a copy of what a call has found, 1.5 GB for a million, where that is to outlive evictions as it does here.
+
+Either is little beside encoding: the fastest encoder here takes 126 microseconds of CPU time for a text, and storing it
+took 22 to 46. Why not LMDB: a file that was cut short ended the process that read it (SIGBUS, ten times of ten).
 """
 
 from __future__ import annotations

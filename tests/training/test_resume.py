@@ -17,7 +17,7 @@ from cubefast.training.progress import Silent
 from cubefast.training.run_folder import RunFolder
 from cubefast.training.state import newest_checkpoint
 
-from ..programs import wait_for
+from ..programs import command, wait_for
 
 SMALL = {"state_size": 4, "hidden_size": 8, "steps": 3, "code_size": 2}
 VARIANTS = {
@@ -142,21 +142,23 @@ def test_a_checkpoint_of_something_else_is_refused_in_words(folder):
         trainer(run, epochs=2).fit(*data, resume=True)
 
 
-def command(*arguments, cwd):
-    return [sys.executable, "-W", "error", "-m", "cubefast.train", *arguments], {"cwd": cwd, "text": True}
+def started(*arguments, cwd, **streams):
+    """`python -m cubefast.train` as a process, to be killed."""
+    call = [sys.executable, "-W", "error", "-m", "cubefast.train", *arguments]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(call, cwd=cwd, text=True, **(quiet | streams))
 
 
 def test_a_killed_run_resumes_from_the_command_line_to_the_same_bits(tmp_path):
     """Killed several times at moments that are spread over its whole life, then resumed to the end."""
     small = ["encoder=hashing:32", "core.state_size=4", "core.hidden_size=8", "core.steps=4", "training.epochs=6"]
-    arguments, options = command("name=whole", *small, cwd=tmp_path)
-    done = subprocess.run(arguments, capture_output=True, **options)
+    done = command("train", "name=whole", *small, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
-    arguments, options = command("name=killed", *small, cwd=tmp_path)
+    arguments = ["name=killed", *small]
     run = tmp_path / "runs" / "killed"
-    for attempt in range(4):
-        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    for attempt in range(3):
+        process = started(*arguments, cwd=tmp_path)
         wanted = run / "checkpoints" / f"epoch-{attempt + 1:04d}"
         until = time.monotonic() + 120
         while not wanted.exists() and process.poll() is None and time.monotonic() < until:
@@ -164,8 +166,8 @@ def test_a_killed_run_resumes_from_the_command_line_to_the_same_bits(tmp_path):
         time.sleep(0.013 * attempt)  # into the save, or the next epoch
         process.kill()
         process.wait()
-        arguments, options = command("--resume", "runs/killed", cwd=tmp_path)
-    resumed = subprocess.run(arguments, capture_output=True, **options)
+        arguments = ["--resume", "runs/killed"]
+    resumed = command("train", *arguments, cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     for name in ("best/model.safetensors", "checkpoints/epoch-0006/state.safetensors"):
         assert same(load_file(run / name), load_file(tmp_path / "runs" / "whole" / name)), name
@@ -222,6 +224,7 @@ print(in_a_save)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="makes its processes by fork")
 def test_killed_at_random_moments_in_epochs_and_saves_it_ends_with_the_same_bits(tmp_path):
     done = subprocess.run([sys.executable, "-c", KILLED_AT_ANY_MOMENT, tmp_path], capture_output=True, text=True)
@@ -247,8 +250,7 @@ def test_what_cannot_be_resumed_is_one_message_and_exit_code_2(tmp_path, argumen
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / "config.yaml").write_text("encoder: hashing:32\n")
     (tmp_path / "r" / "report.json").write_text("of a run whose checkpoints were deleted")
-    call, options = command(*arguments, cwd=tmp_path)
-    done = subprocess.run(call, capture_output=True, **options)
+    done = command("train", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -261,16 +263,11 @@ TINY = ["encoder=hashing:32", "core.state_size=4", "core.hidden_size=8", "core.s
 
 def test_a_run_has_one_writer_at_a_time(tmp_path):
     """The second is told who writes; the lock goes with a killed process, also where that had workers."""
-    arguments, options = command("name=r", *TINY, "training.epochs=1000", "training.workers=2", cwd=tmp_path)
-    first = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    first = started("name=r", *TINY, "training.epochs=1000", "training.workers=2", cwd=tmp_path)
     run = tmp_path / "runs" / "r"
     wait_for(run / "checkpoints" / "epoch-0001", first)
     for program in (["train", "--resume", "runs/r"], ["evaluate", "runs/r"]):
-        second = subprocess.run(
-            [sys.executable, "-W", "error", "-m", f"cubefast.{program[0]}", *program[1:]],
-            capture_output=True,
-            **options,
-        )
+        second = command(*program, cwd=tmp_path)
         assert second.returncode == 2
         told = f"error: another process is writing into runs/r (process {first.pid} on "
         assert second.stderr.startswith(told), second.stderr
@@ -280,8 +277,8 @@ def test_a_run_has_one_writer_at_a_time(tmp_path):
 
 
 def test_a_run_that_is_taken_away_ends_the_training_with_a_word_and_is_not_made_again(tmp_path):
-    arguments, options = command("name=r", *TINY, "training.epochs=1000", cwd=tmp_path)
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = started("name=r", *TINY, "training.epochs=1000", cwd=tmp_path, **pipes)
     run = tmp_path / "runs" / "r"
     wait_for(run / "checkpoints" / "epoch-0001", process)
     run.rename(tmp_path / "elsewhere")
@@ -294,8 +291,8 @@ def test_a_run_that_is_taken_away_ends_the_training_with_a_word_and_is_not_made_
 
 
 def test_a_run_that_was_killed_before_its_first_epoch_was_saved_begins_anew(tmp_path):
-    arguments, options = command("name=whole", *TINY, "training.epochs=1", "training.min_steps=1", cwd=tmp_path)
-    subprocess.run(arguments, stdout=subprocess.DEVNULL, check=True, **options)
+    done = command("train", "name=whole", *TINY, "training.epochs=1", "training.min_steps=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     whole = tmp_path / "runs" / "whole"
     for name in ("early", "late"):  # while it encoded its texts; between its first best core and its first checkpoint
         run = tmp_path / "runs" / name
@@ -304,8 +301,7 @@ def test_a_run_that_was_killed_before_its_first_epoch_was_saved_begins_anew(tmp_
     shutil.copytree(whole / "best", run / "best")
     shutil.copy(whole / "metrics.jsonl", run)
     for name in ("early", "late"):
-        arguments, options = command("--resume", f"runs/{name}", cwd=tmp_path)
-        done = subprocess.run(arguments, capture_output=True, **options)
+        done = command("train", "--resume", f"runs/{name}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "note: the run was stopped before its first epoch was saved; it begins anew" in done.stderr
         run = tmp_path / "runs" / name
@@ -323,10 +319,8 @@ def test_checkpoints_are_in_the_order_of_their_epochs(tmp_path):
 
 
 def test_print_config_prints_a_config_that_can_be_given_back(tmp_path):
-    call, options = command("--print-config", "training.lr=0.5", "data=x.jsonl", cwd=tmp_path)
-    done = subprocess.run(call, capture_output=True, **options)
+    done = command("train", "--print-config", "training.lr=0.5", "data=x.jsonl", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (tmp_path / "c.yaml").write_text(done.stdout)
-    call, options = command("--print-config", "--config", "c.yaml", cwd=tmp_path)
-    assert subprocess.run(call, capture_output=True, **options).stdout == done.stdout
+    assert command("train", "--print-config", "--config", "c.yaml", cwd=tmp_path).stdout == done.stdout
     assert list(tmp_path.iterdir()) == [tmp_path / "c.yaml"]
