@@ -27,8 +27,8 @@ class AnswerSide(nn.Module):
     @overload
     def forward(self, embedding: MutableMapping[str, Any]) -> MutableMapping[str, Any]: ...
     def forward(self, embedding: Any) -> Any:
-        """[..., D] -> [..., D], or the features of a sentence-transformers model, whose ``sentence_embedding`` is
-        mapped. Raises ValueError and TypeError as :meth:`CubicCore.forward` does.
+        """Map embeddings [..., D] -> [..., D], or the ``sentence_embedding`` among the features of a
+        sentence-transformers model. Raises ValueError and TypeError as :meth:`CubicCore.forward` does.
         """
         if not isinstance(embedding, Tensor):
             embedding[SENTENCE] = self.forward(sentence_of(embedding))

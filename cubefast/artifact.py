@@ -37,7 +37,7 @@ files, 6 no map of answers.
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 _ENTRY = "cubefast"
-"""Of the header's metadata. There is one only: safetensors writes several in any order."""
+"""The entry in the metadata of the header. There is only one, because safetensors writes several in any order."""
 
 _LONGEST_HEADER = 10 * 2**20
 _ROTATION = "reshaper.rotation"

@@ -23,9 +23,9 @@ CODE_SIZE = 4_096
 SUMMARY_SIZE = 65_536
 PROTOTYPES = 100_000
 MEMORY = 1_000_000
-"""Answers that a core remembers, and targets that contrast does."""
+"""Answers that a core remembers, and targets in the memory of contrast."""
 PHASES = 1_000
-"""Also how many dilations may be given."""
+"""Phases of a rollout, and dilations given for them."""
 
 CORE = {
     "dim": CELLS,
@@ -40,7 +40,7 @@ CORE = {
     "phases": PHASES,
     "checkpoint_every": STEPS,
 }
-"""By the name of the argument of a core."""
+"""The bounds of a core's arguments by their names."""
 
 NUMBERS = 2**31
 """Numbers of all states of one batch: 8 GiB."""
@@ -51,15 +51,15 @@ BATCH_SIZE = 65_536
 HARD_NEGATIVES = 1_000
 TEACHERS = 16
 SEED = 2**32 - 1
-"""The largest that numpy's generators of old take."""
+"""The largest seed that numpy's legacy generators take."""
 MANY = 10**9
-"""Of what is only compared or counted."""
+"""A number that is only compared or counted."""
 FACTOR = 1e6
-"""Of weights, scales and rates."""
+"""A weight, a scale or a rate."""
 RATE = 1e32
 """The largest learning rate: training says by itself when one diverges, and beyond this float32 has hardly a number."""
 ANSWERS = 10_000
-"""To one question."""
+"""Answers to one question."""
 TRIALS = 100_000
 
 

@@ -59,7 +59,7 @@ class TrainingConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _has_the_defaults_of_its_purpose(cls, values: Any) -> Any:
-        """What the purpose sets, where nothing else is said."""
+        """Fill in the defaults of the purpose where nothing else is given."""
         if not isinstance(values, Mapping):
             return values
         if values.get("mode") in ("autoencoder", "mixed") and "purpose" not in values:

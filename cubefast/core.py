@@ -30,7 +30,7 @@ SIDES = ("query", "both")
 
 _NUMBERS_PER_RANK = 8  # the core then has half the parameters of a matrix [D, D], for D of 384
 SENTENCE = "sentence_embedding"
-"""Where the modules of sentence-transformers keep the embedding of a text."""
+"""The key of a text's embedding among the features of sentence-transformers."""
 
 
 class CubicCore(nn.Module):
@@ -267,7 +267,7 @@ class CubicCore(nn.Module):
         return change
 
     def map_answers(self, answers: Tensor) -> Tensor:
-        """[n, D] -> [n, D]: what outputs are to be looked for among, of the embeddings of stored answers::
+        """Map the embeddings of stored answers, [n, D] -> [n, D], to those among which outputs are searched::
 
             answer + answer_weight * answer_map(answer)
 

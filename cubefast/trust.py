@@ -67,7 +67,7 @@ class Trust(nn.Module):
         return weight_of(self.familiarity(inputs), self.curve)[:, None]
 
     def repel(self, inputs: Tensor, outputs: Tensor) -> Tensor:
-        """[n, D]: ``outputs`` [n, D] less the repulsion, as the class docstring has it; both of unit length."""
+        """Move ``outputs`` [n, D] of unit length away from the remembered answers; see the class."""
         return repel(outputs, self.answers, weight_of(self.familiarity(inputs), self.strength))
 
     def remember(self, answers: Tensor, strength: Tensor) -> None:
@@ -99,14 +99,14 @@ class Trust(nn.Module):
         self.prototypes.copy_(centres)
 
     def extra_repr(self) -> str:
-        """What ``print(trust)`` shows."""
+        """The arguments in ``print(trust)``."""
         centre, width, low, high = self.curve.tolist()
         kept = f"prototypes={len(self.prototypes)}, memory={len(self.answers)}"
         return f"{kept}, {centre=:.3f}, {width=:.3f}, {low=:g}, {high=:g}"
 
 
 def repel(outputs: Tensor, answers: Tensor, strength: Tensor) -> Tensor:
-    """[n, D]: ``outputs`` [n, D] moved off the nearest ``answers`` [m, D] by ``strength`` [n]; all of unit length."""
+    """Move ``outputs`` [n, D] off the nearest ``answers`` [m, D] by ``strength`` [n]; all of unit length."""
     nearest = torch.softmax(_SHARPNESS * outputs @ answers.T, dim=1) @ answers
     return normalize(outputs - strength[:, None] * nearest, dim=1)
 

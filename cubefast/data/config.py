@@ -61,8 +61,8 @@ class LimitsConfig(Section):
 
 
 class PromptsConfig(Section):
-    """What is put before a text when it is encoded, for encoders that tell questions from documents, as e5, bge and
-    nomic do. Neither answers that are shown nor the quality filter have it.
+    """The prompts put before a text when it is encoded, for encoders that tell questions from documents, such as e5,
+    bge and nomic. Answers are shown without them, and the quality filter sees texts without them.
     """
 
     question: str = Field("", description="before a question, and each turn before it: 'query: '")
@@ -70,7 +70,7 @@ class PromptsConfig(Section):
 
 
 class ContextConfig(Section):
-    """How the turns before a question of a conversation join its input."""
+    """The settings of the turns before a question of a conversation, which join its input."""
 
     mode: Literal["none", "mean", "text"] = Field(
         "none", description="none: the question alone; mean: of its and the turns' embeddings; text: joined texts"

@@ -17,7 +17,7 @@ from .lines import read_whole, reading
 from .records import Record, name_field, text_field
 
 MESSAGES = ("messages", "conversations", "conversation")
-"""What the list of turns is called; the last two are ShareGPT's."""
+"""The names of the field with the list of turns; the last two are ShareGPT's."""
 
 # Whose turns there are, by the names of OpenAI, ShareGPT and others. None: not said to anybody, and passed over.
 _ROLES: dict[str, str | None] = {

@@ -54,9 +54,9 @@ def load_dialogues(
     Args:
         path: ``"builtin"``; a file of pairs (JSON lines, JSON, CSV, TSV, Parquet), of chats or of ChatterBot's YAML,
             which may be gzipped; a folder of the latter; or ``"hub:NAME"``, ``"hub:NAME:SPLIT"`` (split ``train``).
-        format: of the file; ``auto``: by its suffix, and chats by the field ``messages`` of the first record.
-        columns: what the fields are called; None: question, answer, and domain and group if they are there.
-        limits: how large the file, its lines and texts may be; None: the defaults.
+        format: the format of the file; ``auto``: by its suffix, and chats by a field ``messages`` of the first record.
+        columns: the names of the fields; None: question, answer and, if they are there, domain and group.
+        limits: the limits on the size of the file, its lines and texts; None: the defaults.
 
     Raises:
         InputError: the source is missing, unreadable, beyond the limits, has no pairs, or a record is not as said; the
@@ -101,14 +101,14 @@ def load_texts(
     """Read texts, in the order of the source, repetitions and all.
 
     Args:
-        path: a plain text file with one text per line (blank lines are passed over), or anything of
-            :func:`load_dialogues`: there the column ``columns.text``; where that is not set, questions and answers if
-            the first record has both, else the column "text"; of conversations, every turn.
-        format: as there; ``text`` is one text per line.
-        columns, limits: as there.
+        path: a plain text file with one text per line (blank lines are passed over), or any source of
+            :func:`load_dialogues`. The texts of records are those of the column ``columns.text``; if that is not set,
+            the questions and answers if the first record has both, else the column "text". Those of conversations are
+            all turns.
+        format: the format of the file as in :func:`load_dialogues`, or ``text`` for one text per line.
+        columns, limits: see :func:`load_dialogues`.
 
-    Raises:
-        InputError: as there.
+    Raises InputError as :func:`load_dialogues` does.
     """
     limits = limits or LimitsConfig()
     with _source(path) as source:

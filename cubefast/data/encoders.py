@@ -209,6 +209,11 @@ def create_encoder(name: str) -> TextEncoder:
     return encoders[0] if len(encoders) == 1 else ConcatEncoder(encoders)
 
 
+def is_model_path(model: str) -> bool:
+    """Whether the name of a model is the path of a folder, and not a name on the hub."""
+    return model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model or is_folder(model)
+
+
 def absolute_encoder(name: str) -> str:
     """The name of an encoder with the absolute path of a model folder."""
 

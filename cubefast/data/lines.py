@@ -45,7 +45,7 @@ def read_lines(path: Path, limits: LimitsConfig | None = None) -> Iterator[str]:
 
     Args:
         path: the file.
-        limits: how large the file, a line and the number of lines may be; None: the defaults.
+        limits: the limits on the size of the file and a line and the number of lines; None: the defaults.
 
     Raises InputError for what is no regular file; it names a line that is too long, beyond the limits or not UTF-8.
     """

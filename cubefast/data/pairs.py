@@ -225,18 +225,18 @@ class PairDataset(Dataset[Batch]):
         )
 
     def without_negatives(self, ids: NDArray[np.integer] | None = None) -> PairDataset:
-        """The same pairs without the wrong targets that have these ids; None: without all of them."""
+        """A copy without the wrong targets that have these ids; None: without all of them."""
         if ids is None or self.negative_rows is None or self.negative_ids is None:
             return self._with(negative_rows=None, negative_ids=None)
         kept = np.where(np.isin(self.negative_ids, ids), -1, self.negative_rows)
         return self._with(negative_rows=kept if (kept >= 0).any() else None)
 
     def with_noise(self, noise: NoiseConfig, seed: int) -> PairDataset:
-        """The same pairs with noise on every input."""
+        """A copy with noise on every input."""
         return self._with(noise=noise, noisy=None, seed=seed)
 
     def with_seed(self, seed: int) -> PairDataset:
-        """The same pairs with another seed of the noise."""
+        """A copy with another seed of the noise."""
         return self._with(seed=seed)
 
     def mixed(self, share: float, noise: NoiseConfig, seed: int) -> PairDataset:

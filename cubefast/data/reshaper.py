@@ -155,5 +155,5 @@ class EmbeddingReshaper(nn.Module):
         return self.rotation.to(like.dtype)
 
     def extra_repr(self) -> str:
-        """What ``print(reshaper)`` shows."""
+        """The arguments in ``print(reshaper)``."""
         return f"dim={self.dim}, shape={self.shape}, placement={self.placement!r}, fitted={self.fitted}"

@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import InputError
 from ..files import is_folder, sha256_of
 from ..untrusted import shown
-from .encoders import Embeddings, batches_by_length, unit_rows
+from .encoders import Embeddings, batches_by_length, is_model_path, unit_rows
 
 # Files of a model folder that do not change its vectors: documentation, and the weights of other frameworks.
 _UNUSED_SUFFIXES = {".md", ".onnx", ".h5", ".ot", ".msgpack", ".png"}
@@ -139,7 +139,7 @@ class SentenceTransformerEncoder:
                     "folder written by SentenceTransformer.save, or a hub name (all-MiniLM-L6-v2)"
                 )
             return folder
-        if self.name.startswith((".", "~", "/", os.sep)) or self.name.count("/") > 1 or "\\" in self.name:
+        if is_model_path(self.name):
             raise InputError(
                 f"there is no model folder {folder}. Give a folder written by SentenceTransformer.save, or a hub name "
                 "(all-MiniLM-L6-v2)"

@@ -71,7 +71,7 @@ def _is_number(text: bytes) -> bool:
 
 
 def _numbers_at_end(line: bytes) -> int:
-    """How many of the last parts of a line are numbers; the first part belongs to the key."""
+    """The number of numbers at the end of a line; its first part belongs to the key."""
     parts = line.split(b" ")
     count = 0
     while count < len(parts) - 1 and _is_number(parts[-1 - count]):

@@ -49,7 +49,7 @@ class ExactIndex:
         self.chunk = chunk
 
     def search(self, queries: Doubles, count: int) -> tuple[Indices, Doubles]:
-        """See :class:`Index`."""
+        """Search as :meth:`Index.search` does."""
         blocks = [self._search(queries[begin : begin + _QUERIES], count) for begin in range(0, len(queries), _QUERIES)]
         rows = np.concatenate([np.zeros((0, count), np.int64), *(each[0] for each in blocks)])
         return rows, np.concatenate([np.zeros((0, count)), *(each[1] for each in blocks)])
@@ -120,7 +120,7 @@ class UsearchIndex:
             self._graph.add(np.arange(begin, begin + len(rows)), rows)
 
     def search(self, queries: Doubles, count: int) -> tuple[Indices, Doubles]:
-        """See :class:`Index`."""
+        """Search as :meth:`Index.search` does."""
         rows = np.full((len(queries), count), NO_ROW)
         cosines = np.full((len(queries), count), -np.inf)
         for i, query in enumerate(queries):

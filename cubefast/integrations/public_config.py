@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..config import TrainingConfig
 from ..data.config import BUILTIN
+from ..data.encoders import is_model_path
 from ..data.loader import is_embedding_file
 
 # A model of sentence-transformers in the name of an encoder; its options follow a question mark, others a plus.
@@ -25,7 +26,9 @@ def without_places(config: TrainingConfig) -> TrainingConfig:
         return text if text == BUILTIN or text.startswith("hub:") else Path(text).name
 
     def encoder(text: str) -> str:
-        return _TRANSFORMER.sub(lambda match: f"st:./{Path(match[1]).name}" if _is_folder(match[1]) else match[0], text)
+        return _TRANSFORMER.sub(
+            lambda match: f"st:./{Path(match[1]).name}" if is_model_path(match[1]) else match[0], text
+        )
 
     data = config.data
     return config.model_copy(
@@ -45,14 +48,9 @@ def without_places(config: TrainingConfig) -> TrainingConfig:
     )
 
 
-def _is_folder(model: str) -> bool:
-    """Whether a model is a folder and not a name on the hub."""
-    return model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model or Path(model).is_dir()
-
-
 def base_models(config: TrainingConfig) -> list[str]:
     """The names on the hub of the encoder's models."""
     if takes_ready_embeddings(config):
         return []
-    names = [name for name in _TRANSFORMER.findall(config.encoder) if not _is_folder(name)]
+    names = [name for name in _TRANSFORMER.findall(config.encoder) if not is_model_path(name)]
     return [name if "/" in name else f"sentence-transformers/{name}" for name in names]

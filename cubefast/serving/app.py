@@ -95,7 +95,7 @@ class _Server:
 
     @property
     def lifespan(self) -> Lifespan[Starlette]:
-        """Ends the model's thread when the server stops."""
+        """End the model's thread when the server stops."""
 
         @asynccontextmanager
         async def run(app: Starlette) -> AsyncIterator[None]:

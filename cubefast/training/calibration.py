@@ -23,7 +23,7 @@ LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Weights at which ranks are computed; between them 1 / rank is taken to be a straight line."""
 
 ANSWER_WEIGHTS = (1.0, 0.5, 0.0)
-"""How far the map of the stored answers may be trusted. With 0, a core that is not trusted is the identity."""
+"""The weights of the map of stored answers to compare. With 0, a core without trust is the identity."""
 
 _QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _WIDTHS = (0.1, 0.5)  # in standard deviations of the familiarity
@@ -204,7 +204,7 @@ def known_answers(train: PairDataset, count: int, seed: int) -> Tensor:
 
 
 def _changes(core: CubicCore, inputs: Tensor) -> Tensor:
-    """[n, D] -> [n, D]: the change that the core adds to each input at full trust."""
+    """The change that the core adds to each input at full trust: [n, D] -> [n, D]."""
     return torch.cat([core.change(batch) for batch in inputs.split(_QUERIES)])
 
 

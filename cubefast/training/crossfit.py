@@ -30,7 +30,7 @@ _JITTER = 1e-5  # of the landmarks' own kernel, without which repeated inputs co
 
 @dataclass(frozen=True)
 class CrossFit:
-    """What the regression expects.
+    """The targets that the regression predicts.
 
     Attributes:
         targets: float16 [n, D], for each pair what regressions fitted on the folds without it predict.

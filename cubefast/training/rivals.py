@@ -184,7 +184,7 @@ def _kinds_on_both_sides(dim: int, parameters: int) -> list[_Kind]:
 
 
 class _Linear(nn.Module):
-    """[n, D] -> [n, D]: x + x W."""
+    """A linear adapter [n, D] -> [n, D]: x + x W."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class _Linear(nn.Module):
 
 
 class _LowRank(nn.Module):
-    """[n, D] -> [n, D]: x + (x A) B."""
+    """A low-rank adapter [n, D] -> [n, D]: x + (x A) B."""
 
     def __init__(self, dim: int, rank: int) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ class _LowRank(nn.Module):
 
 
 class _TwoLayer(nn.Module):
-    """[n, D] -> [n, D]: x + (W2 activation(W1 scale x + b1) + b2) / scale."""
+    """A two-layer adapter [n, D] -> [n, D]: x + (W2 activation(W1 scale x + b1) + b2) / scale."""
 
     def __init__(self, dim: int, hidden: int, activation: Callable[[Tensor], Tensor], scale: float = 1.0) -> None:
         super().__init__()

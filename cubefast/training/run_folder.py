@@ -209,7 +209,7 @@ class RunFolder:
         return records
 
     def start_tensorboard(self, step: int) -> None:
-        """Also record for TensorBoard in ``tensorboard/`` from batch ``step`` on; later records there are dropped."""
+        """Record for TensorBoard too, in ``tensorboard/``, from batch ``step`` on; later records there are dropped."""
         self._tracker = require_tensorboard()(str(self.path / "tensorboard"), purge_step=step + 1)
 
     def write(self, name: str, content: str | bytes) -> None:

@@ -5,25 +5,31 @@ from __future__ import annotations
 from ..core import CubicCore
 from ..errors import ArtifactError
 
-PER_CELL = ("codes", "readout", "w_summarize")
-_CALIBRATED = ("trust", "answer_weight")  # how far to trust a core follows from its own training pairs
-_OWN_PARTS = ("reshaper", "linear", "answer_map", *_CALIBRATED)
+_PER_CELL = ("codes", "readout", "w_summarize")
+_CALIBRATED = ("trust", "answer_weight")  # chosen on the validation set of the training that they belong to
+_NOT_SHARED = ("reshaper", "linear", "answer_map", *_CALIBRATED)
 
 
-def initialize_from(core: CubicCore, trained: CubicCore, source: str) -> str:
-    """Copy the weights of ``trained`` into ``core``; returns a phrase that says what was copied.
+def initialize_from(core: CubicCore, trained: CubicCore, source: str) -> list[str]:
+    """Copy the weights of ``trained`` into ``core``; returns the names of the copied tensors.
 
-    A lattice of another shape takes the weights that all cells share, and keeps its own per-cell ones. The placement
-    (rotation) is copied where the embeddings have one dimension, so that the cells mean what they meant.
+    If the lattices have another shape, only the weights that all cells share are copied. The placement (rotation) is
+    copied if the shape and the dimension of the embeddings are the same, so that the cells mean what they meant.
 
     Raises ArtifactError naming every shared weight that does not fit.
     """
-    ours, theirs = core.state_dict(), trained.state_dict()
-    own = {name for name in ours if name.split(".")[-1] in PER_CELL or name.split(".")[0] in _OWN_PARTS}
+    weights, trained_weights = core.state_dict(), trained.state_dict()
+    fits = {
+        name: name in trained_weights and trained_weights[name].shape == tensor.shape
+        for name, tensor in weights.items()
+    }
+    parts = {name: name.split(".") for name in weights}
+    shared = {name for name in weights if parts[name][-1] not in _PER_CELL and parts[name][0] not in _NOT_SHARED}
     misfits = [
-        f"{name} is {list(theirs[name].shape) if name in theirs else 'missing'} there and {list(tensor.shape)} here"
-        for name, tensor in ours.items()
-        if name not in own and (name not in theirs or theirs[name].shape != tensor.shape)
+        f"{name} is {list(trained_weights[name].shape) if name in trained_weights else 'missing'} there and "
+        f"{list(weights[name].shape)} here"
+        for name in weights
+        if name in shared and not fits[name]
     ]
     if misfits:
         raise ArtifactError(
@@ -31,17 +37,10 @@ def initialize_from(core: CubicCore, trained: CubicCore, source: str) -> str:
             "core.code_size, core.phases, core.steps, core.neighborhood and core.io as they are there"
         )
     same_lattice = trained.reshaper.shape == core.reshaper.shape and trained.dim == core.dim
-    taken = {
-        name: theirs[name]
-        for name, tensor in ours.items()
-        if name not in own
-        or (
-            same_lattice
-            and name.split(".")[0] not in _CALIBRATED
-            and name in theirs
-            and theirs[name].shape == tensor.shape
-        )
-    }
-    core.load_state_dict({**ours, **taken})
-    everything = sum(name.split(".")[0] not in _CALIBRATED for name in ours)
-    return "every weight" if len(taken) == everything else f"the shared cell ({len(taken)} of {len(ours)} tensors)"
+    copied = [
+        name
+        for name in weights
+        if name in shared or (same_lattice and fits[name] and parts[name][0] not in _CALIBRATED)
+    ]
+    core.load_state_dict(weights | {name: trained_weights[name] for name in copied})
+    return copied

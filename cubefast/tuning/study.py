@@ -65,7 +65,7 @@ class Study:
 
     @property
     def done(self) -> int:
-        """How many trials have ended: finished, pruned or failed."""
+        """The number of trials that have ended: finished, pruned or failed."""
         return sum(trial.counts for trial in self.trials)
 
     @property
