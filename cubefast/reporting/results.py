@@ -221,7 +221,7 @@ def evaluate_task(
         task.parts,
         task.mode,
         config.data.noise,
-        core_parameters=cube.parameters,
+        all_baselines=True,
         rivals=_trained(task, config, on_fitted),
         structures=task.structures,
         bank=task.bank,
