@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,13 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from . import cli
-from .errors import ArtifactError
 from .evaluation.baselines import Baseline
 from .evaluation.report import table
-from .files import open_regular, plain_name, why, write_atomically, write_json, writing
+from .evaluation.summary import title_in_words
+from .files import plain_name, write_atomically, write_json, writing
 from .reporting.evaluation import Evaluation, evaluate_run
-from .reporting.figures import SUMMARY, draw, draw_summary
-from .reporting.report import CURVES, render_report
+from .reporting.report import draw_pictures, render_report
 from .reporting.results import per_query
 from .reporting.run_data import RunData, open_run_data
 from .training.run_folder import RunFolder
@@ -26,7 +24,7 @@ from .training.run_folder import RunFolder
 _DESCRIPTION = """Score a trained run beside all baselines on its held-out tests, and say in words what came of it.
 
 Written into the run's folder (with data=FILE into RUN/evaluations/NAME/): report.md, report.html (one file, to be read
-or printed), report.json, per_query.npz (every value of every query), and the figures as PNGs.
+or printed), report.json, per_query.npz (every value of every query), and the pictures as SVG.
 
 With data=FILE, all pairs of another file are the test. Nothing is fitted on it: core and baselines are the run's, and
 it may share no text with what the run was trained on. data.* keys describe the file (data.columns.question=q)."""
@@ -48,6 +46,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         print(f"\n{evaluation.headline}")
     print(table([each.score for test in evaluation.tests for each in test.measured]))
     print(f"\n{evaluation.verdict}")
+    for each in evaluation.verdicts:
+        if each.verdict.enough_groups:
+            print(f"  {title_in_words(each.test)}: {each.figures}")
     print(f"\n{time.perf_counter() - began:.0f} s; read {folder / 'report.html'} or {folder / 'report.md'}")
     return 0
 
@@ -70,28 +71,15 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
     """All files of a report, each whole or not there; report.json comes last."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    pictures = {SUMMARY: draw_summary(evaluation.results[0], evaluation.analysed_tests)}
-    for test in evaluation.analysed_tests:
-        pictures |= draw(test, evaluation.analyses[test.title], None if test is evaluation.main_test else test.title)
+    pictures = draw_pictures(evaluation)
     for name, picture in pictures.items():
         write_atomically(folder / name, picture)
-    curves = evaluation.run_data.run.path / CURVES
-    if evaluation.run_data.source is None and os.path.lexists(curves):
-        pictures[CURVES] = _picture(curves)
     arrays = io.BytesIO()
     np.savez_compressed(arrays, **per_query(evaluation.results))  # type: ignore[arg-type]  # taken for allow_pickle
     write_atomically(folder / "per_query.npz", arrays.getvalue())
     for form in ("html", "md"):
         write_atomically(folder / f"report.{form}", render_report(evaluation, form, pictures))
     write_json(folder / "report.json", evaluation.as_dict())
-
-
-def _picture(path: Path) -> bytes:
-    try:
-        with open_regular(path) as file:
-            return file.read()
-    except (OSError, MemoryError) as error:
-        raise ArtifactError(f"{path} cannot be read: {why(error)}. Delete it to do without it") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:

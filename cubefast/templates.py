@@ -106,9 +106,13 @@ def _best_of(value: float, values: Iterable[float]) -> str:
 def _aligned(table: Any) -> str:
     """The columns and rows of a :class:`~cubefast.reporting.tables.Table`, in columns of spaces."""
     rows = [table.columns, *table.rows]
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    whole = [row for row in rows if len(row) == len(table.columns)]
+    widths = [max(len(cell) for cell in column) for column in zip(*whole, strict=True)]
     lines = []
     for row in rows:
+        if len(row) < len(widths):  # the heading of the rows below it
+            lines += ["", row[0]]
+            continue
         cells = [
             cell.ljust(width) if place < table.words else cell.rjust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))

@@ -36,7 +36,7 @@ def test_evaluate_prints_the_verdict_and_where_to_read(evaluated):
     assert printed.index(report["headline"]) < printed.index("ranked among all 286 answers)")
     assert "  residual MLP, hidden" in printed
     assert "read runs/small/report.html or runs/small/report.md" in printed
-    assert "![Training loss" in (folder / "runs/small/report.md").read_text()
+    assert "](training.svg)" in (folder / "runs/small/report.md").read_text()
     assert not [f.name for f in (folder / "runs/small").iterdir() if f.name.startswith(".") and f.name != ".lock"]
 
 
@@ -49,12 +49,12 @@ def test_another_file_gets_a_folder_of_its_own(evaluated):
     done = command("evaluate", "runs/small", "data=own.jsonl", *columns, cwd=folder)
     assert done.returncode == 0, done.stderr
     there = folder / "runs/small/evaluations/own"
-    assert {"report.md", "report.html", "report.json", "per_query.npz", "errors.png"} <= {
+    assert {"report.md", "report.html", "report.json", "per_query.npz", "summary.svg"} <= {
         f.name for f in there.iterdir()
     }
-    assert "Tested on all 4 pairs of own.jsonl" in (there / "report.md").read_text()
-    assert "Too few groups (4) to tell on own.jsonl\n" in done.stdout
-    assert done.stdout.count("too few groups") == 0, "once is enough"
+    assert "The test is all 4 pairs of own.jsonl" in (there / "report.md").read_text()
+    assert "\nQuestions of own.jsonl: too few groups (4) to tell\n" in done.stdout
+    assert done.stdout.count("too few groups") == 1, "once is enough"
     assert "own.jsonl (4 queries, ranked among all 290 answers)" in done.stdout
     assert (folder / "runs/small/report.json").read_bytes() == before
     done = command("compare", "runs/small", "runs/small/evaluations/own", cwd=folder)
@@ -80,9 +80,11 @@ def test_compare_prints_and_writes(evaluated):
     folder, _ = evaluated
     done = command("compare", "runs/small", "runs/small", "--output", "both.html", cwd=folder)
     assert done.returncode == 0, done.stderr
-    assert "2 runs side by side, each against runs/small" in done.stdout
-    assert "not distinguishable" in done.stdout
-    assert "+0.0000 to +0.0000" in (folder / "both.html").read_text()
+    assert "2 runs side by side\n" in done.stdout
+    assert "the same" in done.stdout
+    page = (folder / "both.html").read_text()
+    assert "+0.0000 to +0.0000" in page
+    assert page.count('src="data:image/svg+xml;base64,') == 1
     for place in ("x" * 300 + ".md", "x" * 5000 + "/a.md", "none/a.md"):
         done = command("compare", "runs/small", "runs/small", "--output", place, cwd=folder)
         assert done.returncode == 2, done.stderr

@@ -10,6 +10,7 @@ import pytest
 
 from cubefast import cli
 from cubefast.output import VisibleStream, json_text, markdown, markdown_code, visible
+from cubefast.reporting.figures import Dot
 from cubefast.reporting.side_by_side import RunComparison, render_comparison
 from cubefast.reporting.tables import Table
 from cubefast.templates import Strong
@@ -43,7 +44,8 @@ def test_what_would_act_is_shown(text, shown):
 def test_every_acting_character_is_shown_everywhere():
     text = "".join(ACTING)
     table = Table(text, [text, text], [[text, Strong(text)]])
-    comparison = RunComparison([text, text], {text: (table, table)}, table)
+    panels = {text: [Dot(text, "cube", 0.5, None)]}
+    comparison = RunComparison([text, text], text, "mrr", panels, table, table)
     stream = io.StringIO()
     print(text, file=VisibleStream(stream))
     VisibleStream(stream).writelines([text, text])

@@ -9,7 +9,7 @@ identity, mean answer      none
 Procrustes                 none
 nearest training question  none
 ridge                      9 penalties
-low-rank ridge             9 penalties; where the rank is not given, each with about 9 ranks
+residual ridge             9 penalties, each with about 9 ranks
 PCA-Wiener                 none; it is given the noise of the test
 =========================  ============================================================
 
@@ -172,30 +172,26 @@ def ridge(train: Pairs | Moments, validation: EmbeddingPairs) -> Baseline:
     )
 
 
-def low_rank_ridge(
-    train: Pairs | Moments, validation: EmbeddingPairs, ranks: Sequence[int], *, residual: bool = False
-) -> Baseline:
-    """Ridge regression whose W has rank r, so that 2 D r + D numbers are enough: W_r = W V V', where W is ridge's and V
-    [D, r] the first eigenvectors of Y'X W = W'(X'X + lambda I) W. No other W of rank r has less penalised squared error
-    (Mukherjee and Zhu 2011).
+def residual_ridge(train: Pairs | Moments, validation: EmbeddingPairs, ranks: Sequence[int]) -> Baseline:
+    """Ridge regression of what is to be added to the input, Y - X, with a W of low rank.
+
+    A penalty then pulls towards the identity, where a pretrained encoder is right already, and not towards the mean
+    answer: the linear counterpart of a core or MLP that adds to its input. A W of rank r takes 2 D r + D numbers:
+    W_r = W V V', where W is ridge's and V [D, r] the first eigenvectors of (Y - X)'X W = W'(X'X + lambda I) W. No other
+    W of rank r has less penalised squared error (Mukherjee and Zhu 2011).
 
     Args:
         train, validation: the pairs.
-        ranks: those tried, each with each of RIDGE_PENALTIES; the best mean cosine on validation decides.
-        residual: fit what is to be added to the input, Y - X, instead of Y: a penalty then pulls towards the identity,
-            where a pretrained encoder is right already, and no longer towards the mean answer. It is the linear
-            counterpart of a core or MLP that adds to its input.
+        ranks: those tried, each with each of RIDGE_PENALTIES; the best mean cosine on validation decides. Rank D is
+            ridge regression itself.
 
     Raises InputError for a rank that is not from 1 to D.
     """
-    moments = Moments.of(train)
-    if residual:
-        moments = moments.residual()
+    moments = Moments.of(train).residual()
     dim = len(moments.y_mean)
     if not ranks or min(ranks) < 1 or max(ranks) > dim:
         raise InputError(f"ranks must be from 1 to {dim}; got {list(ranks)}")
     x, y = validation.inputs.double(), validation.targets.double()
-    base = x + moments.y_mean if residual else moments.y_mean
     best_score, best = float("-inf"), (0, 0.0, moments.xy, moments.xy)
     for penalty in RIDGE_PENALTIES:
         weights = _ridge_weights(moments, penalty)
@@ -204,29 +200,22 @@ def low_rank_ridge(
         rotated = (x - moments.x_mean) @ weights @ axes
         for rank in ranks:
             first = axes[:, :rank]
-            score = float(cosine(base + rotated[:, :rank] @ first.T, y).mean())
+            score = float(cosine(x + moments.y_mean + rotated[:, :rank] @ first.T, y).mean())
             if score > best_score:
                 best_score, best = score, (rank, penalty, weights @ first, first)
     rank, penalty, narrow, wide = best
 
     def predict(inputs: Tensor) -> Tensor:
         x = inputs.double()
-        change = (x - moments.x_mean) @ narrow @ wide.T + moments.y_mean
-        return (x + change if residual else change).float()
+        return (x + (x - moments.x_mean) @ narrow @ wide.T + moments.y_mean).float()
 
-    kind, size = (RIDGE, "") if rank == dim else ("low-rank ridge", f"rank {rank}, ")
     return Baseline(
-        f"residual {kind}" if residual else kind,
+        "residual ridge",
         min(2 * dim * rank, dim * dim) + dim,  # two matrices, or multiplied out
         predict,
         tried=len(RIDGE_PENALTIES) * len(ranks),
-        settings=f"{size}lambda {penalty:g}",
+        settings=f"rank {rank}, lambda {penalty:g}",
     )
-
-
-def rank_within(parameters: int, dim: int) -> int:
-    """The largest rank up to D for which low-rank ridge has at most so many parameters; 0 if there is none."""
-    return max(0, min(dim, (parameters - dim) // (2 * dim)))
 
 
 def nearest_question(train: Pairs, kind: str = "nearest training question") -> Baseline:

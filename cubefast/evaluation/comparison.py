@@ -16,11 +16,10 @@ from .baselines import (
     Baseline,
     Moments,
     identity,
-    low_rank_ridge,
     mean_target,
     nearest_question,
     procrustes,
-    rank_within,
+    residual_ridge,
     ridge,
     wiener,
 )
@@ -68,8 +67,7 @@ class Comparison:
         mode: dialogue, or autoencoder: then everything is scored under noise, and PCA-Wiener joins.
         noise: what the autoencoder was trained with. It is tested under Gaussian noise of the same levels, and of half
             the least and twice the largest of them.
-        core_parameters: of the core; given, it meets all baselines in closed form, some of them of its size. None:
-            identity, the mean answer and ridge alone.
+        all_baselines: whether the core meets all baselines in closed form, or only identity, the mean answer and ridge.
         rivals: models that were trained elsewhere, which the core meets too.
         structures: by the name of each test, the groups and conversations of its pairs; where a test is left out,
             they are not known.
@@ -87,7 +85,7 @@ class Comparison:
         mode: str,
         noise: NoiseConfig,
         *,
-        core_parameters: int | None = None,
+        all_baselines: bool = False,
         rivals: Sequence[Baseline] = (),
         structures: Mapping[str, PairStructure] | None = None,
         bank: Tensor | None = None,
@@ -105,27 +103,23 @@ class Comparison:
         self.moments = Moments.of(train)
         self.baselines: list[Baseline] = []
         began = time.perf_counter()
-        for baseline in self._fit(train, core_parameters):
+        for baseline in self._fit(train, all_baselines):
             self.baselines.append(baseline)
             if on_fitted is not None:
                 on_fitted(baseline, time.perf_counter() - began)
             began = time.perf_counter()
         self.baselines += rivals
 
-    def _fit(self, train: PairDataset, core_parameters: int | None) -> Iterator[Baseline]:
+    def _fit(self, train: PairDataset, all_baselines: bool) -> Iterator[Baseline]:
         moments, validation = self.moments, self.validation
         yield identity()
         yield mean_target(moments, "mean embedding" if self.denoise else "mean answer")
         yield ridge(moments, validation)
-        if core_parameters is None:
+        if not all_baselines:
             return
         yield procrustes(moments)
-        dim = train.dim
-        if 0 < (rank := rank_within(core_parameters, dim)) < dim:
-            yield low_rank_ridge(moments, validation, [rank])
-            yield low_rank_ridge(moments, validation, [rank], residual=True)
-        ranks = [2**power for power in range(2, dim.bit_length()) if 2**power < dim]
-        yield low_rank_ridge(moments, validation, [*ranks, dim], residual=True)
+        ranks = [2**power for power in range(2, train.dim.bit_length()) if 2**power < train.dim]
+        yield residual_ridge(moments, validation, [*ranks, train.dim])
         yield nearest_question(train, "nearest training embedding" if self.denoise else "nearest training question")
 
     def tests(self) -> Iterator[HeldOutTest]:

@@ -28,8 +28,6 @@ from .turns import TurnMetric, context_preservation, dialogue_coherence
 Rows = Tensor | NDArray[np.floating]
 Labels = Tensor | NDArray[Any] | Sequence[int] | Sequence[str]
 
-HISTOGRAM_BINS = 40  # of width 0.05, from -1 to 1
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EmbeddingMetrics:
@@ -157,6 +155,11 @@ class EmbeddingMetrics:
         return recall_at(self.ranks, 10)
 
     @property
+    def ndcg_at_10(self) -> float:
+        """nDCG@10 with one right answer: the mean of 1 / log2(1 + rank), or 0 for a rank above 10."""
+        return self.mean("ndcg_at_10")
+
+    @property
     def mrr(self) -> float:
         """Mean of 1 / rank."""
         return mean_reciprocal_rank(self.ranks)
@@ -187,16 +190,8 @@ class EmbeddingMetrics:
         """The metric, one of METRICS; errors as of :meth:`values`."""
         return float(self.values(metric).mean())
 
-    def histogram(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """How many cosines are in each of 40 equal bins from -1 to 1: counts [40], edges [41]."""
-        inside = self.cosines.clamp(-1, 1).double().numpy()  # rounding makes some 1 + 1e-7
-        counts, edges = np.histogram(inside, bins=HISTOGRAM_BINS, range=(-1, 1))
-        return counts.astype(np.int64), edges
-
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: the means by their names in METRICS, and what else is one number; no value of a single query but
-        the counts of ``histogram``.
-        """
+        """For JSON: the means by their names in METRICS, and what else is one number; no value of a single query."""
         low, middle, high = np.percentile(self.cosines.double().numpy(), (5, 50, 95))
         return {
             "queries": self.queries,
@@ -206,13 +201,13 @@ class EmbeddingMetrics:
             "cosine_median": float(middle),
             "cosine_p5": float(low),
             "cosine_p95": float(high),
-            "cosine_histogram": self.histogram()[0].tolist(),
             "centred_cosine": self.centred_cosine,
             "mse": self.mse,
             "semantic_preservation": self.semantic_preservation,
             "recall_at_1": self.recall_at_1,
             "recall_at_5": self.recall_at_5,
             "recall_at_10": self.recall_at_10,
+            "ndcg_at_10": self.ndcg_at_10,
             "mrr": self.mrr,
             "median_rank": self.median_rank,
             "semantic_relevance": self.semantic_relevance,
@@ -249,6 +244,7 @@ METRICS: dict[str, Callable[[EmbeddingMetrics], Tensor | None]] = {
     "recall_at_1": lambda metrics: metrics.ranks <= 1,
     "recall_at_5": lambda metrics: metrics.ranks <= 5,
     "recall_at_10": lambda metrics: metrics.ranks <= 10,
+    "ndcg_at_10": lambda metrics: (metrics.ranks <= 10) / (1 + metrics.ranks.double()).log2(),
     "mrr": lambda metrics: 1 / metrics.ranks.double(),
     "semantic_relevance": lambda metrics: metrics.relevances,
 }

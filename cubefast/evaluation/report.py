@@ -128,21 +128,8 @@ class ModelResult:
     @property
     def score(self) -> Score:
         """Its line of the table."""
-        found = self.metrics
-        return Score(
-            test=self.test,
-            model=self.model,
-            parameters=self.parameters,
-            queries=found.queries,
-            pool=found.pool,
-            cosine=found.cosine,
-            recall_at_1=found.recall_at_1,
-            recall_at_10=found.recall_at_10,
-            mrr=found.mrr,
-            kind=self.kind,
-            regime=self.regime,
-            noise=self.noise,
-        )
+        names = [each.name for each in fields(Score)]
+        return Score(**{name: getattr(self if hasattr(self, name) else self.metrics, name) for name in names})
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: all but the values of single queries."""

@@ -6,12 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .baselines import CUBE, IDENTITY, Baseline
-from .report import Regime, Score
+from .report import Regime, Score, regime_of
 
 FEWEST_QUERIES = 30
 """With fewer queries, a share of them is given with their number."""
 
 _IN_WORDS: dict[Regime, str] = {"unseen_paraphrase": "new wordings of known answers", "unseen_group": "new topics"}
+
+
+def title_in_words(title: str) -> str:
+    """The title of a test as a reader knows it: "new topics" for "unseen group", "questions of FILE" for a file."""
+    part, comma, noise = title.partition(", noise ")
+    words = {**_IN_WORDS, "unseen_text": "new texts"}
+    return f"{words.get(regime_of(part), f'questions of {part}')}{comma}{noise}"
 
 
 @dataclass(frozen=True)

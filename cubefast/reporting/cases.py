@@ -1,15 +1,15 @@
-"""Single questions to be read: the ten worst and ten from the middle, by cosine to the right answer."""
+"""Single questions to be read: those the core puts right, those it spoils, and those that stay wrong."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+import torch
+from torch import Tensor
 
-from ..evaluation.baselines import CUBE
 from .results import TestResult
 
-COUNT = 10
+COUNT = 4  # of each kind
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Case:
         question, expected, retrieved: texts; None where none are known.
         context: the turns before the question.
         domain: of the pair, or None.
-        rank, ridge_rank: of the right answer.
-        cosine, ridge_cosine, identity_cosine: to the right answer.
-        score: cosine of the core's output and the answer retrieved.
+        before, after: the rank of the right answer without the core and with it.
+        cosine: of the core's output and the right answer.
+        score: of the core's output and the answer retrieved.
     """
 
     query: int
@@ -32,26 +32,47 @@ class Case:
     retrieved: str | None
     context: tuple[str, ...]
     domain: str | None
-    rank: int
-    ridge_rank: int
+    before: int
+    after: int
     cosine: float
-    ridge_cosine: float
-    identity_cosine: float
     score: float
 
 
-def worst_and_median(test: TestResult) -> tuple[list[Case], list[Case]]:
-    """The ten queries of least cosine, the worst first, and the ten around the median that are not among them."""
-    order = np.argsort(test.cube.metrics.cosines.numpy(), kind="stable")
-    worst, rest = order[:COUNT], order[COUNT:]
-    begin = max(0, len(order) // 2 - COUNT // 2 - COUNT)
-    median = rest[begin : begin + COUNT]
-    return [_case(test, int(row)) for row in worst], [_case(test, int(row)) for row in median]
+@dataclass(frozen=True)
+class CaseGroup:
+    """Cases of one kind.
+
+    Attributes:
+        title: the kind, such as "Wrong before, right with the cube".
+        total: how many queries there are of the kind.
+        cases: at most COUNT of them, those whose rank changed most or is worst first.
+    """
+
+    title: str
+    total: int
+    cases: list[Case]
+
+
+def list_cases(test: TestResult) -> list[CaseGroup]:
+    """The cases of each kind that there are; of equal ranks the first queries of the test."""
+    before, after = test.identity.metrics.ranks, test.cube.metrics.ranks
+    right_before, right_after = before == 1, after == 1
+    kinds: dict[str, tuple[Tensor, Tensor]] = {
+        "Wrong before, right with the cube": (~right_before & right_after, before),
+        "Right before, wrong with the cube": (right_before & ~right_after, after),
+        "Wrong before and with the cube": (~right_before & ~right_after, after),
+    }
+    found = []
+    for title, (chosen, badness) in kinds.items():
+        rows = torch.nonzero(chosen).squeeze(1)
+        first = rows[torch.argsort(badness[rows], descending=True, stable=True)[:COUNT]]
+        if len(rows):
+            found.append(CaseGroup(title, len(rows), [_case(test, row) for row in first.tolist()]))
+    return found
 
 
 def _case(test: TestResult, row: int) -> Case:
-    items, found = test.metadata, test.retrieved[CUBE]
-    cube, ridge, identity = (each.metrics for each in (test.cube, test.ridge, test.identity))
+    items, found = test.metadata, test.retrieved
     return Case(
         query=row,
         question=items.questions[row] if items.questions is not None else None,
@@ -59,10 +80,8 @@ def _case(test: TestResult, row: int) -> Case:
         retrieved=test.pool_texts[int(found.places[row])] if test.pool_texts is not None else None,
         context=items.contexts[row] if items.contexts is not None else (),
         domain=(items.domains[row] or None) if items.domains is not None else None,
-        rank=int(cube.ranks[row]),
-        ridge_rank=int(ridge.ranks[row]),
-        cosine=float(cube.cosines[row]),
-        ridge_cosine=float(ridge.cosines[row]),
-        identity_cosine=float(identity.cosines[row]),
+        before=int(test.identity.metrics.ranks[row]),
+        after=int(test.cube.metrics.ranks[row]),
+        cosine=float(test.cube.metrics.cosines[row]),
         score=float(found.scores[row]),
     )

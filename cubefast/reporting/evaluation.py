@@ -8,10 +8,9 @@ from typing import Any
 
 from ..evaluation.comparison import OnFitted
 from .analysis import Analysis, analyse
-from .cases import Case, worst_and_median
+from .cases import CaseGroup, list_cases
 from .limits import ThresholdResult, apply_threshold, list_limits, reliability_curve
 from .performance import measure_performance
-from .recommendations import Recommendation, evidence_of, recommend
 from .results import VERDICT_METRICS, RegimeVerdict, TaskResult, TestResult, evaluate_task
 from .run_data import RunData
 
@@ -23,26 +22,24 @@ class Evaluation:
     Attributes:
         run_data: the run and its data.
         results: for each task, all models on all tests.
-        analyses: by the test's title, the headline test's first; of an autoencoder, of the headline test alone.
-        cases: by the same titles, the ten worst queries and ten from the middle.
+        analyses: by the test's title; of an autoencoder, of the main test alone.
+        cases: by the same titles, queries to read.
         threshold: the effect of the threshold below which nothing is answered; None where there is no threshold.
         limits: sentences on what the run cannot do.
-        recommendations: what to try next.
         performance: sizes, times and memory; the times differ from one evaluation to the next.
     """
 
     run_data: RunData
     results: list[TaskResult]
     analyses: dict[str, Analysis]
-    cases: dict[str, tuple[list[Case], list[Case]]]
+    cases: dict[str, list[CaseGroup]]
     threshold: ThresholdResult | None
     limits: list[str]
-    recommendations: list[Recommendation]
     performance: dict[str, Any]
 
     @property
     def main_test(self) -> TestResult:
-        """The test of new groups, whose figures come first."""
+        """The test of new groups, whose questions are timed."""
         return self.results[0].main_test
 
     @property
@@ -57,23 +54,20 @@ class Evaluation:
 
     @property
     def analysed_tests(self) -> list[TestResult]:
-        """The tests that have an analysis, cases, a reliability curve and figures, the main test first."""
-        return [test for test in self.tests if test.title in self.analyses]
+        """The tests that are looked into, in the order of the headline."""
+        return [test for test in self.results[0].tests if test.title in self.analyses]
 
     @property
     def verdict(self) -> str:
-        """One sentence: the verdict on each test by MRR; for an autoencoder, that on the main test by both metrics."""
-        if self.results[0].task.mode == "dialogue":
-            found = "; ".join(each.short for each in self.verdicts)
-        else:
-            found = "; ".join(str(each) for each in self.verdicts if each.test == self.main_test.title)
+        """The verdict on each test, in a sentence; of an autoencoder, on the main test alone."""
+        shown = [test.title for test in self.analysed_tests]
+        found = "; ".join(str(each) for each in self.verdicts if each.test in shown)
         return f"{found[0].upper()}{found[1:]}"
 
     @property
     def tests(self) -> list[TestResult]:
-        """The tests of all tasks, the main test first."""
-        every = [test for result in self.results for test in result.tests]
-        return sorted(every, key=lambda test: test is not self.main_test)
+        """The tests of all tasks."""
+        return [test for result in self.results for test in result.tests]
 
     def as_dict(self) -> dict[str, Any]:
         """For ``report.json``; all but ``performance`` is the same from one evaluation to the next."""
@@ -104,11 +98,7 @@ class Evaluation:
             "threshold": self.threshold and asdict(self.threshold),
             "analysis": {title: each.as_dict() for title, each in self.analyses.items()},
             "limits": self.limits,
-            "cases": {
-                title: {"worst": list(map(asdict, worst)), "median": list(map(asdict, median))}
-                for title, (worst, median) in self.cases.items()
-            },
-            "recommendations": list(map(asdict, self.recommendations)),
+            "cases": {title: list(map(asdict, groups)) for title, groups in self.cases.items()},
             "performance": self.performance,
         }
 
@@ -131,17 +121,15 @@ def evaluate_run(
     others = [test for test in main.tests if test is not head] if main.task.mode == "dialogue" else []
     analysed_tests = [head, *others]
     report("analysing parts of the tests and single queries")
-    analyses = {test.title: analyse(test, main.task.parts.train, main.task.train) for test in analysed_tests}
+    analyses = {test.title: analyse(main, test) for test in analysed_tests}
     threshold = apply_threshold(run_data, main)
-    evidence = evidence_of(run_data, main, analyses[head.title], threshold)
     report("measuring times")
     return Evaluation(
         run_data=run_data,
         results=results,
         analyses=analyses,
-        cases={test.title: worst_and_median(test) for test in analysed_tests},
+        cases={test.title: list_cases(test) for test in analysed_tests},
         threshold=threshold,
         limits=list_limits(run_data, results, analyses, threshold),
-        recommendations=recommend(evidence, run_data),
         performance=measure_performance(run_data, main),
     )

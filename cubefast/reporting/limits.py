@@ -1,4 +1,4 @@
-"""What a run cannot do, each sentence with its figure; the threshold; and the reliability curve of its scores."""
+"""What a run cannot do; the threshold below which it does not answer; and whether its scores can be trusted."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from ..core import CubicCore, predict
 from ..decoding import RetrievalDecoder, calibrate_threshold
-from ..evaluation.baselines import CUBE
-from ..training.progress import METRIC_NAMES
 from .analysis import Analysis
-from .results import VERDICT_METRICS, TaskResult, TestResult
+from .results import TaskResult, TestResult
 from .run_data import RunData
 
-BINS = 10  # of the reliability curve
+BINS, FEWEST = 10, 10  # of the reliability curve, and of queries in each
+MANY_DUPLICATES = 0.02  # of a test's questions
 
 
 @dataclass(frozen=True)
@@ -73,8 +72,9 @@ class ReliabilityCurve:
     """A reliability diagram: how often the nearest answer is right, by its score.
 
     Attributes:
-        scores, right: for each tenth of the queries (by score), the mean score and the share that is right.
-        queries: the number of queries in each tenth.
+        scores, right: for each tenth of the queries (by score), or larger part where a tenth would have fewer than
+            FEWEST, the mean score and the share that is right.
+        queries: the number of queries in each part.
         separation: how likely a right answer scores more than a wrong one (the area under the ROC curve); None where
             all are right or all wrong.
     """
@@ -85,13 +85,13 @@ class ReliabilityCurve:
     separation: float | None
 
 
-def reliability_curve(test: TestResult, model: str = CUBE) -> ReliabilityCurve:
-    """The reliability curve of a model of ``test.retrieved``."""
-    found = test.retrieved[model]
+def reliability_curve(test: TestResult) -> ReliabilityCurve:
+    """The reliability curve of the core."""
+    found = test.retrieved
     scores = found.scores.double().numpy()
     correct = (found.places == test.right).numpy()
     order = np.argsort(scores, kind="stable")
-    parts = [part for part in np.array_split(order, min(BINS, len(order))) if len(part)]
+    parts = np.array_split(order, max(1, min(BINS, len(order) // FEWEST)))
     separation = None
     if 0 < correct.sum() < len(correct):
         above = scores[correct][:, None] - scores[~correct][None, :]
@@ -107,67 +107,35 @@ def reliability_curve(test: TestResult, model: str = CUBE) -> ReliabilityCurve:
 def list_limits(
     run_data: RunData, results: list[TaskResult], analyses: dict[str, Analysis], threshold: ThresholdResult | None
 ) -> list[str]:
-    """Sentences on what the run cannot do, each with its figure; those that do not hold are left out."""
-    lines = []
-    for result in results:
-        for test in result.tests:
-            if test.enough_groups:  # that others have too few groups is the verdict on them
-                lines += [line for metric in VERDICT_METRICS for line in _not_better(test, metric)]
-    for title, analysis in analyses.items():
-        worse = [b for b in analysis.buckets if b.kind == "domain" and b.identity_outcome == "worse"]
-        for bucket in worse:
-            difference, low, high = bucket.against_identity
+    """Sentences on what the run cannot do; those that do not hold are left out."""
+    main = results[0]
+    lines = _unseen_domains(main)
+    for test in main.tests:
+        share = analyses[test.title].near_duplicates if test.title in analyses else 0.0
+        if share >= MANY_DUPLICATES:
             lines.append(
-                f"{title}: in the domain {bucket.name} its outputs are less similar to the right answers than the "
-                f"questions are: {difference:+.3f} in cosine against identity, interval {low:+.3f} to {high:+.3f} "
-                f"({bucket.queries} queries)."
+                f"{test.words}: {share:.0%} of the questions are nearly the same as one in training, so the figures "
+                "flatter. Train with data.quality.near_duplicates=0.9 to leave such pairs out."
             )
-    lines += _unseen_domains(results[0])
-    if threshold is not None:
-        for title, share in threshold.answered.items():
-            right = threshold.right[title]
-            if threshold.threshold is None:
-                lines.append(
-                    f"Its score does not show when it is wrong: no threshold reaches {threshold.precision:.0%} right "
-                    "answers on validation."
-                )
-                break
-            of_others = "" if right is None else f"; of the others {right:.0%} get the right one"
-            lines.append(
-                f"{title}: {1 - share:.0%} of the questions score below {threshold.threshold:.3f}, the threshold "
-                f"found on validation for {threshold.precision:.0%} right{of_others} (among all "
-                f"{threshold.answers:,} answers of the bank)."
-            )
-    head = results[0].main_test
-    if results[0].task.mode == "dialogue":
+    if threshold is not None and threshold.threshold is None:
         lines.append(
-            "It writes no text: it finds one of the answers it is given. Here the right one was looked for among all "
-            f"{head.cube.metrics.pool:,} of them, trained and new; among more answers ranks are worse."
+            f"Its score does not show when it is wrong: no threshold reaches {threshold.precision:.0%} right answers "
+            "on validation."
         )
-    lines.append("This is one run with one seed; the intervals do not cover what another seed would change.")
-    return lines
-
-
-def _not_better(test: TestResult, metric: str) -> list[str]:
-    found: dict[str, list[str]] = {"worse than": [], "not distinguishable from": []}
-    for other in test.measured[1:]:
-        verdict = test.verdict(metric, other.model)
-        if verdict.outcome in ("worse", "not distinguishable"):
-            found[verdict.words].append(f"{other.model} ({verdict.difference:+.3f})")
-    return [
-        f"{test.title}: in {METRIC_NAMES[metric]} it is {words} {', '.join(names)}."
-        for words, names in found.items()
-        if names
-    ]
+    if main.task.mode == "dialogue":
+        pool = main.main_test.cube.metrics.pool
+        lines.append(f"It writes no text. It finds one of the {pool:,} answers it was given; among more, it errs more.")
+    lines.append("This is one run with one seed. Another seed gives other figures, which the intervals do not cover.")
+    return [f"{line[0].upper()}{line[1:]}" for line in lines]
 
 
 def _unseen_domains(result: TaskResult) -> list[str]:
     known = Counter(result.task.train.domains or ())
     lines = []
-    for title, items in result.task.tests.items():
-        new = Counter(domain for domain in items.domains or () if domain and domain not in known)
+    for test in result.tests:
+        new = Counter(domain for domain in test.metadata.domains or () if domain and domain not in known)
         if known and new:
             named = ", ".join(f"{name} ({count})" for name, count in new.most_common(5))
             more = f" and {len(new) - 5} more" if len(new) > 5 else ""
-            lines.append(f"{title}: nothing was trained of the domains {named}{more}.")
+            lines.append(f"{test.words}: nothing was trained of the domains {named}{more}.")
     return lines

@@ -12,7 +12,6 @@ import torch
 from pydantic import TypeAdapter
 
 from ..core import predict
-from ..evaluation.baselines import RIDGE
 from ..files import read_json
 from ..lattice.backends import facts
 from ..pipeline import Pipeline
@@ -29,14 +28,12 @@ def measure_performance(run_data: RunData, result: TaskResult) -> dict[str, Any]
     core, test = run_data.core, result.main_test
     one = test.inputs[:1]
     many = test.inputs[torch.arange(_BATCH) % len(test.inputs)]
-    ridge = next(each for each in result.comparison.baselines if each.kind == RIDGE)
     machine = facts()
     return {
         "parameters": core.parameter_count(),
         "bytes_on_disk": sum(file.stat().st_size for file in (run_data.run.path / "best").iterdir()),
         "training": _training(run_data),
         "one_query_core": _latency(lambda: predict(core, one)),
-        "one_query_ridge": _latency(lambda: ridge.predict(one)),
         "one_query_whole": _whole(run_data, test.metadata.questions),
         "batch": _BATCH,
         "queries_per_second": _BATCH / (_latency(lambda: predict(core, many), 10)["median_ms"] / 1000),

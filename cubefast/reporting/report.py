@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..data.config import BUILTIN
-from ..evaluation.baselines import CUBE
+from ..evaluation.baselines import IDENTITY
+from ..evaluation.plots import training_curves
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES
-from ..templates import Strong, render
+from ..templates import render
 from ..training.progress import METRIC_NAMES
-from .analysis import Analysis, Bucket
 from .cases import Case
 from .evaluation import Evaluation
-from .figures import SUMMARY, captions, file_of, summary_models
-from .limits import reliability_curve
-from .results import VERDICT_METRICS
-from .tables import parts_table, performance_table, summary_table, tables_of
+from .figures import CALIBRATION, SUMMARY, TRAINING, draw_calibration, draw_dots, in_words, summary_dots
+from .performance import epochs_of
+from .tables import MODEL_WORDS, main_table, metrics_table, parts_table, performance_table, trust_table
 
-CURVES = "curves.png"
-
-_NOTEWORTHY = 0.1  # a correlation below it is left out
-_LONGEST = 500  # characters of a text in a case
-_SUMMARY_CAPTION = (
-    "Before the cube (identity), after it, and the rivals that are the best on validation, with 95% intervals by a "
-    "bootstrap over groups. Whether a difference is more than chance, the paired intervals below say."
-)
-
-
-class _Figure(NamedTuple):
-    """A picture: the name of a PNG, what it shows for those who cannot see it, and its caption."""
-
-    name: str
-    alt: str
-    caption: str
+_LONGEST = 240  # characters of a text in a case
+_MOST_LINES = 3  # of rivals beside the curve of the training
 
 
 class _Card(NamedTuple):
@@ -43,63 +29,50 @@ class _Card(NamedTuple):
     fields: list[tuple[str, str]]
 
 
+def draw_pictures(evaluation: Evaluation) -> dict[str, bytes]:
+    """The SVG of each picture by its file's name, of those for which there is enough to draw."""
+    result, tests = evaluation.results[0], evaluation.analysed_tests
+    pictures = {SUMMARY: draw_dots(summary_dots(result, tests), result.summary_metric)}
+    if (calibration := draw_calibration(tests)) is not None:
+        pictures[CALIBRATION] = calibration
+    if records := epochs_of(evaluation.run_data):
+        metric = evaluation.run_data.config.training.metric
+        values = {name: found[metric] for name, found in result.validation.items() if name != result.cube.name}
+        identity = tests[0].identity.model
+        best = sorted((name for name in values if name != identity), key=lambda name: -values[name])[:_MOST_LINES]
+        lines = {MODEL_WORDS[IDENTITY]: values[identity], **{name: values[name] for name in best}}
+        pictures[TRAINING] = training_curves(records, metric, METRIC_NAMES[metric], lines, "svg")
+    return pictures
+
+
 def render_report(evaluation: Evaluation, form: str, pictures: Mapping[str, bytes]) -> str:
     """The report.
 
     Args:
         evaluation: what it is about.
         form: md or html.
-        pictures: the PNG of each figure by its name, which HTML holds itself; the curves of the training are shown
-            where CURVES is one of them.
+        pictures: as of :func:`draw_pictures`; HTML holds them itself.
     """
+    result, tests = evaluation.results[0], evaluation.analysed_tests
     path = evaluation.run_data.config.data.path
     return render(
         "reporting/templates/report.jinja",
         form,
         evaluation=evaluation,
-        pictures=pictures,
-        drawn=_figures(evaluation, CURVES in pictures),
+        tests=tests,
         sentences=[f"{str(each)[0].upper()}{str(each)[1:]}." for each in evaluation.verdicts],
-        summary=_Figure(SUMMARY, _summary_in_words(evaluation), _SUMMARY_CAPTION),
-        summary_table=summary_table,
+        pictures=pictures,
+        summary=(SUMMARY, in_words(summary_dots(result, tests))),
+        main_table=main_table(result, tests),
+        parts=parts_table(result, tests, evaluation.analyses),
+        trust=trust_table(tests, evaluation.threshold),
+        performance=performance_table(evaluation.performance),
+        metrics=[metrics_table(test, result.verdict_metric) for test in evaluation.tests],
         data="the built-in set" if path == BUILTIN else path,
-        metrics={metric: METRIC_NAMES[metric] for metric in VERDICT_METRICS},
-        cube=CUBE,
         resamples=RESAMPLES,
         fewest_groups=FEWEST_GROUPS,
-        noteworthy=_NOTEWORTHY,
-        advice=[(Strong(each.advice), each.because) for each in evaluation.recommendations],
         cards=_cards,
-        correlates=_correlates,
-        named=_named,
-        parts_table=parts_table,
-        performance_table=performance_table,
-        reliability_curve=reliability_curve,
-        tables_of=tables_of,
     )
-
-
-def _summary_in_words(evaluation: Evaluation) -> str:
-    result = evaluation.results[0]
-    models = summary_models(result)[:3]  # identity, the cube and the best rival: the table has all
-    parts = []
-    for test in evaluation.analysed_tests:
-        means = (f"{each} {test.of(each).metrics.mean(result.summary_metric):.3f}" for each in models)
-        parts.append(f"{test.title}: {', '.join(means)}")
-    return f"{'R@1' if result.summary_metric == 'recall_at_1' else 'Cosine'} of the models. {'; '.join(parts)}."
-
-
-def _figures(evaluation: Evaluation, curves: bool) -> dict[str, list[_Figure]]:
-    """By kind, one for each test that is analysed."""
-    figures: dict[str, list[_Figure]] = {"curves": []}
-    for test in evaluation.analysed_tests:
-        title = None if test is evaluation.main_test else test.title
-        for kind, alt, caption in captions(test, evaluation.analyses[test.title]):
-            figures.setdefault(kind, []).append(_Figure(file_of(kind, title), alt, caption))
-    if curves:
-        alt = "Training loss, norm of the gradient, and validation metric beside baselines, over epochs."
-        figures["curves"].append(_Figure(CURVES, alt, "The training, as it was drawn at its end."))
-    return figures
 
 
 def _cards(cases: Sequence[Case]) -> list[_Card]:
@@ -109,14 +82,10 @@ def _cards(cases: Sequence[Case]) -> list[_Card]:
         if case.context:
             fields.append(("said before", _cut(" / ".join(case.context))))
         if case.expected is not None and case.expected != case.question:
-            fields.append(("expected", _cut(case.expected)))
-        if case.retrieved is not None:
-            right = "the right one" if case.rank == 1 else _cut(case.retrieved)
-            fields.append((f"retrieved ({case.score:.3f})", right))
-        fields.append(
-            ("cosine", f"cube {case.cosine:.3f}, ridge {case.ridge_cosine:.3f}, identity {case.identity_cosine:.3f}")
-        )
-        fields.append(("rank", f"cube {case.rank:,}, ridge {case.ridge_rank:,}"))
+            fields.append(("right answer", _cut(case.expected)))
+        if case.retrieved is not None and case.after > 1:
+            fields.append(("found instead", _cut(case.retrieved)))
+        fields.append(("rank", f"{case.before:,} before, {case.after:,} with the cube"))
         if case.domain:
             fields.append(("domain", case.domain))
         cards.append(_Card(_cut(case.question) if case.question is not None else f"query {case.query}", fields))
@@ -124,18 +93,4 @@ def _cards(cases: Sequence[Case]) -> list[_Card]:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()} … ({len(text):,} characters)"
-
-
-def _named(bucket: Bucket) -> str:
-    return f"{bucket.kind} {bucket.name} ({bucket.difference:+.3f}, {bucket.queries} queries)"
-
-
-def _correlates(analysis: Analysis) -> list[str]:
-    """The features that the lead over ridge is correlated with, the strongest first."""
-    sides = {each.name: (each.low, each.high) for each in analysis.features}
-    return [
-        f"{sides[name][1 if value > 0 else 0]} (by {name}, Spearman {value:+.2f})"
-        for name, value in sorted(analysis.correlations.items(), key=lambda item: -abs(item[1]))
-        if abs(value) >= _NOTEWORTHY
-    ]
+    return textwrap.shorten(text, _LONGEST, placeholder=" …") if len(text) > _LONGEST else text

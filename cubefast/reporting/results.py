@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ..config import TrainingConfig
 from ..core import CubicCore
-from ..evaluation.baselines import CUBE, IDENTITY, RIDGE, Baseline, as_baseline, wiener
+from ..evaluation.baselines import CUBE, IDENTITY, Baseline, as_baseline, wiener
 from ..evaluation.comparison import Comparison, OnFitted
 from ..evaluation.metrics import different, nearest
 from ..evaluation.report import ModelResult, Regime
-from ..evaluation.summary import ValidationSummary, headline, recall_by_regime
+from ..evaluation.summary import ValidationSummary, headline, recall_by_regime, title_in_words
 from ..evaluation.verdict import FEWEST_GROUPS, Verdict, compare
 from ..training.progress import METRIC_NAMES
 from ..training.trainer import CubeTrainer
@@ -32,11 +32,11 @@ VERDICT_METRICS = ("mrr", "cosine")
 
 @dataclass(frozen=True, eq=False)
 class Retrieved:
-    """What one model retrieves for the n queries of a test.
+    """What the core retrieves for the n queries of a test.
 
     Attributes:
         places: int64 [n], the place of the nearest answer in the pool.
-        scores: float32 [n], its cosine to the model's output.
+        scores: float32 [n], its cosine to the core's output.
     """
 
     places: Tensor
@@ -57,7 +57,7 @@ class TestResult:
         inputs, targets: float32 [n, D].
         right: int64 [n], the place of the right answer in the pool: all answers that it is ranked among.
         pool_texts: of the pool, or None.
-        retrieved: the answers that the core and ridge give, by the model's name.
+        retrieved: the answers that the core gives.
         strongest: for each metric of VERDICT_METRICS, the baseline that was best on validation.
     """
 
@@ -73,7 +73,7 @@ class TestResult:
     targets: Tensor
     right: Tensor
     pool_texts: list[str] | None
-    retrieved: dict[str, Retrieved]
+    retrieved: Retrieved
     strongest: dict[str, str]
     _verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict, repr=False)
 
@@ -81,9 +81,10 @@ class TestResult:
         """The result of the model of this name."""
         return next(each for each in self.measured if each.model == model)
 
-    def of_kind(self, kind: str) -> ModelResult:
-        """The result of the first model of this kind."""
-        return next(each for each in self.measured if each.kind == kind)
+    @property
+    def words(self) -> str:
+        """Its title as a reader knows it, such as "new topics"."""
+        return title_in_words(self.title)
 
     @property
     def cube(self) -> ModelResult:
@@ -91,14 +92,9 @@ class TestResult:
         return self.measured[0]
 
     @property
-    def ridge(self) -> ModelResult:
-        """The result of ridge regression, the plain linear map that every analysis compares with."""
-        return self.of_kind(RIDGE)
-
-    @property
     def identity(self) -> ModelResult:
         """The result of the embeddings as they are, without the core."""
-        return self.of_kind(IDENTITY)
+        return next(each for each in self.measured if each.kind == IDENTITY)
 
     @property
     def groups(self) -> int:
@@ -125,36 +121,33 @@ class RegimeVerdict:
 
     Attributes:
         test: its title.
-        verdicts: by each metric of VERDICT_METRICS, what matters most first; each is against the baseline that was the
-            strongest on validation by that metric.
+        verdict: by the metric that counts, against the baseline that was the strongest on validation by that metric.
+        kind: of that baseline.
     """
 
     test: str
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def enough_groups(self) -> bool:
-        """Whether the test has enough groups for a verdict."""
-        return self.verdicts[0].enough_groups
-
-    @property
-    def short(self) -> str:
-        """The sentence on the first metric alone."""
-        return self._sentence(self.verdicts[:1])
+    verdict: Verdict
+    kind: str
 
     def __str__(self) -> str:
-        return self._sentence(self.verdicts)
+        found, words = self.verdict, title_in_words(self.test)
+        if not found.enough_groups:
+            return f"{words}: {found.words}"
+        outcome = "no clear difference from" if found.outcome == "not distinguishable" else found.words
+        return f"{words}: {outcome} the strongest rival, {self.kind}"
 
-    def _sentence(self, verdicts: Sequence[Verdict]) -> str:
-        first = verdicts[0]
-        if not first.enough_groups:
-            return f"{first.words} on {self.test}"
-        found = [f"{each.words} {each.baseline} in {METRIC_NAMES[each.metric]}: {_interval(each)}" for each in verdicts]
-        return f"on {self.test} {'; '.join(found)} (paired bootstrap over {first.groups:,} groups)"
+    @property
+    def figures(self) -> str:
+        """The difference, its interval, and what they are of."""
+        found = self.verdict
+        return (
+            f"{METRIC_NAMES[found.metric]} {found.difference:+.4f}, 95% interval {found.low:+.4f} to {found.high:+.4f} "
+            f"(cube - {found.baseline}; {found.groups:,} groups)"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return {"test": self.test, "sentence": str(self), **{each.metric: each.as_dict() for each in self.verdicts}}
+        return {"test": self.test, "sentence": str(self), "kind": self.kind, **self.verdict.as_dict()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,10 +180,15 @@ class TaskResult:
         return "recall_at_1" if self.task.mode == "dialogue" else "cosine"
 
     @property
+    def verdict_metric(self) -> str:
+        """The metric that decides: MRR, or the cosine for an autoencoder."""
+        return "mrr" if self.task.mode == "dialogue" else "cosine"
+
+    @property
     def verdicts(self) -> list[RegimeVerdict]:
-        """Of each test: MRR first, then cosine; of an autoencoder the other way round."""
-        metrics = VERDICT_METRICS if self.task.mode == "dialogue" else VERDICT_METRICS[::-1]
-        return [RegimeVerdict(test.title, tuple(test.verdict(metric) for metric in metrics)) for test in self.tests]
+        """Of each test, by :attr:`verdict_metric`."""
+        found = [(test, test.verdict(self.verdict_metric)) for test in self.tests]
+        return [RegimeVerdict(test.title, verdict, test.of(verdict.baseline).kind) for test, verdict in found]
 
     @property
     def headline(self) -> str:
@@ -200,10 +198,6 @@ class TaskResult:
         summary = ValidationSummary.of([self.cube, *self.comparison.baselines], self.validation)
         scores = [each.score for test in self.tests for each in test.measured]
         return headline(recall_by_regime(scores, summary.rival_name), summary)
-
-
-def _interval(verdict: Verdict) -> str:
-    return f"{verdict.difference:+.4f}, 95% interval {verdict.low:+.4f} to {verdict.high:+.4f}"
 
 
 def evaluate_task(
@@ -221,7 +215,7 @@ def evaluate_task(
         task.parts,
         task.mode,
         config.data.noise,
-        core_parameters=cube.parameters,
+        all_baselines=True,
         rivals=_trained(task, config, on_fitted),
         structures=task.structures,
         bank=task.bank,
@@ -229,7 +223,6 @@ def evaluate_task(
     )
     validation = on_validation([cube, *_rivals(comparison)], Validation.of_parts(task.parts))
     strongest = {metric: _strongest(validation, metric) for metric in VERDICT_METRICS}
-    ridge = next(each for each in comparison.baselines if each.kind == RIDGE)
     tests = []
     for test in comparison.tests():
         inputs, targets, ids = test.pairs.inputs, test.pairs.targets, test.pairs.target_ids
@@ -238,9 +231,7 @@ def evaluate_task(
         else:
             pool, right, in_pool = test.bank, ids, list(range(len(test.bank)))
         texts = None if task.texts is None else [task.texts[row] for row in in_pool]
-        retrieved = {
-            each.name: Retrieved(*reversed(nearest(each.predict(inputs), each.stored(pool)))) for each in (cube, ridge)
-        }
+        scores, places = nearest(cube.predict(inputs), cube.stored(pool))
         measured = comparison.measure(cube, test)
         tests.append(
             TestResult(
@@ -254,7 +245,7 @@ def evaluate_task(
                 targets=targets,
                 right=right,
                 pool_texts=texts,
-                retrieved=retrieved,
+                retrieved=Retrieved(places, scores),
                 strongest=strongest,
             )
         )
@@ -306,17 +297,17 @@ def per_query(results: Sequence[TaskResult]) -> dict[str, NDArray[Any]]:
             f"{number}/kinds": np.array([each.kind for each in test.measured]),
             f"{number}/parameters": np.array([each.parameters for each in test.measured]),
             f"{number}/cosine": torch.stack([each.cosines for each in metrics]).numpy(),
-            f"{number}/centred_cosine": torch.stack([each.values("centred_cosine") for each in metrics])
-            .float()
-            .numpy(),
+            f"{number}/centred_cosine": torch.stack(
+                [each.values("centred_cosine").float() for each in metrics]
+            ).numpy(),
             f"{number}/mse": torch.stack([each.squared_errors for each in metrics]).numpy(),
             f"{number}/rank": torch.stack([each.ranks for each in metrics]).numpy(),
             f"{number}/semantic_relevance": torch.stack([each.relevances for each in metrics]).numpy(),
             f"{number}/groups": test.cube.metrics.groups.numpy(),
             f"{number}/key": test.metadata.keys,
             f"{number}/pool": np.array(test.cube.metrics.pool),
-            f"{number}/score": test.retrieved[CUBE].scores.numpy(),
-            f"{number}/nearest": test.retrieved[CUBE].places.numpy(),
+            f"{number}/score": test.retrieved.scores.numpy(),
+            f"{number}/nearest": test.retrieved.places.numpy(),
             f"{number}/right": test.right.numpy(),
         }
     return arrays

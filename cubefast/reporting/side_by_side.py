@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
 from ..errors import ArtifactError, InputError
-from ..evaluation.baselines import CUBE, IDENTITY, RIDGE
+from ..evaluation.baselines import CUBE, IDENTITY
+from ..evaluation.summary import title_in_words
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_bootstrap
 from ..files import open_regular, read_json, why
 from ..templates import render
-from ..training.progress import METRIC_NAMES
-from .results import VERDICT_METRICS
-from .tables import Table
+from .figures import SUMMARY, Dot, draw_dots, in_words
+from .tables import MODEL_WORDS, Line, Table, outcome_in_words, score_table
 
 _MUST_AGREE = ("data.centre", "data.normalize")  # they change what a cosine is taken of
 _NO_EFFECT = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # on what is learnt
@@ -79,12 +79,18 @@ class EvaluatedRun:
         place: int = self.arrays[f"{test}/kinds"].tolist().index(kind)
         return place
 
+    def pool(self, test: int) -> int:
+        """The number of answers that its ranks are among."""
+        return int(self.arrays[f"{test}/pool"])
+
     def values(self, test: int, metric: str, model: int = 0) -> NDArray[np.float64]:
-        """float64 [n]: of each query, the model's cosine or 1 / rank."""
+        """float64 [n]: of each query, the model's cosine, 1 / rank (mrr) or whether it is right (recall_at_1)."""
+        name = "cosine" if metric == "cosine" else "rank"
+        found: NDArray[np.float64] = self.arrays[f"{test}/{name}"][model].astype(np.float64)
         if metric == "mrr":
-            reciprocal: NDArray[np.float64] = 1 / self.arrays[f"{test}/rank"][model].astype(np.float64)
-            return reciprocal
-        found: NDArray[np.float64] = self.arrays[f"{test}/{metric}"][model].astype(np.float64)
+            found = 1 / found
+        elif metric == "recall_at_1":
+            found = (found == 1).astype(np.float64)
         return found
 
 
@@ -129,7 +135,7 @@ def _arrays(stream: BinaryIO) -> dict[str, NDArray[Any]]:
             take(f"{test}/pool", "iu")
             take(f"{test}/kinds", "U", models)
             kinds = arrays[f"{test}/kinds"].tolist()
-            if not queries or not {IDENTITY, RIDGE} <= set(kinds):
+            if not queries or IDENTITY not in kinds:
                 raise ValueError(f"test {test} has {queries} queries, and the models {', '.join(kinds)[:200]}")
             if arrays[f"{test}/rank"].min() < 1 or not np.isfinite(arrays[f"{test}/cosine"]).all():
                 raise ValueError(f"test {test} has ranks below 1, or cosines that are NaN or Inf")
@@ -144,12 +150,18 @@ class RunComparison:
 
     Attributes:
         runs: their folders, as they were given.
-        tests: by the title of each test, the scores, and the differences of each run to the first.
+        headline: what came of it, in a sentence.
+        metric: what the picture shows: recall_at_1 or cosine.
+        panels: of the picture: by test, identity and every run.
+        scores: of every run, with the difference of each to the first.
         settings: those that differ.
     """
 
     runs: list[str]
-    tests: dict[str, tuple[Table, Table]]
+    headline: str
+    metric: str
+    panels: dict[str, list[Dot]]
+    scores: Table
     settings: Table
 
 
@@ -166,17 +178,38 @@ def compare_runs(paths: Sequence[str]) -> RunComparison:
     for other in others:
         _check_same(first, other)
     names = [f"{number}. {run.name}" for number, run in enumerate(runs, start=1)]
-    tests = {
-        title: (_scores(runs, names, test, title), _differences(runs, names, test, title))
-        for test, title in enumerate(first.tests)
-    }
-    return RunComparison([run.name for run in runs], tests, _settings(runs, names))
+    retrieves = first.report["config"].get("mode") != "autoencoder"
+    metric, shown = ("mrr", "recall_at_1") if retrieves else ("cosine", "cosine")
+    sections, panels, words = {}, {}, []
+    for test, title in enumerate(first.tests):
+        told, groups = title_in_words(title), torch.from_numpy(first.arrays[f"{test}/groups"])
+        verdicts = [None, *(verdict_between(run, first, test, metric) for run in others)]
+        before = (MODEL_WORDS[IDENTITY], first, first.model(test, IDENTITY), None)
+        models = [before, *((n, run, 0, v) for n, run, v in zip(names, runs, verdicts, strict=True))]
+        heading = f"{told[0].upper()}{told[1:]}: {len(groups):,} queries, ranked among {first.pool(test):,} answers"
+        sections[heading] = [_line(name, run, test, model, verdict) for name, run, model, verdict in models]
+        panels[told] = [
+            Dot.of(name, CUBE if model == 0 else IDENTITY, torch.from_numpy(run.values(test, shown, model)), groups)
+            for name, run, model, _ in models
+        ]
+        words.append(f"{told}: {_told(panels[told][1:], verdicts, shown)}")
+    scores = score_table("Runs on the same questions", "run", "run - run 1", sections, metric)
+    headline = f"{'Right first answer' if retrieves else 'Mean cosine'}, {'; '.join(words)}."
+    return RunComparison([run.name for run in runs], headline, shown, panels, scores, _settings(runs, names))
 
 
 def render_comparison(comparison: RunComparison, form: str) -> str:
-    """A comparison as md, html or txt."""
-    content = {"comparison": comparison, "resamples": RESAMPLES, "fewest_groups": FEWEST_GROUPS}
-    return render("reporting/templates/compare.jinja", form, **content)
+    """A comparison as md, html or txt; HTML has the picture too."""
+    pictures = {SUMMARY: draw_dots(comparison.panels, comparison.metric)} if form == "html" else {}
+    return render(
+        "reporting/templates/compare.jinja",
+        form,
+        comparison=comparison,
+        pictures=pictures,
+        summary=(SUMMARY, in_words(comparison.panels)),
+        resamples=RESAMPLES,
+        fewest_groups=FEWEST_GROUPS,
+    )
 
 
 def _check_same(first: EvaluatedRun, other: EvaluatedRun) -> None:
@@ -203,51 +236,16 @@ def _check_same(first: EvaluatedRun, other: EvaluatedRun) -> None:
             )
 
 
-def _scores(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title: str) -> Table:
-    first = runs[0]
-    lines = [(name, run, 0) for name, run in zip(names, runs, strict=True)]
-    for reference in (IDENTITY, RIDGE):
-        place = first.model(test, reference)
-        lines.append((f"{first.arrays[f'{test}/models'][place]} (of 1)", first, place))
-    rows: list[list[str]] = []
-    for name, run, model in lines:
-        ranks = run.arrays[f"{test}/rank"][model]
-        rows.append(
-            [
-                name,
-                f"{int(run.arrays[f'{test}/parameters'][model]):,}",
-                f"{(ranks <= 1).mean():.3f}",
-                f"{(ranks <= 10).mean():.3f}",
-                f"{run.values(test, 'mrr', model).mean():.3f}",
-                f"{run.values(test, 'cosine', model).mean():.3f}",
-            ]
-        )
-    pool = int(first.arrays[f"{test}/pool"])
-    caption = f"{title}: {len(first.arrays[f'{test}/key']):,} queries, ranked among all {pool:,} answers"
-    return Table(caption, ["run", "parameters", "R@1", "R@10", "MRR", "cosine"], rows)
+def _told(dots: Sequence[Dot], verdicts: Sequence[Verdict | None], metric: str) -> str:
+    """How every run did in one test, such as "50% with 1. runs/a, 41% with 2. runs/b (worse)"."""
+    shown = [f"{dot.mean:.0%}" if metric == "recall_at_1" else f"{dot.mean:.3f}" for dot in dots]
+    told = [f" ({outcome_in_words(each)})" if each is not None else "" for each in verdicts]
+    return ", ".join(f"{a} with {dot.name}{b}" for a, dot, b in zip(shown, dots, told, strict=True))
 
 
-def _differences(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title: str) -> Table:
-    rows: list[list[str]] = []
-    caption = f"{title}: each against {names[0]}, with 95% intervals"
-    groups = len(np.unique(runs[0].arrays[f"{test}/groups"]))
-    enough_groups = groups >= FEWEST_GROUPS
-    if not enough_groups:
-        caption += f"; too few groups ({groups}) to tell"
-    for run, name in zip(runs[1:], names[1:], strict=True):
-        line: list[str] = [name]
-        for metric in VERDICT_METRICS:
-            verdict = verdict_between(run, runs[0], test, metric)
-            line += [f"{verdict.difference:+.4f}", f"{verdict.low:+.4f} to {verdict.high:+.4f}"]
-            if enough_groups:
-                line.append(verdict.outcome)
-        rows.append(line)
-    outcome = ["outcome"] if enough_groups else []
-    columns = [
-        "difference (run - run 1)",
-        *(each for metric in VERDICT_METRICS for each in (METRIC_NAMES[metric], "interval", *outcome)),
-    ]
-    return Table(caption, columns, rows)
+def _line(name: str, run: EvaluatedRun, test: int, model: int, verdict: Verdict | None) -> Line:
+    values = {metric: float(run.values(test, metric, model).mean()) for metric in ("recall_at_1", "mrr", "cosine")}
+    return Line(name, values, int(run.arrays[f"{test}/parameters"][model]), verdict)
 
 
 def verdict_between(run: EvaluatedRun, first: EvaluatedRun, test: int, metric: str) -> Verdict:

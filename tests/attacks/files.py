@@ -56,7 +56,6 @@ READERS: dict[str, Callable[[Path], object]] = {
     "checkpoints/epoch-0004/state.safetensors": resume,
     "metrics.jsonl": resume,
     "environment.json": evaluate,
-    "curves.png": evaluate,
 }
 
 

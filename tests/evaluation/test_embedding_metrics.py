@@ -1,6 +1,8 @@
 """All metrics at once: what a stranger with two arrays gets, and what is refused."""
 
+import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -60,13 +62,12 @@ def test_the_dictionary_is_json_and_has_the_spread():
     assert [saved["cosine_p5"], saved["cosine_median"], saved["cosine_p95"]] == pytest.approx([low, middle, high])
 
 
-def test_the_histogram_counts_every_query_also_at_the_ends():
-    target = torch.eye(3)
-    found = EmbeddingMetrics.of(torch.stack([target[0] * 3, -target[1], target[0]]), target)
-    counts, edges = found.histogram()
-    assert (counts[0], counts[20], counts[39], counts.sum()) == (1, 1, 1, 3)
-    assert edges[[0, 20, 40]].tolist() == [-1, 0, 1]
-    assert found.as_dict()["cosine_histogram"] == counts.tolist()
+def test_ndcg_is_what_its_definition_gives():
+    _, target = pairs()
+    found = dataclasses.replace(EmbeddingMetrics.of(target, target), ranks=torch.tensor([1, 2, 3, 10, 11, 50]))
+    expected = [1, *(1 / math.log2(1 + rank) for rank in (2, 3, 10)), 0, 0]
+    assert found.values("ndcg_at_10").tolist() == pytest.approx(expected)
+    assert found.ndcg_at_10 == pytest.approx(sum(expected) / 6)
 
 
 def test_equal_targets_are_one_answer_and_ids_may_be_names():

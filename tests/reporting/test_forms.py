@@ -8,7 +8,7 @@ from cubefast.output import markdown
 from cubefast.reporting.tables import Table
 from cubefast.templates import Strong, environment, render
 
-TABLE = Table("numbers", ["name", "n"], [["a|b", "1"], [Strong("c"), "22"]])
+TABLE = Table("numbers", ["name", "n"], [["a|b", "1"], ["rest"], [Strong("c"), "22"]])
 DOCUMENT = """
 {%- import "reporting/templates/" ~ form ~ ".jinja" as f with context %}
 {{ f.begin("A <title> | of 2 * 3") }}
@@ -35,7 +35,7 @@ def test_as_markdown():
         "# A \\<title\\> \\| of 2 \\* 3",
         "## Part \\& parcel",
         "Run `cubefast x<y` and **see**.",
-        *("numbers", "| name | n |", "| --- | ---: |", "| a\\|b | 1 |", "| **c** | 22 |"),
+        *("numbers", "| name | n |", "| --- | ---: |", "| a\\|b | 1 |", "| **rest** |  |", "| **c** | 22 |"),
     ]
 
 
@@ -59,10 +59,10 @@ def test_markdown_is_escaped_where_it_would_mean_something(text, shown):
 
 def test_as_text():
     text = shown(DOCUMENT, "txt", table=TABLE)
-    assert text.rstrip().endswith("numbers\n  name   n\n  a|b    1\n  c     22")
+    assert text.rstrip().endswith("numbers\n  name   n\n  a|b    1\n\nrest\n  c     22")
     assert "\nRun cubefast x<y and see.\n" in text
     with pytest.raises(UndefinedError, match="does not export the requested name|has no attribute 'figure'"):
-        shown(MARKUP + "{{ f.figure('a.png', '', '') }}", "txt")
+        shown(MARKUP + "{{ f.figure('a.svg', '') }}", "txt")
 
 
 def test_as_html():
@@ -71,23 +71,24 @@ def test_as_html():
     assert "<h2>Part &amp; parcel</h2>" in page
     assert "<p>Run <code>cubefast x&lt;y</code> and <strong>see</strong>.</p>" in page
     assert '<tr><th scope="row">a|b</th><td class="number">1</td></tr>' in page
+    assert '<tr class="section"><th scope="rowgroup" colspan="2"><span>rest</span></th></tr>' in page
     assert '<th scope="row"><strong>c</strong></th>' in page
 
 
 def test_pictures_and_cases_are_inside_the_page():
-    template = MARKUP + "{{ f.figure('a.png', alt, 'below') }}{{ f.cards(cards) }}"
+    template = MARKUP + "{{ f.figure('a.svg', alt) }}{{ f.cards(cards) }}"
     content = {
         "alt": 'an "alt"',
-        "pictures": {"a.png": b"\x89PNG"},
+        "pictures": {"a.svg": b"<svg/>"},
         "cards": [{"title": "<q>", "fields": [("expected", "a & b")]}],
     }
     page = shown(template, "html", **content)
-    assert '<img src="data:image/png;base64,iVBORw==" alt="an &quot;alt&quot;">' in page
-    assert "<h4>&lt;q&gt;</h4>" in page
+    assert '<img src="data:image/svg+xml;base64,PHN2Zy8+" alt="an &quot;alt&quot;">' in page
+    assert '<p class="title">&lt;q&gt;</p>' in page
     assert "<dt>expected</dt><dd>a &amp; b</dd>" in page
     assert in_lines(shown(template, "md", **content)) == [
-        '![an "alt"](a.png)',
-        *("below", "1. **\\<q\\>**", "   - expected: a \\& b"),
+        '![an "alt"](a.svg)',
+        *("1. **\\<q\\>**", "   - expected: a \\& b"),
     ]
 
 

@@ -2,19 +2,22 @@ import dataclasses
 import html.parser
 import json
 import re
+import xml.etree.ElementTree
 
 import numpy as np
 import pytest
 import torch
 
+from cubefast import drawing
 from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.report import Score
+from cubefast.reporting.figures import draw_calibration
+from cubefast.reporting.limits import reliability_curve
 from cubefast.reporting.run_data import open_run_data
 
 from .conftest import evaluated, train_small
 
-KINDS = ("similarity", "ranks", "calibration", "difficulty", "errors")
-PICTURES = {"summary.png", *(f"{kind}{regime}.png" for kind in KINDS for regime in ("", "-unseen-paraphrase"))}
+PICTURES = {"summary.svg", "calibration.svg", "training.svg"}
 
 
 @pytest.fixture(scope="module")
@@ -39,58 +42,48 @@ def interval(ours, theirs, groups, resamples=4000):
 def test_everything_promised_is_there(folder):
     assert {"report.md", "report.html", "report.json", "per_query.npz", *PICTURES} <= {f.name for f in folder.iterdir()}
     for name in PICTURES:
-        assert (folder / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert xml.etree.ElementTree.parse(folder / name).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 
-VERDICT = (
-    r"[Oo]n (unseen paraphrase|unseen group) (better than|worse than|not distinguishable from) (.+?) in MRR: (\S+), "
-    r"95% interval (\S+) to (\S+) \(paired bootstrap over (\d+) groups\)"
-)
+OUTCOMES = r"(better than|worse than|no clear difference from) the strongest rival, ([a-zA-Z -]+)"
+VERDICT = f"[Nn]ew wordings of known answers: {OUTCOMES}; new topics: {OUTCOMES}"
 
 
-def test_the_verdict_is_what_the_single_queries_give_in_each_regime(arrays, report):
-    line = report["verdict"]["sentence"]
-    assert re.fullmatch(f"{VERDICT}; {VERDICT}", line), line
-    found = re.findall(VERDICT, line)
-    assert [test for test, *_ in found] == ["unseen paraphrase", "unseen group"]
-    for title, words, name, *interval_of_mrr, groups in found:
-        test = list(arrays["tests"]).index(title)
+def test_the_verdict_is_what_the_single_queries_give_in_each_regime(arrays, report, evaluation):
+    assert [each["test"] for each in report["verdict"]["regimes"]] == ["unseen paraphrase", "unseen group"]
+    found = re.fullmatch(VERDICT, report["verdict"]["sentence"])
+    assert found, report["verdict"]["sentence"]
+    best = max(report["validation"][1:], key=lambda each: each["mrr"])["model"]
+    for each, told, words, kind in zip(
+        report["verdict"]["regimes"], evaluation.verdicts, found.groups()[::2], found.groups()[1::2], strict=True
+    ):
+        test = list(arrays["tests"]).index(each["test"])
         models = list(arrays[f"{test}/models"])
-        ours, theirs = (1 / arrays[f"{test}/rank"][models.index(model)] for model in ("cube", name))
+        ours, theirs = (1 / arrays[f"{test}/rank"][models.index(model)] for model in ("cube", each["baseline"]))
         expected = interval(ours, theirs, arrays[f"{test}/groups"])
-        difference, low, high = map(float, interval_of_mrr)
-        assert difference == pytest.approx(expected[0], abs=1e-4)
+        assert each["difference"] == pytest.approx(expected[0], abs=1e-6)
+        low, high = each["low"], each["high"]
         assert [low, high] == pytest.approx(expected[1:], abs=0.15 * (expected[2] - expected[1]) + 1e-4)
-        assert int(groups) == len(np.unique(arrays[f"{test}/groups"]))
-        assert words == ("better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from")
-        best = max(report["validation"][1:], key=lambda each: each["mrr"])["model"]
-        assert name == best, "the baseline is chosen on validation"
+        assert each["groups"] == len(np.unique(arrays[f"{test}/groups"]))
+        assert words == ("better than" if low > 0 else "worse than" if high < 0 else "no clear difference from")
+        assert each["baseline"] == best, "the baseline is chosen on validation"
+        assert kind == each["kind"] == best.split(",")[0]
+        assert told.figures.startswith(f"MRR {each['difference']:+.4f}, 95% interval {low:+.4f} to {high:+.4f} (")
 
 
-def test_each_regime_has_its_verdict_by_mrr_and_then_by_cosine(evaluation, report):
-    assert [each.test for each in evaluation.verdicts] == ["unseen paraphrase", "unseen group"]
-    best = {m: max(report["validation"][1:], key=lambda each: each[m])["model"] for m in ("mrr", "cosine")}
-    for each, saved in zip(evaluation.verdicts, report["verdict"]["regimes"], strict=True):
-        assert [verdict.metric for verdict in each.verdicts] == ["mrr", "cosine"]
-        assert {verdict.metric: verdict.baseline for verdict in each.verdicts} == best
-        assert (saved["test"], saved["sentence"]) == (each.test, str(each))
-        assert saved["cosine"]["difference"] == each.verdicts[1].difference
-        assert " in MRR: " in str(each).split(" in cosine: ")[0]
-
-
-def test_the_headline_test_and_its_ridge_are_chosen_by_fields_and_not_by_titles(evaluation):
+def test_the_main_test_and_identity_are_chosen_by_fields_and_not_by_titles(evaluation):
     (result,) = evaluation.results
     misnamed = [
         dataclasses.replace(
             test,
             title=f"unseen group (not trained on) {test.part}",
-            measured=[dataclasses.replace(each, model=f"ridge of {each.model}") for each in test.measured],
+            measured=[dataclasses.replace(each, model=f"identity of {each.model}") for each in test.measured],
         )
         for test in result.tests
     ]
     head = dataclasses.replace(result, tests=misnamed).main_test
     assert (head.regime, head.part) == ("unseen_group", "unseen group")
-    assert (head.ridge.kind, head.identity.kind) == ("ridge", "identity")
+    assert (head.cube.kind, head.identity.kind) == ("cube", "identity")
     noisy = [dataclasses.replace(test, noise_trained=test.regime != "unseen_group") for test in misnamed]
     assert dataclasses.replace(result, tests=noisy).main_test.regime == "unseen_paraphrase"
 
@@ -113,17 +106,24 @@ def test_what_it_came_to_stands_first_after_the_title(evaluation, folder, report
     cube = validation.pop("cube")
     assert ("On validation " in evaluation.headline) == (round(max(validation.values()), 3) > round(cube, 3))
     assert blocks[0] == f"# Evaluation of {folder.name}"
-    assert blocks[2].startswith("![R@1 of the models")
-    table = [line.strip("| ").split(" | ") for line in blocks[5].replace("**", "").replace("\\", "").splitlines()]
-    assert table[0] == [
-        "model",
-        *(f"{m}, {test}" for test in ("unseen group", "unseen paraphrase") for m in ("R@1", "MRR")),
-    ]
-    for line, topic, wording in zip(table[2:], topics.measured, wordings.measured, strict=True):
-        expected = [x for each in (topic, wording) for x in (each.metrics.recall_at_1, each.metrics.mrr)]
-        assert line == [topic.model, *(f"{x:.3f}" for x in expected)]
-    bullets = [line.replace("\\", "") for line in blocks[6].splitlines()]
-    assert bullets == [f"- O{str(each)[1:]}." for each in evaluation.verdicts]
+    assert blocks[2].splitlines() == [f"- {str(each)[0].upper()}{str(each)[1:]}." for each in evaluation.verdicts]
+    assert blocks[3].startswith("![new wordings of known answers: before (identity)")
+    table = [line.strip("| ").split(" | ") for line in blocks[6].replace("**", "").replace("\\", "").splitlines()]
+    assert table[0][:3] == ["model", "R@1", "MRR"]
+    headings = [line[0] for line in table[2:] if len(line) == 1]
+    assert [each.split(":")[0] for each in headings] == ["New wordings of known answers", "New topics"]
+    count = len(wordings.measured)
+    for lines, test in zip((table[3 : 3 + count], table[4 + count :]), (wordings, topics), strict=True):
+        assert [line[0] for line in lines[:2]] == ["before (identity)", "with the cube"]
+        assert lines[2][0].endswith(" (strongest rival)")
+        assert len(lines) == len(test.measured)
+        for line in lines:
+            kind = {"before (identity)": "identity", "with the cube": "cube"}.get(line[0], line[0].split(" (")[0])
+            (model,) = (each for each in test.measured if each.kind == kind)
+            assert line[1:3] == [f"{x:.3f}" for x in (model.metrics.recall_at_1, model.metrics.mrr)]
+            if kind != "cube":
+                verdict = test.verdict("mrr", model.model)
+                assert float(line[3]) == pytest.approx(verdict.difference, abs=5.1e-5)
 
 
 def test_ranks_are_among_all_answers_of_the_data_set(evaluation, arrays):
@@ -141,28 +141,31 @@ def test_ranks_are_among_all_answers_of_the_data_set(evaluation, arrays):
         assert [parts.answers[row] for row in right] == result.metadata.answers
 
 
-def test_every_figure_of_the_table_follows_from_the_single_queries(folder, arrays):
-    text = (folder / "report.md").read_text().replace("\\", "").replace("**", "")
+def test_every_other_metric_follows_from_the_single_queries(folder, arrays):
+    text = (folder / "report.md").read_text().replace("\\", "").replace("**", "").split("## All other metrics")[1]
+    words = {"unseen paraphrase": "New wordings of known answers", "unseen group": "New topics"}
+    names = {"before (identity)": "identity", "with the cube": "cube"}
     for test, title in enumerate(arrays["tests"]):
-        block = text.split(f"\n{title}: {len(arrays[f'{test}/key']):,} queries")[1]
+        block = text.split(f"\n{words[title]}: {len(arrays[f'{test}/key']):,} queries")[1]
         rows = [line.strip("| ").split(" | ") for line in block.split("\n\n")[1].splitlines()]
-        names, lines = rows[0], {row[0]: row[1:] for row in rows[2:]}
-        assert names[3:] == ["R@1", "R@5", "R@10", "MRR", "median rank", "relevance", "cosine", "centred", "1000 MSE"]
-        assert list(lines) == list(arrays[f"{test}/models"])
-        for model, cells in enumerate(lines.values()):
+        lines = {names.get(row[0], row[0]): row[2:] for row in rows[2:]}
+        columns = ["R@5", "R@10", "nDCG@10", "median rank", "relevance", "centred cosine", "1000 MSE"]
+        assert rows[0][1:9] == ["settings", *columns]
+        kinds = list(arrays[f"{test}/kinds"])
+        assert set(lines) == set(kinds)
+        for kind, cells in lines.items():
+            model = kinds.index(kind)
             rank = arrays[f"{test}/rank"][model]
             expected = [
-                *((rank <= k).mean() for k in (1, 5, 10)),
-                (1 / rank).mean(),
+                *((rank <= k).mean() for k in (5, 10)),
+                ((rank <= 10) / np.log2(1 + rank)).mean(),
                 np.median(rank),
                 arrays[f"{test}/semantic_relevance"][model].mean(dtype=float),
-                arrays[f"{test}/cosine"][model].mean(dtype=float),
                 arrays[f"{test}/centred_cosine"][model].mean(dtype=float),
-                1000 * arrays[f"{test}/mse"][model].mean(dtype=float),
             ]
-            got = [float(cell) for cell in cells[2:]]
-            assert got[:8] == pytest.approx(expected[:8], abs=0.00051)
-            assert got[8] == pytest.approx(expected[8], abs=0.0051)
+            got = [float(cell) for cell in cells[:7]]
+            assert got[:6] == pytest.approx(expected, abs=0.00051)
+            assert got[6] == pytest.approx(1000 * arrays[f"{test}/mse"][model].mean(dtype=float), abs=0.0051)
 
 
 def test_ranks_are_what_the_saved_answers_say(evaluation, arrays):
@@ -181,16 +184,49 @@ def test_readers_of_scores_still_find_them(report):
     assert {each.model for each in scores} > {"cube", "identity", "mean answer", "Procrustes"}
 
 
-def test_the_worst_cases_are_the_worst_and_the_median_ones_surround_the_median(evaluation, arrays):
-    head = evaluation.main_test
-    worst, median = evaluation.cases[head.title]
-    cosines = np.sort(head.cube.metrics.cosines.numpy())
-    assert [case.cosine for case in worst] == pytest.approx(cosines[:10].tolist())
-    middle = np.median(cosines)
-    assert min(case.cosine for case in median) <= middle <= max(case.cosine for case in median)
-    for case in worst:
-        assert case.question == head.metadata.questions[case.query]
-        assert (case.retrieved == case.expected) == (case.rank == 1)
+def test_cases_are_those_put_right_those_spoilt_and_those_that_stay_wrong_the_worst_first(evaluation, arrays):
+    for test, title in enumerate(arrays["tests"]):
+        kinds = list(arrays[f"{test}/kinds"])
+        before, after = (arrays[f"{test}/rank"][kinds.index(kind)] for kind in ("identity", "cube"))
+        (result,) = (each for each in evaluation.tests if each.title == title)
+        groups = {group.title: group for group in evaluation.cases[title]}
+        for name, chosen, ranks in (
+            ("Wrong before, right with the cube", (before > 1) & (after == 1), before),
+            ("Right before, wrong with the cube", (before == 1) & (after > 1), after),
+            ("Wrong before and with the cube", (before > 1) & (after > 1), after),
+        ):
+            if not chosen.any():
+                assert name not in groups
+                continue
+            found = groups[name]
+            assert found.total == chosen.sum()
+            assert [ranks[case.query] for case in found.cases] == sorted(ranks[chosen], reverse=True)[:4]
+            for case in found.cases:
+                assert chosen[case.query]
+                assert (case.before, case.after) == (before[case.query], after[case.query])
+                assert case.question == result.metadata.questions[case.query]
+                assert (case.retrieved == case.expected) == (case.after == 1)
+
+
+def test_a_part_of_the_reliability_curve_has_ten_questions_or_more(evaluation):
+    test = evaluation.main_test
+    for queries, parts in ((104, 10), (99, 9), (25, 2), (9, 1)):
+        right, found = test.right[:queries], test.retrieved
+        few = dataclasses.replace(found, places=found.places[:queries], scores=found.scores[:queries])
+        curve = reliability_curve(dataclasses.replace(test, right=right, retrieved=few))
+        assert (len(curve.queries), sum(curve.queries)) == (parts, queries)
+        assert curve.scores == sorted(curve.scores)
+    assert draw_calibration([dataclasses.replace(test, right=test.right[:9])]) is None
+
+
+def test_pictures_have_letters_and_follow_the_dark_scheme_on_screens_alone(folder):
+    for name in PICTURES:
+        picture = (folder / name).read_text()
+        assert picture.count("@media screen and (prefers-color-scheme: dark)") == 1
+        assert "<text" in picture
+        assert "DejaVu" not in picture
+        used = set(re.findall("(?:fill|stroke): (#[0-9a-f]{6})", picture))
+        assert used <= set(drawing._DARK), "every colour has its dark one"
 
 
 def test_a_second_evaluation_gives_the_same_but_for_times(evaluation, folder, report):
@@ -218,7 +254,9 @@ class Page(html.parser.HTMLParser):
         if tag not in self.VOID:
             self.open.append(tag)
         for name, value in attributes:
-            if name in ("src", "href", "srcset", "action", "data") and not value.startswith("data:image/png;base64,"):
+            if name in ("src", "href", "srcset", "action", "data") and not value.startswith(
+                "data:image/svg+xml;base64,"
+            ):
                 self.fetched.append((tag, name, value))
             assert not name.startswith("on"), f"{tag} has a script in {name}"
 
@@ -305,7 +343,7 @@ def test_a_run_that_holds_nothing_out_is_evaluated_on_a_file_alone(tmp_path):
         open_run_data(path)
     source = tmp_path / "own.jsonl"
     source.write_text(json.dumps({"question": "Where is the moon?", "answer": "Far away."}))
-    assert evaluated(path, f"data={source}").verdict == "Too few groups (1) to tell on own.jsonl"
+    assert evaluated(path, f"data={source}").verdict == "Questions of own.jsonl: too few groups (1) to tell"
 
 
 def test_what_was_trained_on_is_no_test(evaluation, folder, tmp_path):
@@ -364,7 +402,7 @@ def test_ready_vectors_are_evaluated_with_their_texts(tmp_path):
     np.savez(vectors, question=questions, answer=questions[:, ::-1])
     path = train_small(tmp_path, "ready", data={"path": str(source), "vectors": str(vectors)})
     found = evaluated(path)
-    assert found.cases["unseen group"][0][0].question.startswith("Question")
+    assert found.cases["unseen group"][0].cases[0].question.startswith("Question")
     assert found.performance["one_query_whole"] is None
     with pytest.raises(InputError, match="give data.vectors=FILE too"):
         open_run_data(path, [f"data={source}"])
@@ -376,14 +414,16 @@ def test_an_autoencoder_of_bare_embeddings_is_evaluated(tmp_path):
     path = train_small(tmp_path, "bare", mode="autoencoder", data={"path": str(vectors)})
     found = evaluated(path)
     titles = [test.title for test in found.tests]
-    assert titles[0] == "unseen text, noise 0.05"
-    assert "unseen text, noise 0.1 (not trained on)" in titles
-    assert found.cases[titles[0]][0][0].question is None
-    assert "query " in (path / "report.md").read_text()
+    main = "unseen text, noise 0.05"
+    assert found.main_test.title == main
+    assert {main, "unseen text, noise 0.1 (not trained on)"} < set(titles)
+    assert [each.title for each in found.analysed_tests] == list(found.analyses) == list(found.cases) == [main]
+    assert all(case.question is None for group in found.cases[main] for case in group.cases)
     assert "PCA-Wiener, given the noise" in {each.model for each in found.main_test.measured}
-    assert re.match(
-        "On unseen text, noise 0.05 (better|worse) than .+ in cosine: .+ in MRR: .+ \\(paired bootstrap", found.verdict
-    )
+    assert re.fullmatch(f"New texts, noise 0.05: {OUTCOMES}", found.verdict), found.verdict
+    assert {each.verdict.metric for each in found.verdicts} == {"cosine"}
+    text = (path / "report.md").read_text().replace("\\", "")
+    assert "| model | cosine | R@1 | cosine: cube - model |" in text
     assert found.headline == "", "nobody asks an autoencoder for answers"
     assert [each.test for each in found.verdicts] == [test.title for test in found.results[0].tests]
     other = tmp_path / "others.npy"
@@ -399,13 +439,18 @@ def test_a_mixed_run_is_evaluated_both_ways(tmp_path):
     path = train_small(tmp_path, "mixed", mode="mixed", data=data)
     found = evaluated(path)
     titles = [test.title for test in found.tests]
-    assert titles[0] == "unseen group"
-    assert {"unseen paraphrase", "unseen group, noise 0.1", "unseen group, noise 0.05 (not trained on)"} < set(titles)
-    assert re.fullmatch(f"{VERDICT}; too few groups \\(3\\) to tell on unseen group", found.verdict), found.verdict
+    assert titles[:2] == ["unseen paraphrase", "unseen group"]
+    assert {"unseen group, noise 0.1", "unseen group, noise 0.05 (not trained on)"} < set(titles)
+    wordings, topics = found.verdict.split("; ")
+    assert re.fullmatch(f"New wordings of known answers: {OUTCOMES}", wordings)
+    assert topics == "new topics: too few groups (3) to tell"
     assert [each.test for each in found.verdicts] == ["unseen paraphrase", "unseen group"], "what was asked for first"
     text = (path / "report.md").read_text().replace("\\", "")
-    assert text.count("Too few groups (3) to tell") == 1, "once for the regime"
-    table = text.split("unseen group: difference to each baseline")[1].split("\n\n")[1]
-    assert table.splitlines()[0] == "| baseline | MRR | interval | cosine | interval |"
-    assert not any(line.startswith("unseen group: in ") for line in found.limits)
-    assert any(line.startswith("unseen paraphrase: in MRR it is ") for line in found.limits)
+    assert text.count("too few groups (3) to tell") == 1, "once for the regime"
+    section = text.split("**New topics: ")[1].split("\n\n")[0]
+    for line in section.splitlines()[1:]:
+        _, _, _, difference, interval_of_mrr, outcome, *_ = line.strip("|").split("|")
+        assert interval_of_mrr.strip() == ""
+        assert outcome.strip() == ("too few groups" if difference.strip() else "")
+    assert "New texts" not in text
+    assert "New topics, noise 0.1" in text

@@ -39,7 +39,8 @@ def test_a_run_beside_itself_differs_by_nothing(folder):
             assert found.words == "not distinguishable from"
     comparison = compare_runs([str(folder), str(folder)])
     text = render_comparison(comparison, "txt")
-    assert text.count("+0.0000  +0.0000 to +0.0000  not distinguishable") == 2 * len(run.tests)
+    assert text.count("+0.0000  +0.0000 to +0.0000  the same") == len(run.tests)
+    assert text.count(f"with 2. {folder} (the same)") == text.count(" (the same)") == len(run.tests)
     assert "Settings that differ\n\nNone." in text
     assert render_comparison(comparison, "md").startswith("# 2 runs side by side")
 
@@ -50,22 +51,23 @@ def test_what_models_are_called_decides_nothing(folder, copy):
         names = [f"model {number}" for number in range(len(run.arrays[f"{test}/models"]))]
         change_arrays(copy, **{f"{test}/models": np.array(names)})
     renamed = EvaluatedRun.read(copy)
-    assert [renamed.model(0, kind) for kind in ("identity", "ridge")] == [
-        run.model(0, k) for k in ("identity", "ridge")
-    ]
+    assert [renamed.model(0, kind) for kind in ("identity", "cube")] == [run.model(0, k) for k in ("identity", "cube")]
     assert verdict_between(renamed, run, 0, "mrr").outcome == "not distinguishable"
 
 
 def test_a_better_run_is_told_with_its_settings(folder, copy):
     run = EvaluatedRun.read(folder)
-    better = run.arrays["0/cosine"].copy()
-    better[0] += 0.01
-    change_arrays(copy, **{"0/cosine": better})
+    better = run.arrays["0/rank"].copy()
+    better[0] = 1
+    change_arrays(copy, **{"0/rank": better})
     change(copy, lambda report: report["config"]["training"].update(lr=0.5))
-    found = verdict_between(EvaluatedRun.read(copy), run, 0, "cosine")
-    assert (found.difference, found.low, found.high) == pytest.approx((0.01, 0.01, 0.01), abs=1e-6)
+    found = verdict_between(EvaluatedRun.read(copy), run, 0, "mrr")
+    assert found.difference == pytest.approx(1 - run.values(0, "mrr").mean())
+    assert 0 < found.low < found.difference < found.high
     text = render_comparison(compare_runs([str(folder), str(copy)]), "txt")
-    assert re.search(r"\+0\.0100  \+0\.0100 to \+0\.0100 +better", text), text
+    shown = f"{found.difference:+.4f}  {found.low:+.4f} to {found.high:+.4f}"
+    assert re.search(f"{re.escape(shown)} +better", text), text
+    assert f"100% with 2. {copy} (better)" in " ".join(text.split())
     line = next(line for line in text.splitlines() if "training.lr" in line)
     assert line.split() == ["training.lr", str(TrainingConfig().training.lr), "0.5"]
 
