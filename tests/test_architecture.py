@@ -83,6 +83,7 @@ ALLOWED = {
     "serve": {"bounds", "cli", "data", "errors", "serving"},
     "export": {"cli", "integrations"},
     "doctor": {"cli", "lattice"},
+    "pairs": {"cli", "data", "errors", "files", "output"},
 }
 
 
