@@ -31,7 +31,7 @@ _FEW = 300  # pairs: with fewer, validation seldom finds a core that is sure to 
 def _run(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     _check_output(output, arguments.force)
-    folder = find_documents(arguments.folder)
+    folder = find_documents(arguments.folder, arguments.exclude)
     made = make_pairs(read_documents(folder), arguments.kind or KINDS, arguments.group)
     if not made.pairs:
         left_out = f" Left out: {_counted(made)}." if made.left_out else ""
@@ -78,6 +78,8 @@ def _print_summary(folder: Folder, made: MadePairs) -> None:
     print(f"documents   {len(folder.files):,} read from {folder.path}")
     if passed:
         print(f"            {passed:,} other files passed over: {others}{', ...' if len(folder.others) > 5 else ''}")
+    if folder.excluded:
+        print(f"            {folder.excluded:,} left out by --exclude")
     if folder.symlinks:
         print(f"            {folder.symlinks:,} symbolic links not followed")
     print(f"pairs       {len(made.pairs):,} of {len({pair.file for pair in made.pairs}):,} files")
@@ -114,6 +116,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--output", type=Path, default=Path("pairs.jsonl"), metavar="FILE", help=".jsonl or .csv (pairs.jsonl)"
     )
     made.add_argument("--force", action="store_true", help="write over a file that is there")
+    made.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out documents of such a name or path, as 'print.html' or 'old/*'; may be given several times",
+    )
     made.add_argument(
         "--kind", action="append", choices=KINDS, help="make only these pairs; may be given several times"
     )

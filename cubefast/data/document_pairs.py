@@ -164,11 +164,9 @@ def _short(text: str, shorter: str) -> str:
 
 def _sections(document: Document) -> Iterator[tuple[tuple[str, ...], list[str]]]:
     """The paragraphs of a document by section, with the headings that lead there, from the title on."""
-    headings = (block.text for block in document.blocks if block.kind == "heading" and block.level == 1)
-    title = next(headings, document.title)
     open_headings: list[Block] = []
-    path: tuple[str, ...] = (title,) if title else ()
-    texts: list[str] = []
+    title = (document.title,) if document.title else ()
+    path, texts = title, list[str]()
     for block in document.blocks:
         if block.kind == "text":
             texts.append(block.text)
@@ -177,8 +175,8 @@ def _sections(document: Document) -> Iterator[tuple[tuple[str, ...], list[str]]]
         open_headings = [each for each in open_headings if each.level < block.level]
         if block.kind == "heading":
             open_headings.append(block)
-        names = [each.text for each in open_headings]
-        path, texts = tuple(names if names[:1] == [title] or not title else [title, *names]), []
+        has_title = bool(open_headings) and open_headings[0].level == 1
+        path, texts = (*(() if has_title else title), *(each.text for each in open_headings)), []
     yield path, texts
 
 

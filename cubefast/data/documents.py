@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import InputError
@@ -51,17 +52,24 @@ class Folder:
         path: of the folder, or of the one file that was named in its place.
         files: the documents, in the order of their names.
         others: how many other files there are, by suffix.
+        excluded: how many documents were left out by name.
         symlinks: how many symbolic links there are. They are not followed.
     """
 
     path: Path
     files: list[Path] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    excluded: int = 0
     symlinks: int = 0
 
 
-def find_documents(path: Path) -> Folder:
+def find_documents(path: Path, exclude: Sequence[str] = ()) -> Folder:
     """The documents in a folder and the folders inside it; or the one file that ``path`` is.
+
+    Args:
+        path: the folder.
+        exclude: patterns such as ``print.html`` and ``old/*``; a document whose path below the folder, or whose name,
+            is like one of them is left out.
 
     Names that begin with a dot are passed over. Symbolic links are not followed: they may lead out of the folder, or
     around in it.
@@ -89,14 +97,21 @@ def find_documents(path: Path) -> Folder:
                 elif entry.is_dir():
                     waiting.append(entry)
                 elif entry.suffix.lower() in KNOWN:
-                    folder.files.append(entry)
+                    names = entry.relative_to(path).as_posix(), entry.name
+                    if any(fnmatchcase(name, pattern) for name in names for pattern in exclude):
+                        folder.excluded += 1
+                    else:
+                        folder.files.append(entry)
                 else:
                     folder.others[entry.suffix.lower() or "no suffix"] += 1
         if len(folder.files) > MOST_FILES:
             raise InputError(f"{path} has more than {MOST_FILES:,} documents; give a folder with fewer")
     folder.files.sort(key=lambda file: file.relative_to(path).parts)
     if not folder.files:
-        raise InputError(f"{path} has no documents that can be read ({named(KNOWN)}); give a folder that has some")
+        excluded = f" that are not excluded ({folder.excluded:,} are)" if folder.excluded else ""
+        raise InputError(
+            f"{path} has no documents that can be read ({named(KNOWN)}){excluded}; give a folder that has some"
+        )
     return folder
 
 
@@ -114,17 +129,19 @@ def read_documents(folder: Folder) -> Iterator[Document]:
                 content = file.read(MOST_FILE_MB * MB + 1)
         total += len(content)
         if len(content) > MOST_FILE_MB * MB:
-            raise InputError(f"{path} holds more than {MOST_FILE_MB} MB; divide it, or take it out of the folder")
+            raise InputError(f"{path} holds more than {MOST_FILE_MB} MB; divide it, or leave it out with --exclude")
         if total > MOST_TOTAL_MB * MB:
             raise InputError(f"the documents of {folder.path} hold more than {MOST_TOTAL_MB} MB; give a part of them")
         text = decoded(content, path, 1).replace("\r\n", "\n").replace("\r", "\n")
         if "\0" in text:
-            raise InputError(f"{path} has a NUL byte, which no text has. Is it binary? Take it out of the folder")
+            raise InputError(
+                f"{path} has a NUL byte, which no text has. Is it binary? Then leave it out with --exclude"
+            )
         name = path.name if path == folder.path else path.relative_to(folder.path).as_posix()
         try:
             document = _read(name, text, path.suffix.lower())
         except MarkupError as error:
-            raise InputError(f"{path} {error}. Mend it, or take it out of the folder") from None
+            raise InputError(f"{path} {error}. Mend it, or leave it out with --exclude") from None
         yield document
 
 

@@ -27,6 +27,14 @@ def test_a_heading_with_those_above_it_asks_for_the_text_under_it():
     assert found == [("heading", "The lattice", LONG), ("heading", "The lattice: Kernel: Speed", MORE)]
 
 
+def test_every_title_of_a_file_with_several_leads_to_its_own_text_only():
+    found = made(
+        document("a.md", "2 Before it", MORE, "1 The lattice", LONG, "1 The kernel", "2 Speed", f"{LONG} {MORE}")
+    )
+    questions = [question for kind, question, _ in found if kind == "heading"]
+    assert questions == ["Before it", "The lattice", "The kernel: Speed"]
+
+
 def test_a_first_sentence_asks_for_the_rest_of_its_passage():
     found = made(document("a.txt", f"{LONG} {MORE}", LONG))
     assert found == [("sentence", LONG, f"{MORE} {LONG}")]

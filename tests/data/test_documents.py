@@ -170,6 +170,16 @@ def test_files_come_in_the_order_of_their_names_without_links_and_hidden_ones(tm
     assert (dict(folder.others), folder.symlinks) == ({".png": 1, "no suffix": 1}, 2)
 
 
+def test_documents_are_excluded_by_name_or_path(tmp_path):
+    for name in ("print.html", "a/print.html", "old/a.md", "old/b/c.md", "Print.html", "a.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("Text.\n")
+    folder = find_documents(tmp_path, ["print.html", "old/*"])
+    assert ([path.name for path in folder.files], folder.excluded) == (["Print.html", "a.md"], 4)
+    with pytest.raises(InputError, match="that are not excluded .6 are."):
+        find_documents(tmp_path, ["*"])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -198,7 +208,7 @@ def test_sizes_have_bounds(tmp_path, monkeypatch):
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_bytes(b"x" * 900_000)
     for bound, message in [
-        ("MOST_FILE_MB", "a.txt holds more than 0 MB; divide it"),
+        ("MOST_FILE_MB", "a.txt holds more than 0 MB; divide it, or leave it out with --exclude"),
         ("MOST_TOTAL_MB", "hold more than 0 MB; give a part"),
         ("MOST_FILES", "has more than 0 documents; give a folder with fewer"),
     ]:
