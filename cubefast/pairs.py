@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 from . import cli
-from .data.document_pairs import KINDS, Grouping, Kind, MadePairs, make_pairs
+from .data.document_pairs import ANSWER_CHARS, DEFAULT_KINDS, KINDS, Grouping, Kind, MadePairs, make_pairs
 from .data.documents import Folder, find_documents, read_documents
 from .errors import InputError
 from .files import write_atomically
@@ -32,12 +32,13 @@ def _run(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     _check_output(output, arguments.force)
     folder = find_documents(arguments.folder, arguments.exclude)
-    made = make_pairs(read_documents(folder), arguments.kind or KINDS, arguments.group)
+    made = make_pairs(read_documents(folder), arguments.kind or DEFAULT_KINDS, arguments.group)
     if not made.pairs:
-        left_out = f" Left out: {_counted(made)}." if made.left_out else ""
+        left_out = f". Left out: {_counted(made)}" if made.left_out else ""
+        advice = "" if arguments.kind else ". --kind sentence makes pairs of first sentences; see --help before you do"
         raise InputError(
-            f"no pairs could be made of the {len(folder.files):,} documents of {folder.path}: they need headings, or "
-            f"paragraphs of several sentences.{left_out} Nothing was written"
+            f"no pairs could be made of the {len(folder.files):,} documents of {folder.path}: they have no headings or "
+            f"questions with {ANSWER_CHARS[0]} characters or more under them{left_out}{advice}"
         )
     write_atomically(output, _as_csv(made) if output.suffix.lower() == ".csv" else _as_json_lines(made))
     _print_summary(folder, made)
@@ -108,8 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`cubefast pairs` with these arguments (those of the process by default); returns the exit code."""
     made = cli.parser(
         "pairs",
-        "Make pairs to train on from documents (Markdown, plain text, HTML): from headings and the text under them,\n"
-        "from first sentences and what follows, and from what is marked as a FAQ. Offline; trains nothing.",
+        "Make pairs to train on from documents (Markdown, plain text, HTML): headings with the text under them, and\n"
+        "what is marked as a FAQ. Offline; trains nothing.",
+        "HOWGOOD",
     )
     made.add_argument("folder", type=Path, metavar="FOLDER", help="a folder of documents, or one document")
     made.add_argument(
@@ -124,7 +126,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="leave out documents of such a name or path, as 'print.html' or 'old/*'; may be given several times",
     )
     made.add_argument(
-        "--kind", action="append", choices=KINDS, help="make only these pairs; may be given several times"
+        "--kind",
+        action="append",
+        choices=KINDS,
+        help="make only these pairs; may be given several times (faq and heading)",
     )
     made.add_argument(
         "--group",

@@ -26,7 +26,7 @@ Most {topic} of garden {place} like sun. They want water {place} weeks after pla
 
 ## Pruning
 
-Cut the {topic} of garden {place} back in winter. Use a clean knife for all {topic}, and a ladder that stands.
+Cut the {topic} of garden {place} back in winter. Use a clean knife for all {topic}, and a firm ladder.
 
 ## When do {topic} of garden {place} ripen?
 
@@ -40,23 +40,22 @@ def test_pairs_are_made_and_can_be_trained_on_with_the_command_that_is_named(tmp
     done = command("pairs", "docs", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "documents   24 read from docs\n            1 other files passed over: 1 .png\n" in done.stdout
-    assert "pairs       120 of 24 files" in done.stdout
+    assert "pairs       72 of 24 files" in done.stdout
     assert (
         "  heading   48 (heading -> text under it)\n              Growing apples in garden 1 -> Most apples"
         in done.stdout
     )
-    assert "  sentence  48 (" in done.stdout
     assert "  faq       24 (" in done.stdout
     assert "groups      24, by file" in done.stdout
     assert done.stdout.endswith("\nwrote pairs.jsonl\nnext: python -m cubefast.train data=pairs.jsonl\n")
     rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
     assert rows[1] == {
-        "question": "Most apples of garden 1 like sun.",
-        "answer": "They want water 1 weeks after planting, and again later.",
+        "question": "Growing apples in garden 1: Pruning",
+        "answer": "Cut the apples of garden 1 back in winter. Use a clean knife for all apples, and a firm ladder.",
         "domain": "apples-1.md",
         "group": "apples-1.md",
-        "kind": "sentence",
-        "source": "apples-1.md#Growing apples in garden 1",
+        "kind": "heading",
+        "source": "apples-1.md#Growing apples in garden 1 > Pruning",
     }
     trained = command("train", "data=pairs.jsonl", "training.refit=false", *SMALL, cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr
@@ -69,6 +68,13 @@ def test_csv_holds_the_same_and_two_runs_are_equal(tmp_path, docs):
     assert load_dialogues(tmp_path / "a.jsonl") == load_dialogues(tmp_path / "c.csv")
     with (tmp_path / "c.csv").open(newline="") as file:
         assert next(csv.reader(file)) == ["question", "answer", "domain", "group", "kind", "source"]
+
+
+def test_first_sentences_are_taken_where_they_are_asked_for(tmp_path, docs):
+    done = command("pairs", "docs", "--kind", "sentence", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "  sentence  48 (first sentence -> rest)\n              Most apples of garden 1 like sun. ->" in done.stdout
+    assert load_dialogues(tmp_path / "pairs.jsonl")[1].question == "Cut the apples of garden 1 back in winter."
 
 
 def test_a_single_document_and_single_kinds_are_enough(tmp_path, docs):
@@ -87,7 +93,7 @@ def test_an_output_that_is_there_stays_unless_forced(tmp_path, docs):
     assert done.stderr == "error: pairs.jsonl is there already; take another --output, or --force to write over it\n"
     assert (tmp_path / "pairs.jsonl").read_text() == "mine\n"
     assert command("pairs", "docs", "--force", cwd=tmp_path).returncode == 0
-    assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) == 120
+    assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) == 72
 
 
 @pytest.mark.parametrize(
@@ -98,7 +104,7 @@ def test_an_output_that_is_there_stays_unless_forced(tmp_path, docs):
         (["docs", "--output", "pairs.xlsx"], "--output must end in .jsonl or .csv; got pairs.xlsx"),
         (["docs", "--output", "no/pairs.csv"], "no/pairs.csv cannot be written: there is no folder no"),
         (["docs", "--output", "folder.csv"], "folder.csv cannot be written: it is a folder"),
-        (["thin"], "no pairs could be made of the 1 documents of thin: they need headings, or paragraphs of several"),
+        (["thin"], "no pairs could be made of the 1 documents of thin: they have no headings or questions with 40"),
         (["broken"], "broken/b.md, line 2: not UTF-8"),
     ],
 )

@@ -34,8 +34,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cubefast import pairs
+from cubefast.cli import counting
 from cubefast.config import TrainingConfig
 from cubefast.core import CubicCore
+from cubefast.data.cache import EmbeddingCache
 from cubefast.data.dialogues import Dialogue, load_dialogues, normalize
 from cubefast.data.encoders import create_encoder
 from cubefast.evaluation.baselines import Baseline, as_baseline, identity
@@ -63,21 +65,26 @@ HEADINGS = {
     "complications": "Complications",
 }
 """The heading that a question of MedQuAD was made of, by what is in the question."""
+_HEADING, _SENTENCE = ["--kind", "heading"], ["--kind", "sentence"]
 MADE = {
-    "made pairs, all kinds": ("headings", []),
-    "made pairs, headings only": ("headings", ["--kind", "heading"]),
-    "made pairs, first sentences only": ("headings", ["--kind", "sentence"]),
-    "made pairs of documents without headings": ("paragraphs", []),
+    "headings": ("headings", _HEADING),
+    "first sentences": ("headings", _SENTENCE),
+    "headings and first sentences": ("headings", [*_HEADING, *_SENTENCE]),
+    "without headings: titles": ("paragraphs", _HEADING),
+    "without headings: first sentences": ("paragraphs", _SENTENCE),
+    "without headings: titles and first sentences": ("paragraphs", [*_HEADING, *_SENTENCE]),
 }
+"""By what pairs are made of: the form of the documents, and the options of `cubefast pairs`."""
 REAL = "real pairs of the same documents"
 TESTS = ("questions of these documents", "questions of new documents")
 
 
 class Encoded:
-    """Texts and their embeddings, each text encoded once."""
+    """Texts and their embeddings: those that are there, and others from the cache or the encoder."""
 
     def __init__(self, encoder: str) -> None:
         self.encoder = create_encoder(encoder)
+        self.cache = EmbeddingCache()
         self.rows: dict[str, NDArray[np.float32]] = {}
 
     def know(self, texts: Sequence[str], vectors: NDArray[np.floating]) -> None:
@@ -86,10 +93,8 @@ class Encoded:
     def of(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Float32 [n, D]."""
         new = [text for text in dict.fromkeys(texts) if text not in self.rows]
-        for start in range(0, len(new), 512):
-            part = new[start : start + 512]
-            self.know(part, self.encoder.encode(part))
-            print(f"encoded {start + len(part):,} of {len(new):,} new texts", flush=True)
+        if new:
+            self.know(new, self.cache.encode(self.encoder, new, progress=counting("encoding", len(new))))
         return np.stack([self.rows[text] for text in texts])
 
 
@@ -124,17 +129,18 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     files[REAL].write_text("".join(json.dumps(_row(each)) + "\n" for each in ours))
     titled = len(chosen) < len(ours)
     for name, (form, options) in MADE.items():
-        if (form == "headings" or options) and not titled:
+        if not titled and (form == "headings" or "heading" in options):
             continue
         folder = work / form
         if not folder.exists():
             folder.mkdir()
             write_documents(folder, ours, headings=form == "headings")
-        files[name] = work / f"{name}.jsonl"
+        files[name] = work / f"pairs-{len(files)}.jsonl"
         print(f"\n{name}", flush=True)
         assert pairs.main([str(folder), "--output", str(files[name]), *options]) == 0
 
     tests = dict(zip(TESTS, _tests(dialogues, chosen, arguments.most_queries), strict=True))
+    tests = {test: rows for test, rows in tests.items() if rows}
     answers = {normalize(each.answer): each.answer for each in dialogues}
     bank = torch.from_numpy(encoded.of(list(answers.values())))
     numbers = {form: number for number, form in enumerate(answers)}

@@ -15,6 +15,9 @@ from .splits import ENOUGH_GROUPS
 
 Kind = Literal["faq", "heading", "sentence"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+DEFAULT_KINDS: tuple[Kind, ...] = ("faq", "heading")
+"""Without first sentences, which people's questions are not like: with them a core learned less, or did harm (see
+docs/retrieval.md)."""
 Grouping = Literal["auto", "file", "section"]
 
 QUESTION_CHARS = (8, 300)
@@ -67,7 +70,7 @@ class MadePairs:
 
 
 def make_pairs(
-    documents: Iterable[Document], kinds: Collection[Kind] = KINDS, grouping: Grouping = "auto"
+    documents: Iterable[Document], kinds: Collection[Kind] = DEFAULT_KINDS, grouping: Grouping = "auto"
 ) -> MadePairs:
     """Make pairs of questions and answers from documents.
 
@@ -165,7 +168,7 @@ def _short(text: str, shorter: str) -> str:
 def _sections(document: Document) -> Iterator[tuple[tuple[str, ...], list[str]]]:
     """The paragraphs of a document by section, with the headings that lead there, from the title on."""
     open_headings: list[Block] = []
-    title = (document.title,) if document.title else ()
+    title: tuple[str, ...] = (document.title,) if document.title else ()
     path, texts = title, list[str]()
     for block in document.blocks:
         if block.kind == "text":
@@ -175,8 +178,9 @@ def _sections(document: Document) -> Iterator[tuple[tuple[str, ...], list[str]]]
         open_headings = [each for each in open_headings if each.level < block.level]
         if block.kind == "heading":
             open_headings.append(block)
-        has_title = bool(open_headings) and open_headings[0].level == 1
-        path, texts = (*(() if has_title else title), *(each.text for each in open_headings)), []
+        names = tuple(each.text for each in open_headings)
+        has_title = names[:1] == title or any(each.level == 1 for each in open_headings)
+        path, texts = names if has_title else (*title, *names), []
     yield path, texts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -138,6 +139,7 @@ def read_documents(folder: Folder) -> Iterator[Document]:
                 f"{path} has a NUL byte, which no text has. Is it binary? Then leave it out with --exclude"
             )
         name = path.name if path == folder.path else path.relative_to(folder.path).as_posix()
+        name = os.fsencode(name).decode("utf-8", "replace")  # a name may be any bytes
         try:
             document = _read(name, text, path.suffix.lower())
         except MarkupError as error:
@@ -153,13 +155,17 @@ def _read(name: str, text: str, suffix: str) -> Document:
         title, text = _without_front_matter(text)
         text = _html_of(text)
     page = read_html(text)
-    return Document(name, title or page.title or _title_of(name), page.blocks, page.faq, page.links)
+    title = title or _SITE.split(page.title, maxsplit=1)[0] or _title_of(name)
+    return Document(name, title, page.blocks, page.faq, page.links)
 
 
 def _title_of(name: str) -> str:
     """What a file's name says, for one without a title: "install-guide.md" is "install guide"."""
     stem = Path(name).stem
     return "" if stem.lower() in ("index", "readme") else re.sub(r"[-_\s]+", " ", stem).strip()
+
+
+_SITE = re.compile("\\s+[|·•\u2013\u2014]\\s+")  # divides the title of a page from the name of its site
 
 
 _FRONT_MATTER = re.compile(r"(---|\+\+\+)[ \t]*\n(.*?)\n\1[ \t]*(?:\n|$)", re.DOTALL)

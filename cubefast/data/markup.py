@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any, Literal, NamedTuple
 
-from ..untrusted import shown
+from ..untrusted import is_utf8, shown
 
 BELOW_HEADINGS = 7
 """The level of what is set like a heading inside a section: a term of a list, a summary, a line of a FAQ."""
@@ -274,7 +274,7 @@ def _question_of(node: Any) -> Iterator[tuple[str, str]]:
     answers = node.get("acceptedAnswer")
     for answer in answers if isinstance(answers, list) else [answers]:
         texts = node.get("name"), answer.get("text") if isinstance(answer, dict) else None
-        if all(isinstance(text, str) for text in texts):
+        if all(isinstance(text, str) and is_utf8(text) and "\0" not in text for text in texts):
             yield _folded(plain(str(texts[0]))), _folded(plain(str(texts[1])))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cubefast.data.document_pairs import ANSWER_CHARS, make_pairs
+from cubefast.data.document_pairs import ANSWER_CHARS, KINDS, make_pairs
 from cubefast.data.documents import Document
 from cubefast.data.markup import Block
 
@@ -19,7 +19,7 @@ def document(name="a.md", *blocks, **rest):
 
 
 def made(*documents, **options):
-    return [(p.kind, p.question, p.answer) for p in make_pairs(documents, **options).pairs]
+    return [(p.kind, p.question, p.answer) for p in make_pairs(documents, **{"kinds": KINDS, **options}).pairs]
 
 
 def test_a_heading_with_those_above_it_asks_for_the_text_under_it():
@@ -33,6 +33,17 @@ def test_every_title_of_a_file_with_several_leads_to_its_own_text_only():
     )
     questions = [question for kind, question, _ in found if kind == "heading"]
     assert questions == ["Before it", "The lattice", "The kernel: Speed"]
+
+
+def test_a_heading_that_says_the_title_again_is_the_title():
+    blocks = [
+        Block("heading", "The lattice", 2),
+        Block("text", LONG),
+        Block("heading", "Speed", 3),
+        Block("text", MORE),
+    ]
+    found = made(Document("a.html", "The lattice", blocks))
+    assert [question for _, question, _ in found] == ["The lattice", "The lattice: Speed"]
 
 
 def test_a_first_sentence_asks_for_the_rest_of_its_passage():
@@ -88,6 +99,7 @@ def test_only_the_kinds_that_are_wanted_are_made():
     given = document("a.md", "1 The lattice", f"{LONG} {MORE}", "2 What do cells share?", LONG)
     assert {kind for kind, _, _ in made(given)} == {"faq", "heading", "sentence"}
     assert {kind for kind, _, _ in made(given, kinds=["sentence"])} == {"sentence"}
+    assert {pair.kind for pair in make_pairs([given]).pairs} == {"faq", "heading"}
 
 
 def test_groups_are_files_where_these_are_many_and_sections_where_they_are_few():
@@ -115,5 +127,5 @@ def test_groups_are_files_where_these_are_many_and_sections_where_they_are_few()
     ],
 )  # fmt: skip
 def test_sentences_end_where_readers_see_it(text, first):
-    (pair,) = make_pairs([document("a.txt", text)]).pairs
-    assert pair.question == first
+    ((_, question, _),) = made(document("a.txt", text))
+    assert question == first

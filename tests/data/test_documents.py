@@ -1,5 +1,6 @@
 """Documents as headings and paragraphs: Markdown, plain text and HTML."""
 
+import os
 import sys
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_file_without_a_title_is_called_by_its_name(tmp_path):
 
 def test_html_is_what_a_reader_reads(tmp_path):
     text = """\
-<!doctype html><html><head><title>A page</title><style>p {}</style></head><body>
+<!doctype html><html><head><title>A page | The site</title><style>p {}</style></head><body>
 <nav><h2>Menu</h2><p>Home</p></nav><div role="navigation">more menu</div>
 <header><h1>Title<a class="headerlink" href="#t">¶</a></h1></header>
 <script>var a = "<p>no</p>"</script><p hidden>no</p>
@@ -150,6 +151,7 @@ Text at once.
 def test_json_ld_faqs_are_read_and_what_is_no_json_is_passed_over(tmp_path):
     data = """{"@context": "https://schema.org", "@graph": [{"@type": ["WebPage", "FAQPage"], "mainEntity": [
         {"@type": "Question", "name": "How long?", "acceptedAnswer": {"text": "<p>A <b>day</b>.</p>"}},
+        {"@type": "Question", "name": "Half \\ud800?", "acceptedAnswer": {"text": "Nul \\u0000."}},
         {"@type": "Question", "name": 7, "acceptedAnswer": null}, 3]}, {"@type": "Person", "name": "x"}]}"""
     text = (
         f'<script type="application/ld+json">{data}</script><script type="application/ld+json">{{</script><p>Text.</p>'
@@ -168,6 +170,15 @@ def test_files_come_in_the_order_of_their_names_without_links_and_hidden_ones(tm
     folder = find_documents(tmp_path)
     assert [document.name for document in read_documents(folder)] == ["a/b/c.MD", "a/z.txt", "a.html", "b.md"]
     assert (dict(folder.others), folder.symlinks) == ({".png": 1, "no suffix": 1}, 2)
+
+
+def test_a_name_that_is_not_utf8_is_written_as_what_can_be_read(tmp_path):
+    try:
+        (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("Text.\n")
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    (document,) = read_documents(find_documents(tmp_path))
+    assert document.name == "caf\ufffd.txt"
 
 
 def test_documents_are_excluded_by_name_or_path(tmp_path):
@@ -192,6 +203,12 @@ def test_documents_are_excluded_by_name_or_path(tmp_path):
 def test_what_is_no_text_is_refused_by_name(tmp_path, name, content, message):
     with pytest.raises(InputError, match=message):
         read(tmp_path, name, content)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.md")
+    with pytest.raises(InputError, match="a.md is a pipe"):
+        list(read_documents(find_documents(tmp_path)))
 
 
 def test_folders_and_files_without_documents_are_refused(tmp_path):
