@@ -47,7 +47,8 @@ def test_pairs_are_made_and_can_be_trained_on_with_the_command_that_is_named(tmp
     )
     assert "  faq       24 (" in done.stdout
     assert "groups      24, by file" in done.stdout
-    assert done.stdout.endswith("\nwrote pairs.jsonl\nnext: python -m cubefast.train data=pairs.jsonl\n")
+    assert "\nwrote pairs.jsonl\nnext: python -m cubefast.train data=pairs.jsonl\n" in done.stdout
+    assert "its figures are of made questions" in done.stdout
     rows = [json.loads(line) for line in (tmp_path / "pairs.jsonl").read_text().splitlines()]
     assert rows[1] == {
         "question": "Growing apples in garden 1: Pruning",
@@ -104,7 +105,10 @@ def test_an_output_that_is_there_stays_unless_forced(tmp_path, docs):
         (["docs", "--output", "pairs.xlsx"], "--output must end in .jsonl or .csv; got pairs.xlsx"),
         (["docs", "--output", "no/pairs.csv"], "no/pairs.csv cannot be written: there is no folder no"),
         (["docs", "--output", "folder.csv"], "folder.csv cannot be written: it is a folder"),
-        (["thin"], "no pairs could be made of the 1 documents of thin: they have no headings or questions with 40"),
+        (
+            ["thin"],
+            "no pairs could be made of the 1 documents of thin (kinds: faq, heading; an answer needs 40 characters)",
+        ),
         (["broken"], "broken/b.md, line 2: not UTF-8"),
     ],
 )

@@ -1,7 +1,7 @@
 """What a core learns from documents without questions: `python benchmarks/quality/documents.py PAIRS --into FILE.json`.
 
-    python benchmarks/quality/documents.py PAIRS [--vectors VECTORS.npz] [--encoder ENCODER] [--documents 1000]
-        [--seeds 0 1 2] --into FILE.json
+    python benchmarks/quality/documents.py PAIRS [key=value ...] [--vectors VECTORS.npz] [--encoder ENCODER]
+        [--documents 1000] [--seeds 0 1 2] --into FILE.json
 
 PAIRS is a file of real questions and answers. The answers of some groups become documents, a file for each group;
 `cubefast pairs` makes pairs of these documents, which never held a question, and a core is trained on them with the
@@ -13,7 +13,9 @@ A document has the group as its title, and headings where the form of a question
 (MedQuAD's questions were made of the headings of web pages: "What are the symptoms of X?" of "Symptoms"). Where every
 group has one pair, a document is its answer as plain text, without a title.
 
-VECTORS holds the embeddings of PAIRS by ENCODER, row for row, so that only new texts are encoded.
+The key=values hold for every training, as for `python -m cubefast.train`; the tables have none. VECTORS holds the
+embeddings of PAIRS by ENCODER, row for row, so that only new texts are
+encoded.
 """
 
 from __future__ import annotations
@@ -150,7 +152,7 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
         for seed in arguments.seeds if file else [0]:
             model: Baseline = identity()
             if file:
-                core, found["pairs"][name] = _trained(file, encoded, seed)
+                core, found["pairs"][name] = _trained(file, encoded, [*arguments.settings, f"seed={seed}"])
                 model = as_baseline(core)
             for test, rows in tests.items():
                 if name == REAL and test == TESTS[0]:
@@ -179,8 +181,8 @@ def _tests(dialogues: Sequence[Dialogue], chosen: set[str], most: int) -> tuple[
     return parts[0][:most], parts[1][:most]
 
 
-def _trained(file: Path, encoded: Encoded, seed: int) -> tuple[CubicCore, int]:
-    """A core trained on a file of pairs with the defaults, and how many pairs it has."""
+def _trained(file: Path, encoded: Encoded, settings: Sequence[str]) -> tuple[CubicCore, int]:
+    """A core trained on a file of pairs, and how many pairs it has."""
     rows = load_dialogues(file)
     vectors = file.with_suffix(".npz")
     if not vectors.exists():
@@ -189,7 +191,7 @@ def _trained(file: Path, encoded: Encoded, seed: int) -> tuple[CubicCore, int]:
             question=encoded.of([each.question for each in rows]),
             answer=encoded.of([each.answer for each in rows]),
         )
-    config = TrainingConfig.load(None, [f"data={file}", f"data.vectors={vectors}", f"seed={seed}"])
+    config = TrainingConfig.load(None, [f"data={file}", f"data.vectors={vectors}", *settings])
     parts = split_data(config, open_data(config))
     trainer = CubeTrainer(config)
     return trainer.fit(parts.train, parts.validations, bank=torch.from_numpy(parts.answer_vectors)).core, len(rows)
@@ -235,13 +237,14 @@ def _spread(values: Sequence[float]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pairs", type=Path, metavar="PAIRS")
+    parser.add_argument("settings", nargs="*", metavar="key=value")
     parser.add_argument("--vectors", type=Path, metavar="VECTORS.npz")
     parser.add_argument("--encoder", default="static")
     parser.add_argument("--documents", type=int, default=1_000, help="groups that become documents (1000)")
     parser.add_argument("--most-queries", type=int, default=3_000, help="real questions of each kind (3000)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--into", type=Path, required=True, metavar="FILE.json")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as work:
         found = measure(arguments, Path(work))
     write_json(arguments.into, found)
