@@ -64,10 +64,6 @@ class MadePairs:
     grouped_by: str
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def count(self, kind: Kind) -> int:
-        """How many pairs are of this kind."""
-        return sum(pair.kind == kind for pair in self.pairs)
-
 
 def make_pairs(
     documents: Iterable[Document], kinds: Collection[Kind] = DEFAULT_KINDS, grouping: Grouping = "auto"
@@ -110,17 +106,16 @@ def _unambiguous(found: Sequence[MadePair], left_out: Counter[str]) -> list[Made
     answers: dict[str, set[str]] = {}
     for pair in found:
         answers.setdefault(normalize(pair.question), set()).add(normalize(pair.answer))
-    kept = []
+    kept: dict[str, MadePair] = {}
     for pair in found:
-        different = answers[normalize(pair.question)]
-        if len(different) == 1:
-            kept.append(pair)
-            different.add("")  # the pair is not taken a second time
-        elif "" not in different:
+        question = normalize(pair.question)
+        if len(answers[question]) > 1:
             left_out["pairs whose question has several answers"] += 1
-        else:
+        elif question in kept:
             left_out["repeated pairs"] += 1
-    return kept
+        else:
+            kept[question] = pair
+    return list(kept.values())
 
 
 def _pairs_of(
@@ -135,6 +130,8 @@ def _pairs_of(
             left_out["pairs that are too short"] += 1
         elif len(question) > QUESTION_CHARS[1]:
             left_out["questions that are too long"] += 1
+        elif not any(map(str.isalpha, question)):
+            left_out["questions without a letter"] += 1
         else:
             name = document.name
             yield MadePair(question, answer, kind, name, f"{name}#{section}", f"{name}#{source}")

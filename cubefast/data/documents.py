@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from collections import Counter
@@ -166,9 +165,7 @@ def _title_of(name: str) -> str:
 
 
 _SITE = re.compile("\\s+[|·•\u2013\u2014]\\s+")  # divides the title of a page from the name of its site
-
-
-_FRONT_MATTER = re.compile(r"(---|\+\+\+)[ \t]*\n(.*?)\n\1[ \t]*(?:\n|$)", re.DOTALL)
+_FRONT_MATTER = re.compile(r"(---|\+\+\+)[ \t]*\n(?=[\w-]+[ \t]*[:=])(.*?)\n\1[ \t]*(?:\n|$)", re.DOTALL)
 _TITLE = re.compile(r"""^title\s*[:=]\s*(["']?)(.+?)\1\s*$""", re.MULTILINE)
 
 
@@ -182,10 +179,10 @@ def _without_front_matter(text: str) -> tuple[str, str]:
 
 
 def _html_of(markdown: str) -> str:
-    if importlib.util.find_spec("markdown_it") is None:
-        raise InputError("Markdown is read by the package markdown-it-py: pip install 'cubefast[documents]'")
-    from markdown_it import MarkdownIt
-
+    try:
+        from markdown_it import MarkdownIt
+    except ImportError:
+        raise InputError("Markdown is read by the package markdown-it-py: pip install 'cubefast[documents]'") from None
     html: str = MarkdownIt("commonmark").enable("table").render(markdown)
     return html
 

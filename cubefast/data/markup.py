@@ -175,7 +175,8 @@ class _Reader(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         if tag == "script":
             self._in_data = given.get("type", "").strip().lower() == "application/ld+json"
-            self.data += [[]] * self._in_data
+            if self._in_data:
+                self.data.append([])
         role = given.get("role", "").strip().lower()
         around = self._open[-1]
         hidden = "hidden" in given or given.get("aria-hidden") == "true"

@@ -90,9 +90,14 @@ def test_paragraphs_that_stand_in_several_files_are_no_answers():
 
 
 def test_short_texts_are_left_out_and_counted():
-    found = make_pairs([document("a.md", "1 The lattice", "Yes.", "2 " + "A long question " * 30 + "?", LONG)])
+    blocks = "1 The lattice", "Yes.", "2 " + "A long question " * 30 + "?", LONG, "1 2026-11-27", LONG
+    found = make_pairs([document("a.md", *blocks)])
     assert found.pairs == []
-    assert found.left_out == {"pairs that are too short": 1, "questions that are too long": 1}
+    assert found.left_out == {
+        "pairs that are too short": 1,
+        "questions that are too long": 1,
+        "questions without a letter": 1,
+    }
 
 
 def test_only_the_kinds_that_are_wanted_are_made():

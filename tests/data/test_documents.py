@@ -56,6 +56,10 @@ def test_front_matter_gives_the_title_and_is_no_text(tmp_path, before):
     assert (document.title, outline(document)) == ("From here", ["Text."])
 
 
+def test_a_rule_at_the_top_begins_no_front_matter(tmp_path):
+    assert outline(read(tmp_path, "a.md", "---\n\nText.\n\n---\n\nMore.\n")) == ["Text.", "More."]
+
+
 def test_a_file_without_a_title_is_called_by_its_name(tmp_path):
     assert read(tmp_path, "user_guide-2.md", "Text.\n").title == "user guide 2"
     assert read(tmp_path / "sub", "README.md", "Text.\n").title == ""
