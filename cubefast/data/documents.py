@@ -11,7 +11,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ..errors import InputError
-from ..untrusted import check_regular_file, named
+from ..files import open_regular
+from ..untrusted import named
 from .lines import MB, decoded, reading
 from .markup import Block, MarkupError, read_html, text_blocks
 
@@ -123,10 +124,8 @@ def read_documents(folder: Folder) -> Iterator[Document]:
     """
     total = 0
     for path in folder.files:
-        with reading(path):
-            check_regular_file(path)
-            with path.open("rb") as file:
-                content = file.read(MOST_FILE_MB * MB + 1)
+        with reading(path), open_regular(path) as file:
+            content = file.read(MOST_FILE_MB * MB + 1)
         total += len(content)
         if len(content) > MOST_FILE_MB * MB:
             raise InputError(f"{path} holds more than {MOST_FILE_MB} MB; divide it, or leave it out with --exclude")

@@ -211,7 +211,7 @@ def test_what_is_no_text_is_refused_by_name(tmp_path, name, content, message):
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.md")
-    with pytest.raises(InputError, match="a.md is a pipe"):
+    with pytest.raises(InputError, match="a.md cannot be read: it is a pipe"):
         list(read_documents(find_documents(tmp_path)))
 
 
