@@ -23,6 +23,7 @@ from .output import unfiltered, visible_output
 
 COMMANDS = {
     "train": "train a core and leave a run's folder",
+    "pairs": "pairs to train on from documents, for who has no questions",
     "data": "statistics of a data set, and what the quality filter drops",
     "evaluate": "a report of how good a trained run is, beside all baselines",
     "compare": "evaluated runs side by side",

@@ -85,6 +85,7 @@ ALLOWED = {
     "serve": {"bounds", "cli", "data", "errors", "serving"},
     "export": {"cli", "integrations"},
     "doctor": {"cli", "lattice"},
+    "pairs": {"cli", "data", "errors", "files", "output"},
 }
 
 

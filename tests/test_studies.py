@@ -1,4 +1,4 @@
-"""benchmarks/quality: the cube beside everything else that could be trained on the same vectors."""
+"""benchmarks/quality: the cube beside everything else that could be trained on the same vectors, and on documents."""
 
 import importlib.util
 import json
@@ -8,17 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-STUDY = Path(__file__).parents[1] / "benchmarks" / "quality" / "study.py"
+FOLDER = Path(__file__).parents[1] / "benchmarks" / "quality"
 TINY = ["core.steps=2", "core.hidden_size=4", "core.state_size=2", "training.epochs=1", "training.threads=1"]
+
+
+def loaded(name):
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def study():
-    spec = importlib.util.spec_from_file_location("study", STUDY)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["study"] = module  # where its dataclass looks itself up
-    spec.loader.exec_module(module)
-    return module
+    return loaded("study")
 
 
 def test_a_study_trains_every_seed_and_keeps_its_figures(study, tmp_path, monkeypatch, capsys):
@@ -46,3 +50,28 @@ def test_cells_that_see_no_neighbors_stay_blind(study):
     for phase in core.lattice.phases:
         assert not phase.w_perceive[:, :-2].any()
         assert phase.w_perceive[:, -2:].any()
+
+
+def test_documents_that_hold_no_question_are_trained_on_and_real_questions_asked(tmp_path, monkeypatch, capsys):
+    documents = loaded("documents")
+    rows = [
+        {
+            "question": f"What {about} {topic} ?",
+            "answer": f"{text} {topic} so far. {text} what follows from {topic}, too.",
+            "group": topic,
+        }
+        for topic in (f"ailment number {i}" for i in range(60))
+        for about, text in [("are the symptoms of", "Nobody has seen any of"), ("causes", "Experts disagree about all")]
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    into = tmp_path / "found.json"
+    options = ["--encoder", "hashing:32", "--documents", "40", "--seeds", "0", "--into", str(into)]
+    monkeypatch.setattr(sys, "argv", ["documents.py", str(tmp_path / "pairs.jsonl"), *TINY, *options])
+    documents.main()
+    told, kept = capsys.readouterr().out, json.loads(into.read_text())
+    assert set(kept["pairs"]) == {documents.REAL, *documents.MADE}
+    assert kept["pairs"]["headings"] == kept["pairs"][documents.REAL] == 80
+    ours, new = (kept["tests"][test] for test in documents.TESTS)
+    assert (ours["queries"], new["queries"], kept["answers"]) == (80, 40, 120)
+    assert documents.REAL not in ours["models"], "it was trained on these very questions"
+    assert "| without headings: titles | 40 | " in told

@@ -64,7 +64,7 @@ def read_lines(path: Path, limits: LimitsConfig | None = None) -> Iterator[str]:
                 raise _too_large(path, "file_mb", limits)
             if number > limits.records:
                 raise InputError(f"{path} has more than {limits.records:,} lines; raise data.limits.records, or cut it")
-            yield _decoded(line.encode("latin-1"), path, number)
+            yield decoded(line.encode("latin-1"), path, number)
 
 
 def read_whole(path: Path, limits: LimitsConfig | None = None) -> str:
@@ -74,15 +74,15 @@ def read_whole(path: Path, limits: LimitsConfig | None = None) -> str:
         content = file.read(limits.whole_file_mb * MB + 1)
     if len(content) > limits.whole_file_mb * MB:
         raise _too_large(path, "whole_file_mb", limits)
-    return _decoded(content, path, 1)
+    return decoded(content, path, 1)
 
 
 def _too_large(path: Path, key: str, limits: LimitsConfig) -> InputError:
     return InputError(f"{path} holds more than {getattr(limits, key):,} MB; raise data.limits.{key}, or cut it")
 
 
-def _decoded(raw: bytes, path: Path, number: int) -> str:
-    """The text of one or more lines, the first of which is line ``number`` of the file."""
+def decoded(raw: bytes, path: Path, number: int) -> str:
+    """The text of UTF-8 lines, the first of which is line ``number`` of the file. Raises InputError naming the line."""
     if number == 1 and raw.startswith(_UTF16):
         raise InputError(f"{path} is UTF-16. Convert the file to UTF-8, such as with iconv -f UTF-16 -t UTF-8")
     while raw.startswith(codecs.BOM_UTF8):  # also at the line where two files were joined

@@ -1,0 +1,152 @@
+"""`python -m cubefast.pairs FOLDER`: pairs to train on from documents, for who has no questions. Trains nothing."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import get_args
+
+from . import cli
+from .data.document_pairs import ANSWER_CHARS, DEFAULT_KINDS, KINDS, Grouping, Kind, MadePairs, make_pairs
+from .data.documents import Folder, find_documents, read_documents
+from .errors import InputError
+from .files import write_atomically
+from .output import json_text
+
+_FIELDS = ("question", "answer", "domain", "group", "kind", "source")
+_MEANING: dict[Kind, str] = {
+    "faq": "questions that stand there",
+    "heading": "heading -> text under it",
+    "sentence": "first sentence -> rest",
+}
+_HOW_GOOD = """\
+How good that is: on medical pages, a core trained on headings gained two thirds of what real questions gave. First
+sentences gained little, and on pages without headings a core trained on them did worse than none; so they are made only
+with --kind sentence. The figures are in docs/retrieval.md, "Documents without questions"."""
+_EXAMPLE_CHARS = 60
+_FEW = 300  # pairs: with fewer, validation seldom finds a core that is sure to help
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    output: Path = arguments.output
+    _check_output(output, arguments.force)
+    folder = find_documents(arguments.folder, arguments.exclude)
+    kinds = arguments.kind or DEFAULT_KINDS
+    made = make_pairs(read_documents(folder), kinds, arguments.group)
+    if not made.pairs:
+        left_out = f". Left out: {_counted(made)}" if made.left_out else ""
+        advice = (
+            "" if "sentence" in kinds else ". --kind sentence makes pairs of first sentences; see --help about them"
+        )
+        raise InputError(
+            f"no pairs could be made of the {len(folder.files):,} documents of {folder.path} (kinds: "
+            f"{', '.join(kinds)}; an answer needs {ANSWER_CHARS[0]} characters){left_out}{advice}"
+        )
+    write_atomically(output, _as_csv(made) if output.suffix.lower() == ".csv" else _as_json_lines(made))
+    _print_summary(folder, made)
+    print(f"\nwrote {output}\nnext: python -m cubefast.train {shlex.quote(f'data={output}')}")
+    print("      (its figures are of made questions; look at real ones before you rely on the core)")
+    return 0
+
+
+def _check_output(output: Path, force: bool) -> None:
+    if output.suffix.lower() not in (".jsonl", ".csv"):
+        raise InputError(f"--output must end in .jsonl or .csv; got {output}")
+    if not output.parent.is_dir():
+        raise InputError(f"{output} cannot be written: there is no folder {output.parent}")
+    if output.is_dir():
+        raise InputError(f"{output} cannot be written: it is a folder")
+    if output.exists() and not force:
+        raise InputError(f"{output} is there already; take another --output, or --force to write over it")
+
+
+def _rows(made: MadePairs) -> list[dict[str, str]]:
+    return [{**asdict(pair), "domain": pair.file} for pair in made.pairs]
+
+
+def _as_json_lines(made: MadePairs) -> str:
+    return "".join(json_text({name: row[name] for name in _FIELDS}) + "\n" for row in _rows(made))
+
+
+def _as_csv(made: MadePairs) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _FIELDS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(_rows(made))
+    return text.getvalue()
+
+
+def _print_summary(folder: Folder, made: MadePairs) -> None:
+    passed = sum(folder.others.values())
+    others = ", ".join(f"{count:,} {suffix}" for suffix, count in folder.others.most_common(5))
+    print(f"documents   {len(folder.files):,} read from {folder.path}")
+    if passed:
+        print(f"            {passed:,} other files passed over: {others}{', ...' if len(folder.others) > 5 else ''}")
+    if folder.excluded:
+        print(f"            {folder.excluded:,} left out by --exclude")
+    if folder.symlinks:
+        print(f"            {folder.symlinks:,} symbolic links not followed")
+    print(f"pairs       {len(made.pairs):,} of {len({pair.file for pair in made.pairs}):,} files")
+    for kind in KINDS:
+        of_kind = [pair for pair in made.pairs if pair.kind == kind]
+        if of_kind:
+            print(f"  {kind:<8}  {len(of_kind):,} ({_MEANING[kind]})")
+            for pair in (of_kind[0], of_kind[len(of_kind) // 2])[: len(of_kind)]:
+                print(f"              {_short(pair.question)} -> {_short(pair.answer)}")
+    if made.left_out:
+        print(f"left out    {_counted(made)}")
+    print(f"groups      {len({pair.group for pair in made.pairs}):,}, by {made.grouped_by}")
+    if len(made.pairs) < _FEW:
+        print("note: these are few pairs; a core that is trained on them may leave every question as it is")
+
+
+def _counted(made: MadePairs) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in made.left_out.most_common())
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _EXAMPLE_CHARS else text[: _EXAMPLE_CHARS - 1].rstrip() + "…"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cubefast pairs` with these arguments (those of the process by default); returns the exit code."""
+    made = cli.parser(
+        "pairs",
+        "Make pairs to train on from documents (Markdown, plain text, HTML): headings with the text under them, and\n"
+        "what is marked as a FAQ. Offline; trains nothing.",
+        _HOW_GOOD,
+    )
+    made.add_argument("folder", type=Path, metavar="FOLDER", help="a folder of documents, or one document")
+    made.add_argument(
+        "--output", type=Path, default=Path("pairs.jsonl"), metavar="FILE", help=".jsonl or .csv (pairs.jsonl)"
+    )
+    made.add_argument("--force", action="store_true", help="write over a file that is there")
+    made.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out documents of such a name or path, as 'print.html' or 'old/*'; may be given several times",
+    )
+    made.add_argument(
+        "--kind",
+        action="append",
+        choices=KINDS,
+        help="make only these pairs; may be given several times (faq and heading)",
+    )
+    made.add_argument(
+        "--group",
+        choices=get_args(Grouping),
+        default="auto",
+        help="what a split leaves whole; auto: the file, or the section where fewer than 20 files have pairs (auto)",
+    )
+    return cli.run(made, _run, argv)
+
+
+if __name__ == "__main__":
+    cli.exit_process(main())
