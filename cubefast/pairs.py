@@ -25,9 +25,10 @@ _MEANING: dict[Kind, str] = {
     "sentence": "first sentence -> rest",
 }
 _HOW_GOOD = """\
-How good that is: on medical pages, a core trained on headings gained two thirds of what real questions gave. First
-sentences gained little, and on pages without headings a core trained on them did worse than none; so they are made only
-with --kind sentence. The figures are in docs/retrieval.md, "Documents without questions"."""
+How good that is, as measured on medical pages: a core trained on headings gained two thirds of what real questions
+gave. Titles alone gained nothing. First sentences gained little, and mixed with headings or titles they did harm, down
+to worse than no core at all: use --kind sentence by itself, for documents that have no headings. The figures are in
+docs/retrieval.md, "Documents without questions"."""
 _EXAMPLE_CHARS = 60
 _FEW = 300  # pairs: with fewer, validation seldom finds a core that is sure to help
 
