@@ -153,6 +153,23 @@ def test_data_prints_what_a_set_is_made_of_and_what_is_dropped(tmp_path):
     assert [f.name for f in tmp_path.iterdir() if f.name not in ("q.jsonl", "d.json")] == []
 
 
+@pytest.mark.parametrize("program", ["data", "train", "evaluate"])
+def test_the_key_that_a_message_names_works_under_the_command_that_was_typed(finished, tmp_path, program):
+    (tmp_path / "a.csv").write_text("Frage,Antwort\n" + "".join(f"What is {i}?,It is {i}.\n" for i in range(60)))
+    start = {
+        "data": ["a.csv", "--encoder", "hashing:32"],
+        "train": ["data=a.csv", *SMALL],
+        "evaluate": [str(finished[0] / "runs" / "small"), "data=a.csv"],
+    }[program]
+    for role in ("question", "answer"):
+        refused = command(program, *start, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert f'a.csv, line 2: the field "{role}" is missing; there are Frage, Antwort. Say' in refused.stderr
+        start.append(refused.stderr.strip().split("such as ")[1])
+    done = command(program, *start, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 def test_ready_embeddings_are_trained_on_and_cannot_be_asked(tmp_path):
     random = np.random.default_rng(0)
     rows = [{"question": f"Question {i}?", "answer": f"Answer {i}."} for i in range(80)]

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from ..errors import InputError
+from ..settings import as_override
 from ..untrusted import named
 from .config import ColumnsConfig
 from .conversations import MESSAGES
@@ -17,12 +18,20 @@ from .records import Record
 
 TEXT = "text"  # what a column of texts is called if nobody says
 
-# In place of a default; one of them must be there alone. All wrong answers count, also in columns that are numbered.
-_OTHER_NAMES = {
-    "question": ("questions", "query", "queries", "prompt", "q", "anchor"),
-    "answer": ("answers", "response", "reply", "completion", "a", "positive", "positives", "pos"),
-    "negative": ("negatives", "neg", "hard_negative", "hard_negatives"),
+# What stands in for a default: of the first group of which a file has any, it must have one alone. The later group is
+# of names that often mean something else beside one of the first. All wrong answers count, also in numbered columns.
+_OTHER_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "question": (
+        ("questions", "query", "queries", "prompt", "prompts", "q", "anchor"),
+        ("input", "inputs", "instruction", "user", "human"),
+    ),
+    "answer": (
+        ("answers", "response", "responses", "reply", "replies", "completion", "a", "positive", "positives", "pos"),
+        ("output", "outputs", "chosen", "assistant", "bot", "document", "passage"),
+    ),
+    "negative": (("negatives", "neg", "hard_negative", "hard_negatives", "rejected"),),
 }
+_LONGEST_NAME = 40  # characters; a longer one is a text, of a file without a header
 
 
 _NUMBER = re.compile(r"_?\d+$")
@@ -53,7 +62,7 @@ class Columns:
         forms = {_form(name) for name in wanted}
         for role, others in _OTHER_NAMES.items():
             if getattr(self.config, role) == fields[role].default:
-                forms.update(others)
+                forms.update(*others)
         numbered = set(self._negatives(names))
         return [name for name in names if _form(name) in forms or name in numbered]
 
@@ -64,8 +73,10 @@ class Columns:
         """
         found = self._found(role, record)
         if len(found) > 1:
+            example = next(name for name in found if name != ColumnsConfig.model_fields[role].default)
             raise InputError(
-                f"{record.where}: the {role} may be any of the fields {named(found)}. Set columns.{role} to one"
+                f"{record.where}: the {role} may be any of the fields {named(found)}. Say which, such as "
+                f"{_setting(role, example)}"
             )
         return found[0] if found else None
 
@@ -99,7 +110,7 @@ class Columns:
         if not is_default and wanted in record.fields:
             return [str(wanted)]
         others = _OTHER_NAMES.get(role, ()) if is_default else ()
-        for names in ([_form(wanted)], others):
+        for names in ((_form(wanted),), *others):
             if found := [name for name in record.fields if _form(name) in names]:
                 return found
         return []
@@ -112,23 +123,34 @@ class Columns:
         is_default = wanted == ColumnsConfig.model_fields["negative"].default
         if not is_default and wanted in names:
             return [wanted]
-        forms = {_form(wanted), *(_OTHER_NAMES["negative"] if is_default else ())}
+        forms = {_form(wanted), *(_OTHER_NAMES["negative"][0] if is_default else ())}
         return [name for name in names if not forms.isdisjoint({_form(name), _NUMBER.sub("", _form(name))})]
 
     def required(self, role: str, record: Record) -> str:
         """The same, which must be there."""
         name = self.find(role, record)
         if name is None:
-            raise missing(role, getattr(self.config, role) or TEXT, record.where, record.fields)
+            raise self._missing(role, record)
         return name
 
+    def _missing(self, role: str, record: Record) -> InputError:
+        """What is said of a record without a field: with what to type, for a column that has no other meaning."""
+        wanted = getattr(self.config, role) or TEXT
+        others = [other for other in ColumnsConfig.model_fields if other != role]
+        taken = {name for other in others for name in self._found(other, record)}
+        free = [name for name in record.fields if name not in taken]
+        advice = ""
+        if any(len(name) > _LONGEST_NAME or name.endswith(("?", ".")) for name in record.fields):
+            advice, free = ". If these are texts, put a first line with the names before them: question,answer", []
+        return InputError(
+            f'{record.where}: the field "{wanted}" is missing; there are {named(record.fields) or "no fields"}. '
+            f"Say what it is called, such as {_setting(role, free[0] if free else 'NAME')}{advice}"
+        )
 
-def missing(role: str, name: str, where: str, names: Collection[str]) -> InputError:
-    """What is said of a record without a field."""
-    return InputError(
-        f'{where}: the field "{name}" is missing; there are {named(names) or "no fields"}. '
-        f"Set columns.{role} to what it is called"
-    )
+
+def _setting(role: str, name: str) -> str:
+    """What to type for a role's column to be the one of that name."""
+    return as_override(f"data.columns.{role}", name)
 
 
 def answers_of(value: object, where: str, field: str) -> list[object]:

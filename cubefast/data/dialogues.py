@@ -66,7 +66,10 @@ def load_dialogues(
     with _source(path) as source:
         kind = file_format(source, format)
         if kind == "text":
-            raise InputError(f"{path}: a text per line has no questions and answers; it is for mode=autoencoder")
+            raise InputError(
+                f"{path}: a text per line has no questions and answers; it is for mode=autoencoder. For a table, set "
+                "data.format=tsv or csv, whatever its suffix"
+            )
         if kind == "chatterbot":
             dialogues = _of_conversations(chatterbot_conversations(Path(source), limits))
         else:

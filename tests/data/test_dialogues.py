@@ -7,6 +7,9 @@ from cubefast.data.config import ColumnsConfig
 from cubefast.data.dialogues import Dialogue, load_dialogues, load_texts
 from cubefast.errors import InputError
 
+# What follows of a file that is not UTF-8.
+AS_UTF8 = ', such as with iconv -f CP1252 -t UTF-8 for one of Windows (in a spreadsheet: save it as "CSV UTF-8")'
+
 
 def write(path, *records):
     path.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records), encoding="utf-8")
@@ -66,11 +69,13 @@ def test_the_built_in_set_has_a_row_for_every_record():
         (b"[1, 2]", ", line 1: expected a JSON object, got list"),
         (
             b'{"frage": 1, "a": 2}',
-            ', line 1: the field "question" is missing; there are frage, a. Set columns.question to what it is called',
+            ', line 1: the field "question" is missing; there are frage, a. '
+            "Say what it is called, such as data.columns.question=frage",
         ),
         (
             b"{}",
-            ', line 1: the field "question" is missing; there are no fields. Set columns.question to what it is called',
+            ', line 1: the field "question" is missing; there are no fields. '
+            "Say what it is called, such as data.columns.question=NAME",
         ),
         (b'{"question": "q", "answer": 3}', ', line 1: "answer" must be a text that is not blank; got 3'),
         (b'{"question": null, "answer": "a"}', ', line 1: "question" must be a text that is not blank; got None'),
@@ -85,7 +90,7 @@ def test_the_built_in_set_has_a_row_for_every_record():
         ),
         (
             b'{"question": "q", "answer": "a"}\n\xff\xfe',
-            ", line 2: not UTF-8 (invalid start byte at byte 0). Convert the file to UTF-8",
+            ", line 2: not UTF-8 (invalid start byte at byte 0). Convert the file to UTF-8" + AS_UTF8,
         ),
     ],
 )
@@ -135,7 +140,8 @@ def test_texts_that_are_not_there_are_asked_for(tmp_path):
     with pytest.raises(InputError) as error:
         load_texts(path)
     assert str(error.value) == (
-        f'{path}, line 1: the field "text" is missing; there are question, body. Set columns.text to what it is called'
+        f'{path}, line 1: the field "text" is missing; there are question, body. '
+        "Say what it is called, such as data.columns.text=body"
     )
     (tmp_path / "b.txt").write_bytes(b"\n \n")
     with pytest.raises(InputError) as error:
@@ -148,5 +154,6 @@ def test_a_text_file_has_no_dialogues(tmp_path):
     with pytest.raises(InputError) as error:
         load_dialogues(tmp_path / "a.txt")
     assert str(error.value) == (
-        f"{tmp_path / 'a.txt'}: a text per line has no questions and answers; it is for mode=autoencoder"
+        f"{tmp_path / 'a.txt'}: a text per line has no questions and answers; it is for mode=autoencoder. "
+        "For a table, set data.format=tsv or csv, whatever its suffix"
     )
