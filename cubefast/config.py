@@ -162,6 +162,7 @@ class TrainingConfig(Section):
                     update={
                         "path": _absolute(data.path) if is_file else data.path,
                         "vectors": data.vectors and _absolute(data.vectors),
+                        "answer_vectors": data.answer_vectors and _absolute(data.answer_vectors),
                         "teacher_vectors": tuple(map(_absolute, data.teacher_vectors)),
                     }
                 ),

@@ -35,6 +35,7 @@ _LONGEST_NAME = 40  # characters; a longer one is a text, of a file without a he
 
 
 _NUMBER = re.compile(r"_?\d+$")
+_VECTOR = re.compile(r"_?(embeddings?|embs?|vectors?|vecs?)$")
 
 
 def _form(name: str) -> str:
@@ -151,6 +152,24 @@ class Columns:
 def _setting(role: str, name: str) -> str:
     """What to type for a role's column to be the one of that name."""
     return as_override(f"data.columns.{role}", name)
+
+
+def array_of(role: str, names: Sequence[str], where: str) -> str:
+    """Which of the arrays, or columns, of a file are the embeddings of questions or of answers: called like the texts,
+    also with "embedding", "vector" or the like after it.
+
+    Raises InputError where none or several may be.
+    """
+    if role in names:
+        return role
+    for forms in ((role,), *_OTHER_NAMES[role]):
+        if found := [name for name in names if _VECTOR.sub("", _form(name)) in forms]:
+            if len(found) > 1:
+                raise InputError(
+                    f"{where}: the embeddings of {role}s may be any of {named(found)}. Call them {role}, or leave one"
+                )
+            return found[0]
+    raise InputError(f"{where} holds no array {role!r} of {role}s; it holds {named(names) or 'none'}. Call it so")
 
 
 def answers_of(value: object, where: str, field: str) -> list[object]:

@@ -41,6 +41,7 @@ def without_places(config: TrainingConfig) -> TrainingConfig:
                 update={
                     "path": name_only(data.path),
                     "vectors": data.vectors and name_only(data.vectors),
+                    "answer_vectors": data.answer_vectors and name_only(data.answer_vectors),
                     "teacher_vectors": tuple(map(name_only, data.teacher_vectors)),
                 }
             ),
