@@ -10,13 +10,14 @@ import numpy as np
 
 from ..errors import InputError
 from ..untrusted import named, shown
+from .agreement import SURE, agreement
 from .cache import CacheStatistics, EmbeddingCache
 from .columns import Columns
 from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, DatasetConfig
 from .context import context_texts, gather_rows
 from .datasets import AutoencoderDataset, DialogueDataset
 from .dialogues import Dialogue, dialogues_of, load_dialogues, load_texts, normalize, with_all_negatives
-from .encoders import TextEncoder, create_encoder
+from .encoders import TextEncoder, create_encoder, is_known_by_name
 from .formats import suffix_of
 from .loader import EmbeddingLoader, is_embedding_file
 from .quality import QualityFilter
@@ -24,7 +25,7 @@ from .ready import fingerprint_of, ready_vectors
 from .records import Record, text_field
 from .statistics import cosines
 from .teachers import DialogueRows, aligned
-from .vectors import ArrayVectors, Vectors
+from .vectors import ArrayVectors, Preparation, Vectors
 
 _PAIR = ("question", "answer")
 
@@ -348,9 +349,26 @@ def _encoded(
     progress: Progress | None,
 ) -> tuple[TextEncoder, Vectors, CacheStatistics]:
     used = create_encoder(encoder) if isinstance(encoder, str) else encoder
+    if not hasattr(type(used), "encode"):
+        raise InputError(
+            f"an encoder must have encode, dim and fingerprint, or be the name of one; got {shown(used)}. Of a "
+            "function make one with FunctionEncoder(function, NAME): by the name the cache knows its vectors"
+        )
     store = cache if isinstance(cache, EmbeddingCache) else EmbeddingCache(cache)
     before = (store.statistics.hits, store.statistics.misses)
     done = progress(f"encoding with {used.fingerprint}", len(texts)) if progress else lambda count: None
     vectors = store.rows(used, texts, progress=done)
     seen = CacheStatistics(hits=store.statistics.hits - before[0], misses=store.statistics.misses - before[1])
+    if seen.hits and is_known_by_name(used):
+        # The name may stand for another model by now, and vectors of two models in one set would train nonsense.
+        agreement(
+            used.encode,
+            texts,
+            vectors,
+            Preparation(),
+            encoder=f"the encoder {used.fingerprint}",
+            there=f"the cache {store.folder} holds under its name",
+            advice="If another model has its name now, give another folder: cache=FOLDER",
+            least=SURE,
+        )
     return used, vectors, seen
