@@ -44,8 +44,14 @@ def _run(arguments: argparse.Namespace) -> int:
     # The threshold is applied here and not in the pipeline, so that the nearest answers are shown all the same.
     further = [] if arguments.answers is None else load_texts(arguments.answers)
     pipeline = Pipeline.from_run(
-        arguments.run, index=arguments.index, mmr=arguments.mmr, threshold=None, further_answers=further
+        arguments.run,
+        index=arguments.index,
+        mmr=arguments.mmr,
+        threshold=None,
+        further_answers=further,
+        encoder=arguments.encoder,
     )
+    pipeline.text_encoder()  # a run that cannot be asked says so now
     threshold = _threshold(arguments)
     if arguments.jsonl:
         return _answer_lines(pipeline, arguments.count, threshold)
@@ -260,6 +266,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--answers",
         metavar="FILE",
         help="further answers, on which the run was not trained: a text file with one in each line",
+    )
+    made.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="the encoder of a run on ready embeddings, such as openai:MODEL; else the run's own at another place",
     )
     made.add_argument(
         "--mmr",

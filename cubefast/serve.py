@@ -34,7 +34,11 @@ def _run(arguments: argparse.Namespace) -> int:
     further = [] if arguments.answers is None else load_texts(arguments.answers)
     with server.listen(arguments.host, arguments.port) as listening:
         service = Service.from_run(
-            arguments.run, index=arguments.index, further_answers=further, questions=arguments.questions
+            arguments.run,
+            index=arguments.index,
+            further_answers=further,
+            questions=arguments.questions,
+            encoder=arguments.encoder,
         )
         limits = Limits(inputs=arguments.max_inputs, body=arguments.max_body * 2**20, seconds=arguments.timeout)
         local = server.is_loopback(arguments.host)
@@ -63,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     made.add_argument(
         "--answers", metavar="FILE", help="more answers than the run's, as in ask: a text per line, or a data file"
+    )
+    made.add_argument(
+        "--encoder", metavar="NAME", help="the encoder of a run on ready embeddings, such as openai:MODEL, as in ask"
     )
     made.add_argument(
         "--index",

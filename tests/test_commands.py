@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import yaml
 from safetensors import safe_open
@@ -168,19 +167,6 @@ def test_the_key_that_a_message_names_works_under_the_command_that_was_typed(fin
         start.append(refused.stderr.strip().split("such as ")[1])
     done = command(program, *start, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-
-
-def test_ready_embeddings_are_trained_on_and_cannot_be_asked(tmp_path):
-    random = np.random.default_rng(0)
-    rows = [{"question": f"Question {i}?", "answer": f"Answer {i}."} for i in range(80)]
-    (tmp_path / "q.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    np.savez(tmp_path / "v.npz", question=random.normal(size=(80, 16)), answer=random.normal(size=(80, 16)))
-    done = command("train", "data=q.jsonl", "data.vectors=v.npz", "name=v", *SMALL[1:], cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "try: python -m cubefast.ask" not in done.stdout
-    asked = command("ask", "runs/v", "Why?", cwd=tmp_path)
-    assert asked.returncode == 2
-    assert f"was trained on ready embeddings ({tmp_path}/v.npz), so there is no encoder to ask with" in asked.stderr
 
 
 def test_a_centred_run_answers_as_it_was_trained(tmp_path):

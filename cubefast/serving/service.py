@@ -77,18 +77,22 @@ class Service:
         index: IndexKind = "exact",
         further_answers: Sequence[str] = (),
         questions: str | None = None,
+        encoder: str | None = None,
     ) -> Service:
         """Load the service of ``runs/NAME``, which is called NAME.
 
         Args:
             path: the run's folder.
-            index, further_answers: see :meth:`Pipeline.from_run`.
+            index, further_answers, encoder: see :meth:`Pipeline.from_run`.
             questions: a file of known questions, see :func:`load_questions`; they are encoded here. None: no questions
                 are known, since a run keeps its answers, and not the questions that it was trained on.
 
         Raises InputError for a run or file that cannot be served.
         """
-        pipeline = Pipeline.from_run(path, index=index, threshold=None, further_answers=further_answers, plain=True)
+        pipeline = Pipeline.from_run(
+            path, index=index, threshold=None, further_answers=further_answers, plain=True, encoder=encoder
+        )
+        pipeline.text_encoder()  # what cannot be asked is not served
         run = RunFolder.open(path)
         known = None
         if questions is not None:
