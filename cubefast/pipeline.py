@@ -30,7 +30,7 @@ from .training.run_folder import RunFolder
 from .untrusted import is_utf8, shown
 
 _NO_ENCODER = (
-    "The run was trained on ready embeddings and has no encoder for texts: name the one that made them, such as "
+    "the run was trained on ready embeddings and has no encoder for texts: name the one that made them, such as "
     "openai:MODEL or st:MODEL (--encoder of ask and serve, encoder= of Pipeline.from_run)"
 )
 LONGEST_QUESTION = 100_000
@@ -165,7 +165,7 @@ class Pipeline:
         new = dict.fromkeys(_checked(text, "a further answer") for text in further_answers)
         if further := [text for text in new if text not in known]:
             if used is None:
-                raise InputError(f"further answers have to be encoded. {_NO_ENCODER}")
+                raise InputError(f"further answers have to be encoded, and {_NO_ENCODER}")
             texts = [*texts, *further]
             vectors = np.concatenate(
                 [vectors, bank.prepare(used.encode([config.data.prompts.answer + text for text in further]))]

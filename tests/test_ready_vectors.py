@@ -60,7 +60,9 @@ def test_without_an_encoder_texts_are_refused_and_the_way_is_said(tmp_path):
             InputError, match="has no encoder for texts: name the one that made them, such as openai:MODEL"
         ):
             ask()
-    with pytest.raises(InputError, match="further answers have to be encoded. The run was trained on ready embeddings"):
+    with pytest.raises(
+        InputError, match="further answers have to be encoded, and the run was trained on ready embeddings"
+    ):
         Pipeline.from_run(run.path, further_answers=["One more."])
 
 
@@ -169,7 +171,7 @@ def test_a_run_on_ready_vectors_says_how_it_can_be_asked(ready, api):
         done = command(*arguments, cwd=ready)
         assert done.returncode == 2
         assert done.stderr.startswith(
-            "error: The run was trained on ready embeddings and has no encoder for texts: name"
+            "error: the run was trained on ready embeddings and has no encoder for texts: name"
         )
         assert done.stdout == ""
     api.dim = 32
