@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from . import bounds, cli
-from .data.dialogues import load_texts
+from .data.dialogues import load_side
 from .decoding import Answer
 from .errors import InputError
 from .output import json_text
@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if chat and not arguments.interactive and not sys.stdin.isatty():
         raise InputError("no question: give one, or --jsonl to read questions, or --interactive for a chat")
     # The threshold is applied here and not in the pipeline, so that the nearest answers are shown all the same.
-    further = [] if arguments.answers is None else load_texts(arguments.answers)
+    further = [] if arguments.answers is None else load_side(arguments.answers, "answer")
     pipeline = Pipeline.from_run(
         arguments.run,
         index=arguments.index,
@@ -265,7 +265,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument(
         "--answers",
         metavar="FILE",
-        help="further answers, on which the run was not trained: a text file with one in each line",
+        help="further answers, on which the run was not trained: a text file with one in each line, or a data file",
     )
     made.add_argument(
         "--encoder",

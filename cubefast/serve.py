@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 
 from . import bounds, cli
-from .data.dialogues import load_texts
+from .data.dialogues import load_side
 from .errors import InputError
 
 _DESCRIPTION = """Serve a trained run: embeddings in the form of OpenAI's API, answers, and a page to try it out.
@@ -31,7 +31,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from .serving.requests import Limits
     from .serving.service import Service
 
-    further = [] if arguments.answers is None else load_texts(arguments.answers)
+    further = [] if arguments.answers is None else load_side(arguments.answers, "answer")
     with server.listen(arguments.host, arguments.port) as listening:
         service = Service.from_run(
             arguments.run,

@@ -50,10 +50,12 @@ class Columns:
 
     Args:
         config: the settings.
+        settable: whether whoever reads a message can change them.
     """
 
-    def __init__(self, config: ColumnsConfig) -> None:
+    def __init__(self, config: ColumnsConfig, *, settable: bool = True) -> None:
         self.config = config
+        self.settable = settable
         self._known: dict[tuple[str, tuple[str, ...]], list[str]] = {}
 
     def chosen(self, names: Sequence[str]) -> list[str]:
@@ -76,8 +78,8 @@ class Columns:
         if len(found) > 1:
             example = next(name for name in found if name != ColumnsConfig.model_fields[role].default)
             raise InputError(
-                f"{record.where}: the {role} may be any of the fields {named(found)}. Say which, such as "
-                f"{_setting(role, example)}"
+                f"{record.where}: the {role} may be any of the fields {named(found)}. "
+                + (f"Say which, such as {_setting(role, example)}" if self.settable else "Leave one of them")
             )
         return found[0] if found else None
 
@@ -145,7 +147,11 @@ class Columns:
             advice, free = ". If these are texts, put a first line with the names before them: question,answer", []
         return InputError(
             f'{record.where}: the field "{wanted}" is missing; there are {named(record.fields) or "no fields"}. '
-            f"Say what it is called, such as {_setting(role, free[0] if free else 'NAME')}{advice}"
+            + (
+                f"Say what it is called, such as {_setting(role, free[0] if free else 'NAME')}{advice}"
+                if self.settable
+                else "Call it so"
+            )
         )
 
 

@@ -4,7 +4,7 @@ import json
 import pytest
 
 from cubefast.data.config import ColumnsConfig
-from cubefast.data.dialogues import Dialogue, load_dialogues, load_texts
+from cubefast.data.dialogues import Dialogue, load_dialogues, load_side, load_texts
 from cubefast.errors import InputError
 
 # What follows of a file that is not UTF-8.
@@ -157,3 +157,32 @@ def test_a_text_file_has_no_dialogues(tmp_path):
         f"{tmp_path / 'a.txt'}: a text per line has no questions and answers; it is for mode=autoencoder. "
         "For a table, set data.format=tsv or csv, whatever its suffix"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "answers"),
+    [
+        ("a.txt", "So.\n\nNo.\nSo.\n", ["So.", "No."]),
+        ("a.csv", "Query;Response\nWhy?;So.\nWhen?;No.\nWho?;So.\n", ["So.", "No."]),
+        ("a.csv", "answer\nSo.\nNo.\n", ["So.", "No."]),
+        ("a.csv", "text\nSo.\nNo.\n", ["So.", "No."]),
+        ("a.jsonl", '{"question": "Why?", "answers": ["So.", "No."]}', ["So.", "No."]),
+        (
+            "a.jsonl",
+            '{"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]}',
+            ["So."],
+        ),
+        ("a.yml", "conversations:\n- [Why?, So.]\n", ["So."]),
+    ],
+)
+def test_of_any_file_the_answers_can_be_had_alone(tmp_path, name, content, answers):
+    (tmp_path / name).write_text(content)
+    assert load_side(tmp_path / name, "answer") == answers
+    if "Why?" in content:
+        assert load_side(tmp_path / name, "question")[0] == "Why?"
+
+
+def test_where_no_setting_can_name_a_column_it_has_to_be_called_so(tmp_path):
+    (tmp_path / "a.csv").write_text("Antwort,Notiz\nJa.,x\n")
+    with pytest.raises(InputError, match=r'the field "answer" is missing; there are Antwort, Notiz. Call it so$'):
+        load_side(tmp_path / "a.csv", "answer")
