@@ -16,7 +16,7 @@ from typing import Any, Literal
 from . import bounds, cli
 from .data.dialogues import load_side
 from .decoding import Answer
-from .errors import InputError
+from .errors import EncoderUnavailableError, InputError
 from .output import json_text
 from .pipeline import Pipeline
 from .training.run_folder import RunFolder
@@ -217,8 +217,9 @@ def _answer(pipeline: Pipeline, requests: list[_Request], count: int) -> None:
     try:
         found = pipeline([each.question for each in requests], count, history=[each.history for each in requests])
     except InputError as error:
-        if len(requests) == 1:
-            requests[0].error = str(error)
+        if len(requests) == 1 or isinstance(error, EncoderUnavailableError):  # which is so for one as for all
+            for request in requests:
+                request.error = str(error)
         else:
             for request in requests:
                 _answer(pipeline, [request], count)

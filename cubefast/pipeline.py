@@ -308,7 +308,7 @@ def _encoder_of(
     given: str | TextEncoder | Callable[[list[str]], Any] | None,
 ) -> TextEncoder | None:
     """What questions to a run are encoded with: it must be what made the run's embeddings."""
-    named = given or config.encoder
+    named = config.encoder if given is None else given
     if named is None:
         return None
     encoder = as_encoder(named)

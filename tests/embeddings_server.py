@@ -28,7 +28,7 @@ class EmbeddingsServer:
     """Gives the vectors of a :class:`HashingEncoder`, last one first, as a server may.
 
     Attributes:
-        failures: given in this order before embeddings are.
+        failures: given in this order in place of embeddings; None: embeddings.
         change: what is done to each answer before it is sent.
         requests: the bodies that came.
         keys: what stood in Authorization.
@@ -37,7 +37,7 @@ class EmbeddingsServer:
     """
 
     dim: int = 64
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[Failure | None] = field(default_factory=list)
     change: Callable[[dict[str, Any]], Any] = lambda answer: answer
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)

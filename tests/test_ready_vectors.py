@@ -238,3 +238,21 @@ def test_without_its_server_a_run_of_an_api_says_so(tmp_path, api):
     with pytest.raises(EncoderUnavailableError, match="openai:m at http://127.0.0.1.* cannot be reached"):
         Pipeline.from_run(run.path)
     assert isinstance(Pipeline.from_run(run.path).encoder, OpenAIEncoder)
+
+
+def test_an_encoder_that_is_away_is_asked_once_for_all_lines(tmp_path, api):
+    make_run(tmp_path, encoder="openai:m?retries=0&dimensions=256")
+    api.requests.clear()
+    api.failures += [None, *[Failure(503, b"down")] * 9]
+    done = command("ask", "run", "--jsonl", cwd=tmp_path, stdin='"Why?"\n"When?"\n"Who?"\n')
+    assert done.returncode == 2
+    errors = [json.loads(line)["error"] for line in done.stdout.splitlines()]
+    assert len(errors) == 3
+    assert all("answers 503 Service Unavailable: down" in error for error in errors)
+    assert len(api.requests) == 2, "a few answers to compare, and the questions"
+
+
+def test_an_empty_name_is_no_encoder(tmp_path):
+    run, _, _ = make_run(tmp_path)
+    with pytest.raises(InputError, match="encoder must be static or hashing"):
+        Pipeline.from_run(run.path, encoder="")
