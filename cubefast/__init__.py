@@ -22,6 +22,7 @@ from .lattice import Lattice3D, Topology, doctor, fire_mask, lattice_rollout, us
 if TYPE_CHECKING:
     from .config import TrainingConfig
     from .core import CubicCore
+    from .data.api_encoder import OpenAIEncoder
     from .data.cache import EmbeddingCache
     from .data.config import DatasetConfig
     from .data.create import (
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
         create_text_dataset,
     )
     from .data.datasets import AutoencoderDataset, DialogueDataset
-    from .data.encoders import ConcatEncoder, HashingEncoder, StaticEncoder, TextEncoder
+    from .data.encoders import ConcatEncoder, FunctionEncoder, HashingEncoder, StaticEncoder, TextEncoder
     from .data.loader import EmbeddingLoader
     from .data.pairs import EmbeddingPairs, PairDataset
     from .data.reshaper import EmbeddingReshaper
@@ -55,7 +56,9 @@ _HOME = {
     "EmbeddingMetrics": ".evaluation.embedding_metrics",
     "EmbeddingPairs": ".data.pairs",
     "EmbeddingReshaper": ".data.reshaper",
+    "FunctionEncoder": ".data.encoders",
     "HashingEncoder": ".data.encoders",
+    "OpenAIEncoder": ".data.api_encoder",
     "PairDataset": ".data.pairs",
     "Pipeline": ".pipeline",
     "RetrievalDecoder": ".decoding",
@@ -83,8 +86,10 @@ __all__ = [
     "EmbeddingMetrics",
     "EmbeddingPairs",
     "EmbeddingReshaper",
+    "FunctionEncoder",
     "HashingEncoder",
     "Lattice3D",
+    "OpenAIEncoder",
     "PairDataset",
     "Pipeline",
     "RetrievalDecoder",

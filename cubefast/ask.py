@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from . import bounds, cli
-from .data.dialogues import load_texts
+from .data.dialogues import load_side
 from .decoding import Answer
-from .errors import InputError
+from .errors import EncoderUnavailableError, InputError
 from .output import json_text
 from .pipeline import Pipeline
 from .training.run_folder import RunFolder
@@ -42,10 +42,16 @@ def _run(arguments: argparse.Namespace) -> int:
     if chat and not arguments.interactive and not sys.stdin.isatty():
         raise InputError("no question: give one, or --jsonl to read questions, or --interactive for a chat")
     # The threshold is applied here and not in the pipeline, so that the nearest answers are shown all the same.
-    further = [] if arguments.answers is None else load_texts(arguments.answers)
+    further = [] if arguments.answers is None else load_side(arguments.answers, "answer")
     pipeline = Pipeline.from_run(
-        arguments.run, index=arguments.index, mmr=arguments.mmr, threshold=None, further_answers=further
+        arguments.run,
+        index=arguments.index,
+        mmr=arguments.mmr,
+        threshold=None,
+        further_answers=further,
+        encoder=arguments.encoder,
     )
+    pipeline.text_encoder()  # a run that cannot be asked says so now
     threshold = _threshold(arguments)
     if arguments.jsonl:
         return _answer_lines(pipeline, arguments.count, threshold)
@@ -211,8 +217,9 @@ def _answer(pipeline: Pipeline, requests: list[_Request], count: int) -> None:
     try:
         found = pipeline([each.question for each in requests], count, history=[each.history for each in requests])
     except InputError as error:
-        if len(requests) == 1:
-            requests[0].error = str(error)
+        if len(requests) == 1 or isinstance(error, EncoderUnavailableError):  # which is so for one as for all
+            for request in requests:
+                request.error = str(error)
         else:
             for request in requests:
                 _answer(pipeline, [request], count)
@@ -259,7 +266,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument(
         "--answers",
         metavar="FILE",
-        help="further answers, on which the run was not trained: a text file with one in each line",
+        help="further answers, on which the run was not trained: a text file with one in each line, or a data file",
+    )
+    made.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="the encoder of a run on ready embeddings, such as openai:MODEL; else the run's own at another place",
     )
     made.add_argument(
         "--mmr",

@@ -40,7 +40,11 @@ class TrainingConfig(Section):
     )
     mix: float = Field(0.3, gt=0, lt=1, description="share of noisy embeddings among the pairs (mixed)")
     init_from: str | None = Field(None, description="a run whose best core is begun from; null: a fresh core")
-    encoder: str = Field("static", description="the frozen encoder: static[:64|128|256], hashing[:DIM]")
+    encoder: str | None = Field(
+        "static",
+        description="the frozen encoder: static[:64|128|256], hashing[:DIM], st:MODEL, openai:MODEL; with data.vectors "
+        "what made them, to ask with, or null",
+    )
     teachers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (),
         max_length=bounds.TEACHERS,
@@ -65,6 +69,22 @@ class TrainingConfig(Section):
         if values.get("mode") in ("autoencoder", "mixed") and "purpose" not in values:
             values = {**values, "purpose": "decode"}
         return _merged(_shipped("decode"), values) if values.get("purpose") == "decode" else values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ready_embeddings_have_no_default_encoder(cls, values: Any) -> Any:
+        """It would be asked with an encoder that did not make them."""
+        if not isinstance(values, Mapping) or "encoder" in values:
+            return values
+        data = values.get("data")
+        vectors = data.get("vectors") if isinstance(data, Mapping) else getattr(data, "vectors", None)
+        return values if vectors is None else {**values, "encoder": None}
+
+    @model_validator(mode="after")
+    def _texts_are_encoded(self) -> TrainingConfig:
+        if self.encoder is None and self.data.vectors is None:
+            raise ValueError("encoder may be null with data.vectors only: name one, such as static")
+        return self
 
     @field_validator("name")
     @classmethod
@@ -156,12 +176,13 @@ class TrainingConfig(Section):
             update={
                 "cache": self.cache and _absolute(self.cache),
                 "init_from": self.init_from and _absolute(self.init_from),
-                "encoder": absolute_encoder(self.encoder),
+                "encoder": self.encoder and absolute_encoder(self.encoder),
                 "teachers": tuple(map(absolute_encoder, self.teachers)),
                 "data": data.model_copy(
                     update={
                         "path": _absolute(data.path) if is_file else data.path,
                         "vectors": data.vectors and _absolute(data.vectors),
+                        "answer_vectors": data.answer_vectors and _absolute(data.answer_vectors),
                         "teacher_vectors": tuple(map(_absolute, data.teacher_vectors)),
                     }
                 ),

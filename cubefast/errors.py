@@ -19,3 +19,7 @@ class DiskError(OSError):
     """A file that cannot be written, or a folder that was removed while it was written. Its message says which, why and
     how to continue; it is a failure and not the user's mistake.
     """
+
+
+class EncoderUnavailableError(InputError):
+    """An encoder behind an address that cannot be reached, is not willing, or fails again and again."""

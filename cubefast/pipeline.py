@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .config import TrainingConfig
 from .core import CubicCore, predict
+from .data.agreement import SURE, agreement
+from .data.arrays import real_tensor
 from .data.config import ContextConfig
 from .data.context import context_texts, context_weights, gather_rows
 from .data.datasets import Parts
-from .data.encoders import TextEncoder, create_encoder
+from .data.encoders import Embeddings, TextEncoder, as_encoder, is_known_by_name
 from .data.pairs import PairDataset
 from .data.vectors import ArrayVectors, Preparation
 from .decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder, calibrate_threshold
@@ -24,6 +29,10 @@ from .errors import ArtifactError, InputError
 from .training.run_folder import RunFolder
 from .untrusted import is_utf8, shown
 
+_NO_ENCODER = (
+    "the run was trained on ready embeddings and has no encoder for texts: name the one that made them, such as "
+    "openai:MODEL or st:MODEL (--encoder of ask and serve, encoder= of Pipeline.from_run)"
+)
 LONGEST_QUESTION = 100_000
 """Characters of a question, or of a turn before it."""
 
@@ -69,7 +78,7 @@ class Pipeline:
     """Answers questions with the encoder, the core and the bank of answers of a finished run.
 
     Args:
-        encoder: the one that the core was trained with.
+        encoder: the one that the core was trained with; None: questions are given as its embeddings, not as texts.
         core: a trained core.
         decoder: finds texts for the core's embeddings.
         prepare: done to a question's embedding before the core, as in training.
@@ -82,7 +91,7 @@ class Pipeline:
 
     def __init__(
         self,
-        encoder: TextEncoder,
+        encoder: TextEncoder | None,
         core: CubicCore,
         decoder: Decoder,
         prepare: Preparation | None = None,
@@ -110,11 +119,15 @@ class Pipeline:
         threshold: float | Literal["calibrated"] | None = "calibrated",
         further_answers: Sequence[str] = (),
         plain: bool = False,
+        encoder: str | TextEncoder | Callable[[list[str]], Any] | None = None,
     ) -> Pipeline:
         """Load the pipeline of ``runs/NAME``.
 
         Args:
             path: the run's folder.
+            encoder: one in place of the run's, by its name in a config, or as a function: list of n texts -> array
+                [n, D]. It has to be the one that made the run's embeddings, which is looked at on four of its answers.
+                None: the run's own; a run on ready embeddings that names none takes embeddings of questions only.
             further_answers: texts that join the run's answers, and of which it was trained on nothing. The others, to
                 which the core was trained to pull questions, get the handicap that validation found.
             index, mmr: see :class:`RetrievalDecoder`.
@@ -124,47 +137,38 @@ class Pipeline:
                 the handicap, and without ``mmr`` or a threshold.
 
         Raises:
-            ArtifactError: no finished run, a damaged file, answers made with another encoder than is here, or a run on
-                ready embeddings, which has no encoder.
-            InputError: a setting that cannot be, or a package that is missing.
+            ArtifactError: no finished run, a damaged file, or answers made with another encoder than is here.
+            InputError: a setting that cannot be, a package that is missing, an encoder that gives other vectors than
+                the run has, or further answers without an encoder.
         """
         run = RunFolder.open(path)
         config = run.config()
-        if config.data.vectors is not None:
-            raise ArtifactError(
-                f"{path} was trained on ready embeddings ({config.data.vectors}), so there is no encoder to ask with. "
-                f'Use CubicCore.from_pretrained("{run.served}") on embeddings of the same kind'
-            )
         if threshold == "calibrated":
             calibration = run.threshold()
             threshold = calibration.threshold if calibration else None
-        encoder = create_encoder(config.encoder)
         core = run.served_core()
         bank = run.answers()
         if bank is None:
             raise ArtifactError(
                 f"the answers of the run, {path}/answers.safetensors, cannot be read: they are not there. Train again"
             )
-        if bank.fingerprint != encoder.fingerprint:
+        if core.dim != bank.vectors.shape[1]:
             raise ArtifactError(
-                f"{path} was trained with the encoder {bank.fingerprint}, and this machine's is "
-                f"{encoder.fingerprint}: their embeddings do not match. Install that version, or train "
-                "again"
+                f"what is in {path} does not belong together: its core takes embeddings of {core.dim} numbers, and its "
+                f"answers have {bank.vectors.shape[1]}. Train again"
             )
-        if not core.dim == encoder.dim == bank.vectors.shape[1]:
-            raise ArtifactError(
-                f"what is in {path} does not belong together: its core takes embeddings of {core.dim} numbers, its "
-                f"encoder gives {encoder.dim}, and its answers have {bank.vectors.shape[1]}. Train again"
-            )
+        used = _encoder_of(run, config, bank, encoder)
         # What denoises single embeddings was trained without turns.
         context = None if config.mode == "autoencoder" and config.data.context.mode == "mean" else config.data.context
         texts, vectors, trained = bank.texts, bank.vectors, bank.trained
         known = set(texts)
         new = dict.fromkeys(_checked(text, "a further answer") for text in further_answers)
         if further := [text for text in new if text not in known]:
+            if used is None:
+                raise InputError(f"further answers have to be encoded, and {_NO_ENCODER}")
             texts = [*texts, *further]
             vectors = np.concatenate(
-                [vectors, bank.prepare(encoder.encode([config.data.prompts.answer + text for text in further]))]
+                [vectors, bank.prepare(used.encode([config.data.prompts.answer + text for text in further]))]
             )
             trained = np.append(trained, np.zeros(len(further), bool))
         handicap = np.where(trained, np.float32(bank.handicap), np.float32(0)) if bank.handicap else None
@@ -175,8 +179,14 @@ class Pipeline:
         )
         prompts = config.data.prompts
         return cls(
-            encoder, core, decoder, bank.prepare, context, prompts.question, prompts.answer, plain_decoder=plain_decoder
+            used, core, decoder, bank.prepare, context, prompts.question, prompts.answer, plain_decoder=plain_decoder
         )
+
+    def text_encoder(self) -> TextEncoder:
+        """The encoder of texts. Raises InputError where there is none."""
+        if self.encoder is None:
+            raise InputError(_NO_ENCODER)
+        return self.encoder
 
     @overload
     def __call__(self, questions: str, count: int = 5, *, history: Sequence[str] = ()) -> list[Answer]: ...
@@ -184,40 +194,53 @@ class Pipeline:
     def __call__(
         self, questions: list[str], count: int = 5, *, history: Sequence[Sequence[str]] = ()
     ) -> list[list[Answer]]: ...
+    @overload
+    def __call__(self, questions: NDArray[Any] | Tensor, count: int = 5) -> Any: ...
     def __call__(
-        self, questions: str | list[str], count: int = 5, *, history: Any = ()
+        self, questions: str | list[str] | NDArray[Any] | Tensor, count: int = 5, *, history: Any = ()
     ) -> list[Answer] | list[list[Answer]]:
         """The ``count`` best answers to a question, or an empty list if none is known; for several questions, a list of
         these.
 
         Args:
-            questions: one, or several to be answered together, which is faster.
+            questions: one, or several to be answered together, which is faster: texts, or the encoder's embeddings of
+                them, an array [D] or [n, D].
             count: of answers.
             history: the turns of the conversation before the question, the earliest first; of several questions, a
-                list for each, or nothing.
+                list for each, or nothing. Of texts only.
 
-        Raises InputError for a blank question or turn, or turns for a run that was trained without context.
+        Raises InputError for a blank question or turn, turns for a run that was trained without context, texts without
+        an encoder, and embeddings of another size, with NaN or all zeros.
         """
         if isinstance(questions, str):
             return self([questions], count, history=[history])[0]
-        if not questions:
+        if isinstance(questions, (np.ndarray, Tensor)) and questions.ndim == 1:
+            return self.decoder.decode(self.embed(questions[None], history), count)[0]
+        if not len(questions):
             return []
         return self.decoder.decode(self.embed(questions, history), count)
 
-    def embed(self, questions: list[str], history: Sequence[Sequence[str]] = ()) -> Tensor:
-        """The core's embedding of each question with the turns before it, for a decoder of your own: float32 [n, D]."""
+    def embed(self, questions: list[str] | NDArray[Any] | Tensor, history: Sequence[Sequence[str]] = ()) -> Tensor:
+        """The core's embedding of each question with the turns before it, for a decoder of your own: float32 [n, D].
+
+        Questions are texts, or the encoder's embeddings of them, [n, D].
+        """
         return self.apply_core(self.embed_plain(questions, history))
 
     def apply_core(self, inputs: Tensor) -> Tensor:
         """Apply the core to inputs of :meth:`embed_plain`, without gradients: [n, D] -> float32 [n, D]."""
         return predict(self.core, inputs)
 
-    def embed_plain(self, questions: list[str], history: Sequence[Sequence[str]] = ()) -> Tensor:
+    def embed_plain(
+        self, questions: list[str] | NDArray[Any] | Tensor, history: Sequence[Sequence[str]] = ()
+    ) -> Tensor:
         """The encoder's embedding of each question with the turns before it, prepared and combined as in training:
         float32 [n, D], the inputs of the core.
 
         Raises InputError as calling the pipeline does.
         """
+        if isinstance(questions, (np.ndarray, Tensor)):
+            return self._prepared(questions, history)
         if history and len(history) != len(questions):
             raise InputError(f"{len(questions)} questions need a list of turns each; got {len(history)} of them")
         inputs = [self._texts(*each) for each in zip(questions, history or [()] * len(questions), strict=True)]
@@ -225,7 +248,7 @@ class Pipeline:
         rows = gather_rows(inputs, {text: row for row, text in enumerate(texts)})
         # The data set that training uses makes the inputs; its targets are not looked at.
         pairs = PairDataset(
-            ArrayVectors(self.encoder.encode(texts)),
+            ArrayVectors(self._encode(texts)),
             rows,
             rows[:, 0],
             rows[:, 0],
@@ -233,6 +256,28 @@ class Pipeline:
             prepare=self.prepare,
         )
         return pairs.batch(np.arange(len(rows)))[0]
+
+    def _prepared(self, vectors: NDArray[Any] | Tensor, history: Any) -> Tensor:
+        """The inputs of the core where a question is given as its embedding."""
+        if len(history):
+            raise InputError(
+                "the turns before a question are texts, which embeddings of questions cannot be joined with"
+            )
+        rows = real_tensor("embeddings of questions", vectors).numpy()
+        if rows.ndim != 2 or rows.shape[1] != self.core.dim:
+            raise InputError(f"embeddings of questions must be [n, {self.core.dim}]; got {list(rows.shape)}")
+        if not (good := np.isfinite(rows).all(axis=1) & rows.any(axis=1)).all():
+            raise InputError(f"the embedding of question {int(good.argmin())} has NaN or Inf, or is all zeros")
+        return torch.from_numpy(self.prepare(rows))
+
+    def _encode(self, texts: list[str]) -> Embeddings:
+        """float32 [n, D]. Raises InputError where there is no encoder, or it gives another size."""
+        found = self.text_encoder().encode(texts)
+        if found.shape[1:] != (self.core.dim,):
+            raise InputError(
+                f"the encoder gives vectors of {found.shape[1]} numbers, and the core takes {self.core.dim}"
+            )
+        return found
 
     def embed_answers(self, texts: list[str]) -> NDArray[np.float32]:
         """The embeddings of answers for an index that :meth:`embed`'s embeddings are searched in: float32 [n, D].
@@ -243,7 +288,7 @@ class Pipeline:
         Raises InputError for a blank text or one that the encoder has no vector for.
         """
         prompted = [self.answer_prompt + _checked(text, "an answer") for text in texts]
-        return self.core.transform_answers(self.prepare(self.encoder.encode(prompted)))
+        return self.core.transform_answers(self.prepare(self._encode(prompted)))
 
     def _texts(self, question: str, history: Sequence[str]) -> list[str]:
         """The checked texts of an input."""
@@ -254,6 +299,37 @@ class Pipeline:
         if turns and self.context.mode == "none":
             raise InputError("the run was trained without context (data.context.mode=none): leave the history out")
         return context_texts(question, turns, self.context, self.prompt)
+
+
+def _encoder_of(
+    run: RunFolder,
+    config: TrainingConfig,
+    bank: SavedAnswers,
+    given: str | TextEncoder | Callable[[list[str]], Any] | None,
+) -> TextEncoder | None:
+    """What questions to a run are encoded with: it must be what made the run's embeddings."""
+    named = config.encoder if given is None else given
+    if named is None:
+        return None
+    encoder = as_encoder(named)
+    chosen = given is not None or config.data.vectors is not None
+    if not chosen and bank.fingerprint != encoder.fingerprint:
+        raise ArtifactError(
+            f"{run.path} was trained with the encoder {bank.fingerprint}, and this machine's is "
+            f"{encoder.fingerprint}: their embeddings do not match. Install that version, or train again"
+        )
+    if chosen or is_known_by_name(encoder):
+        texts = [config.data.prompts.answer + text for text in bank.texts]
+        name = f"the encoder {shown(named)[1:-1] if isinstance(named, str) else encoder}"
+        there = f"the answers of {run.path}"
+        cosine = agreement(encoder.encode, texts, bank.vectors, bank.prepare, encoder=name, there=there)
+        if cosine < SURE:
+            warnings.warn(
+                f"{name} gives vectors a little different from those of {there} (cosine {cosine:.2f}): they may be of "
+                "other texts, or lack a prompt (data.prompts)",
+                stacklevel=3,
+            )
+    return encoder
 
 
 def _checked(text: object, what: str) -> str:

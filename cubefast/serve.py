@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Sequence
 
 from . import bounds, cli
-from .data.dialogues import load_texts
+from .data.dialogues import load_side
 from .errors import InputError
 
 _DESCRIPTION = """Serve a trained run: embeddings in the form of OpenAI's API, answers, and a page to try it out.
@@ -31,10 +31,14 @@ def _run(arguments: argparse.Namespace) -> int:
     from .serving.requests import Limits
     from .serving.service import Service
 
-    further = [] if arguments.answers is None else load_texts(arguments.answers)
+    further = [] if arguments.answers is None else load_side(arguments.answers, "answer")
     with server.listen(arguments.host, arguments.port) as listening:
         service = Service.from_run(
-            arguments.run, index=arguments.index, further_answers=further, questions=arguments.questions
+            arguments.run,
+            index=arguments.index,
+            further_answers=further,
+            questions=arguments.questions,
+            encoder=arguments.encoder,
         )
         limits = Limits(inputs=arguments.max_inputs, body=arguments.max_body * 2**20, seconds=arguments.timeout)
         local = server.is_loopback(arguments.host)
@@ -63,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     made.add_argument(
         "--answers", metavar="FILE", help="more answers than the run's, as in ask: a text per line, or a data file"
+    )
+    made.add_argument(
+        "--encoder", metavar="NAME", help="the encoder of a run on ready embeddings, such as openai:MODEL, as in ask"
     )
     made.add_argument(
         "--index",

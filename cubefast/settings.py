@@ -7,7 +7,9 @@ got, what is allowed and, for a key that does not exist, the nearest one that do
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -136,6 +138,15 @@ def override(values: dict[str, Any], items: Sequence[str]) -> None:
         _put(values, key, value, problems)
     if problems:
         raise ConfigError("\n".join(problems[:_MOST_SHOWN]))
+
+
+def as_override(key: str, text: str) -> str:
+    """``key=text`` as it is to be typed in a shell for :func:`override` to read that very text."""
+    try:
+        is_read_as_it_is = _parse(text) == text
+    except (yaml.YAMLError, InputError):
+        is_read_as_it_is = False
+    return shlex.quote(f"{key}={text if is_read_as_it_is else json.dumps(text, ensure_ascii=False)}")
 
 
 def _put(values: dict[str, Any], key: str, value: Any, problems: list[str]) -> None:

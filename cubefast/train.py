@@ -115,7 +115,9 @@ def train(
     print(f"\nsaved in {run.path}")
     if threshold is not None and isinstance(dataset, DialogueDataset):
         # Quoted: a question of the data may hold what a shell would run.
-        print(f"try: python -m cubefast.ask {shlex.quote(str(run.path))} {shlex.quote(dataset.dialogues[0].question)}")
+        encoder = "" if config.encoder else " --encoder NAME"  # what made ready embeddings, its user knows
+        question = shlex.quote(dataset.dialogues[0].question) + encoder
+        print(f"try: python -m cubefast.ask {shlex.quote(str(run.path))} {question}")
         print(f"     (it answers {threshold.describe()})")
         print(f"     python -m cubefast.evaluate {shlex.quote(str(run.path))}")
     return result
@@ -191,8 +193,8 @@ def _describe_wrong_answers(config: TrainingConfig, dataset: DialogueDataset | A
 
 
 def _takes_questions(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> bool:
-    """Whether questions can be encoded and there are answers to find."""
-    return isinstance(dataset, DialogueDataset) and config.mode != "autoencoder" and config.data.vectors is None
+    """Whether the run is asked questions, and has answers to find."""
+    return isinstance(dataset, DialogueDataset) and config.mode != "autoencoder"
 
 
 def _print_header(config: TrainingConfig, run: RunFolder, environment: dict[str, object]) -> None:

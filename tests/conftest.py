@@ -27,3 +27,15 @@ def _same_numbers_every_time():
 def root() -> Path:
     """The folder that holds pyproject.toml."""
     return ROOT
+
+
+@pytest.fixture
+def api(monkeypatch):
+    """A server of the embeddings API on this machine, at which the environment points."""
+    from .embeddings_server import KEY, serving  # not before cubefast may be imported
+
+    with serving() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield server

@@ -1,6 +1,8 @@
 """A run's folder without the training: its core is fresh, so it gives back what it is asked with."""
 
-from cubefast import CubicCore, TrainingConfig, create_dialogue_dataset
+import numpy as np
+
+from cubefast import CubicCore, HashingEncoder, TrainingConfig, create_dialogue_dataset
 from cubefast.data.dialogues import Dialogue
 from cubefast.pipeline import save_answers, save_threshold
 from cubefast.training.run_folder import RunFolder
@@ -18,10 +20,16 @@ def dialogues():
     return found
 
 
-def make_run(folder, name="run", threshold=False, **data):
-    """A run in ``folder`` with these settings of its data, its dataset and its parts."""
-    config = TrainingConfig.load({"encoder": "hashing:256", "data": {"path": "unused", **data}})
-    dataset = create_dialogue_dataset(dialogues(), config.data, encoder=config.encoder, cache=folder / "cache")
+def make_run(folder, name="run", threshold=False, encoder="hashing:256", **data):
+    """A run in ``folder`` with these settings of its data, its dataset and its parts; ``encoder=None``: on ready
+    embeddings, which are those of hashing:256.
+    """
+    if encoder is None:
+        vectors = {"question": [d.question for d in dialogues()], "answer": [d.answer for d in dialogues()]}
+        np.savez(folder / "v.npz", **{role: HashingEncoder(256).encode(texts) for role, texts in vectors.items()})
+        data["vectors"] = folder / "v.npz"
+    config = TrainingConfig.load({"encoder": encoder, "data": {"path": "unused", **data}})
+    dataset = create_dialogue_dataset(dialogues(), config.data, encoder=encoder or "", cache=folder / "cache")
     parts = dataset.split()
     run = RunFolder.create(folder, name, name)
     run.write("config.yaml", config.to_yaml())

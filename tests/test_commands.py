@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import yaml
 from safetensors import safe_open
@@ -153,17 +152,21 @@ def test_data_prints_what_a_set_is_made_of_and_what_is_dropped(tmp_path):
     assert [f.name for f in tmp_path.iterdir() if f.name not in ("q.jsonl", "d.json")] == []
 
 
-def test_ready_embeddings_are_trained_on_and_cannot_be_asked(tmp_path):
-    random = np.random.default_rng(0)
-    rows = [{"question": f"Question {i}?", "answer": f"Answer {i}."} for i in range(80)]
-    (tmp_path / "q.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-    np.savez(tmp_path / "v.npz", question=random.normal(size=(80, 16)), answer=random.normal(size=(80, 16)))
-    done = command("train", "data=q.jsonl", "data.vectors=v.npz", "name=v", *SMALL[1:], cwd=tmp_path)
+@pytest.mark.parametrize("program", ["data", "train", "evaluate"])
+def test_the_key_that_a_message_names_works_under_the_command_that_was_typed(finished, tmp_path, program):
+    (tmp_path / "a.csv").write_text("Frage,Antwort\n" + "".join(f"What is {i}?,It is {i}.\n" for i in range(60)))
+    start = {
+        "data": ["a.csv", "--encoder", "hashing:32"],
+        "train": ["data=a.csv", *SMALL],
+        "evaluate": [str(finished[0] / "runs" / "small"), "data=a.csv"],
+    }[program]
+    for role in ("question", "answer"):
+        refused = command(program, *start, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert f'a.csv, line 2: the field "{role}" is missing; there are Frage, Antwort. Say' in refused.stderr
+        start.append(refused.stderr.strip().split("such as ")[1])
+    done = command(program, *start, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "try: python -m cubefast.ask" not in done.stdout
-    asked = command("ask", "runs/v", "Why?", cwd=tmp_path)
-    assert asked.returncode == 2
-    assert f"was trained on ready embeddings ({tmp_path}/v.npz), so there is no encoder to ask with" in asked.stderr
 
 
 def test_a_centred_run_answers_as_it_was_trained(tmp_path):

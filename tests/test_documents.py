@@ -11,6 +11,8 @@ import pytest
 
 from cubefast import CubicCore
 
+from .runs import make_run
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").glob("*.md"))]
 
@@ -24,12 +26,13 @@ EXAMPLES = [(page, number) for page in PAGES for number in range(len(blocks(page
 
 @pytest.fixture(scope="module")
 def faq_run(tmp_path_factory):
-    """What the README's example of an index finds: a run of its name, vectors of questions and of answers."""
+    """What the examples find: a run of that name, vectors of questions and of answers, and a run on ready vectors."""
     folder = tmp_path_factory.mktemp("faq")
     CubicCore(384, normalize=True).save_pretrained(folder / "runs" / "faq" / "refit")
     vectors = np.random.default_rng(0).standard_normal((7, 384)).astype(np.float32)
     np.save(folder / "question_vectors.npy", vectors[:3])
     np.save(folder / "answer_vectors.npy", vectors)
+    make_run(folder / "runs", "ready", encoder=None)
     return folder
 
 
@@ -81,10 +84,10 @@ def test_every_key_and_command_that_the_pages_name_exists():
 
     text = "\n".join(block for page in PAGES for block in blocks(page, "sh"))
     assert set(re.findall(r"python -m cubefast\.(\w+)", text)) <= set(COMMANDS)
-    overrides = re.findall(r"\s((?:\w+\.)*\w+=\S+)", text)
-    assert overrides
-    for override in overrides:  # some stand in several commands, with other values
-        TrainingConfig.load(None, [override])
+    overrides = [re.findall(r"\s((?:\w+\.)*\w+=\S+)", line) for line in text.replace("\\\n", " ").splitlines()]
+    assert any(overrides)
+    for of_a_command in overrides:
+        TrainingConfig.load(None, of_a_command)
 
 
 def test_constraints_pin_torch(root):

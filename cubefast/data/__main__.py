@@ -20,7 +20,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise InputError(f"{arguments.json} cannot be written: there is no folder {arguments.json.parent}")
     values: dict[str, Any] = {"path": arguments.file}
-    override(values, arguments.overrides)
+    # The keys as `train` has them are taken too: messages name them so, and what was tried here goes on there.
+    override(values, [item.removeprefix("data.") for item in arguments.overrides])
     config = validated(DatasetConfig, values)
     dataset = open_dataset(
         config, arguments.mode, encoder=arguments.encoder, cache=arguments.cache, progress=cli.counting
@@ -48,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"keys and their defaults:\n{describe_keys(DatasetConfig)}",
     )
     made.add_argument("file", metavar="FILE", help="as data.path of a run: builtin, or a file")
-    made.add_argument("overrides", nargs="*", metavar="key=value", help="quality.min_cosine=0.2 and the like")
+    made.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="quality.min_cosine=0.2 and the like, also with data. before"
+    )
     made.add_argument("--mode", choices=("dialogue", "autoencoder"), default="dialogue", help="(dialogue)")
     made.add_argument("--encoder", default="static", help="as in a run (static)")
     made.add_argument("--cache", help="folder of cached embeddings")

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from ..errors import InputError
+from ..settings import as_override
 from ..untrusted import named
 from .config import ColumnsConfig
 from .conversations import MESSAGES
@@ -17,15 +18,24 @@ from .records import Record
 
 TEXT = "text"  # what a column of texts is called if nobody says
 
-# In place of a default; one of them must be there alone. All wrong answers count, also in columns that are numbered.
-_OTHER_NAMES = {
-    "question": ("questions", "query", "queries", "prompt", "q", "anchor"),
-    "answer": ("answers", "response", "reply", "completion", "a", "positive", "positives", "pos"),
-    "negative": ("negatives", "neg", "hard_negative", "hard_negatives"),
+# What stands in for a default: of the first group of which a file has any, it must have one alone. The later group is
+# of names that often mean something else beside one of the first. All wrong answers count, also in numbered columns.
+_OTHER_NAMES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "question": (
+        ("questions", "query", "queries", "prompt", "prompts", "q", "anchor"),
+        ("input", "inputs", "instruction", "user", "human"),
+    ),
+    "answer": (
+        ("answers", "response", "responses", "reply", "replies", "completion", "a", "positive", "positives", "pos"),
+        ("output", "outputs", "chosen", "assistant", "bot", "document", "passage"),
+    ),
+    "negative": (("negatives", "neg", "hard_negative", "hard_negatives", "rejected"),),
 }
+_LONGEST_NAME = 40  # characters; a longer one is a text, of a file without a header
 
 
 _NUMBER = re.compile(r"_?\d+$")
+_VECTOR = re.compile(r"_?(embeddings?|embs?|vectors?|vecs?)$")
 
 
 def _form(name: str) -> str:
@@ -40,10 +50,12 @@ class Columns:
 
     Args:
         config: the settings.
+        settable: whether whoever reads a message can change them.
     """
 
-    def __init__(self, config: ColumnsConfig) -> None:
+    def __init__(self, config: ColumnsConfig, *, settable: bool = True) -> None:
         self.config = config
+        self.settable = settable
         self._known: dict[tuple[str, tuple[str, ...]], list[str]] = {}
 
     def chosen(self, names: Sequence[str]) -> list[str]:
@@ -53,7 +65,7 @@ class Columns:
         forms = {_form(name) for name in wanted}
         for role, others in _OTHER_NAMES.items():
             if getattr(self.config, role) == fields[role].default:
-                forms.update(others)
+                forms.update(*others)
         numbered = set(self._negatives(names))
         return [name for name in names if _form(name) in forms or name in numbered]
 
@@ -64,8 +76,10 @@ class Columns:
         """
         found = self._found(role, record)
         if len(found) > 1:
+            example = next(name for name in found if name != ColumnsConfig.model_fields[role].default)
             raise InputError(
-                f"{record.where}: the {role} may be any of the fields {named(found)}. Set columns.{role} to one"
+                f"{record.where}: the {role} may be any of the fields {named(found)}. "
+                + (f"Say which, such as {_setting(role, example)}" if self.settable else "Leave one of them")
             )
         return found[0] if found else None
 
@@ -99,7 +113,7 @@ class Columns:
         if not is_default and wanted in record.fields:
             return [str(wanted)]
         others = _OTHER_NAMES.get(role, ()) if is_default else ()
-        for names in ([_form(wanted)], others):
+        for names in ((_form(wanted),), *others):
             if found := [name for name in record.fields if _form(name) in names]:
                 return found
         return []
@@ -112,23 +126,56 @@ class Columns:
         is_default = wanted == ColumnsConfig.model_fields["negative"].default
         if not is_default and wanted in names:
             return [wanted]
-        forms = {_form(wanted), *(_OTHER_NAMES["negative"] if is_default else ())}
+        forms = {_form(wanted), *(_OTHER_NAMES["negative"][0] if is_default else ())}
         return [name for name in names if not forms.isdisjoint({_form(name), _NUMBER.sub("", _form(name))})]
 
     def required(self, role: str, record: Record) -> str:
         """The same, which must be there."""
         name = self.find(role, record)
         if name is None:
-            raise missing(role, getattr(self.config, role) or TEXT, record.where, record.fields)
+            raise self._missing(role, record)
         return name
 
+    def _missing(self, role: str, record: Record) -> InputError:
+        """What is said of a record without a field: with what to type, for a column that has no other meaning."""
+        wanted = getattr(self.config, role) or TEXT
+        others = [other for other in ColumnsConfig.model_fields if other != role]
+        taken = {name for other in others for name in self._found(other, record)}
+        free = [name for name in record.fields if name not in taken]
+        advice = ""
+        if any(len(name) > _LONGEST_NAME or name.endswith(("?", ".")) for name in record.fields):
+            advice, free = ". If these are texts, put a first line with the names before them: question,answer", []
+        return InputError(
+            f'{record.where}: the field "{wanted}" is missing; there are {named(record.fields) or "no fields"}. '
+            + (
+                f"Say what it is called, such as {_setting(role, free[0] if free else 'NAME')}{advice}"
+                if self.settable
+                else "Call it so"
+            )
+        )
 
-def missing(role: str, name: str, where: str, names: Collection[str]) -> InputError:
-    """What is said of a record without a field."""
-    return InputError(
-        f'{where}: the field "{name}" is missing; there are {named(names) or "no fields"}. '
-        f"Set columns.{role} to what it is called"
-    )
+
+def _setting(role: str, name: str) -> str:
+    """What to type for a role's column to be the one of that name."""
+    return as_override(f"data.columns.{role}", name)
+
+
+def array_of(role: str, names: Sequence[str], where: str) -> str:
+    """Which of the arrays, or columns, of a file are the embeddings of questions or of answers: called like the texts,
+    also with "embedding", "vector" or the like after it.
+
+    Raises InputError where none or several may be.
+    """
+    if role in names:
+        return role
+    for forms in ((role,), *_OTHER_NAMES[role]):
+        if found := [name for name in names if _VECTOR.sub("", _form(name)) in forms]:
+            if len(found) > 1:
+                raise InputError(
+                    f"{where}: the embeddings of {role}s may be any of {named(found)}. Call them {role}, or leave one"
+                )
+            return found[0]
+    raise InputError(f"{where} holds no array {role!r} of {role}s; it holds {named(names) or 'none'}. Call it so")
 
 
 def answers_of(value: object, where: str, field: str) -> list[object]:

@@ -146,7 +146,11 @@ class DatasetConfig(Section):
     format: Format = Field("auto", description="of the file; auto: by its name")
     vectors: str | None = Field(
         None,
-        description=".npz or .safetensors with question and answer, row for row with the file, instead of an encoder",
+        description=".npz, .safetensors or .parquet with question and answer, row for row with the file, instead of an "
+        "encoder",
+    )
+    answer_vectors: str | None = Field(
+        None, description="the answers, where vectors is a file of questions alone, as a .npy is"
     )
     teacher_vectors: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (),
@@ -162,6 +166,12 @@ class DatasetConfig(Section):
     noise: NoiseConfig = NoiseConfig()
     quality: QualityConfig = QualityConfig()
     split: SplitConfig = SplitConfig()
+
+    @model_validator(mode="after")
+    def _answers_have_questions(self) -> DatasetConfig:
+        if self.answer_vectors is not None and self.vectors is None:
+            raise ValueError("data.answer_vectors is for the answers to the questions of data.vectors: set that too")
+        return self
 
     @model_validator(mode="before")
     @classmethod

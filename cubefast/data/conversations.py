@@ -51,7 +51,8 @@ class Conversation:
 
 def messages_field(record: Record) -> str | None:
     """The name of the field that holds the turns of a chat, or None."""
-    return next((name for name in MESSAGES if name in record.fields), None)
+    forms = {name.strip().casefold(): name for name in record.fields}
+    return next((forms[name] for name in MESSAGES if name in forms), None)
 
 
 def chat_conversations(

@@ -9,22 +9,23 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files import sha256_of
 from ..untrusted import named, shown
+from .agreement import SURE, agreement
 from .cache import CacheStatistics, EmbeddingCache
 from .columns import Columns
 from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, DatasetConfig
 from .context import context_texts, gather_rows
 from .datasets import AutoencoderDataset, DialogueDataset
 from .dialogues import Dialogue, dialogues_of, load_dialogues, load_texts, normalize, with_all_negatives
-from .encoders import TextEncoder, create_encoder
+from .encoders import TextEncoder, create_encoder, is_known_by_name
 from .formats import suffix_of
 from .loader import EmbeddingLoader, is_embedding_file
 from .quality import QualityFilter
+from .ready import fingerprint_of, ready_vectors
 from .records import Record, text_field
 from .statistics import cosines
 from .teachers import DialogueRows, aligned
-from .vectors import ArrayVectors, StackedVectors, Vectors
+from .vectors import ArrayVectors, Preparation, Vectors
 
 _PAIR = ("question", "answer")
 
@@ -94,9 +95,8 @@ def create_file_dataset(
                 "a file of texts"
             )
         loaded = EmbeddingLoader(path).load()
-        print_of_file = f"vectors-{sha256_of(path)[:16]}"
         return AutoencoderDataset(
-            ArrayVectors(loaded.vectors), loaded.keys, settings, seed=seed, fingerprint=print_of_file
+            ArrayVectors(loaded.vectors), loaded.keys, settings, seed=seed, fingerprint=fingerprint_of([path])
         )
     texts = load_texts(path, settings.format, settings.columns, settings.limits)
     return create_text_dataset(
@@ -284,13 +284,14 @@ def _dialogue_dataset(
                 f"{config.path} has wrong answers, of which data.vectors has no embeddings: encode, or set "
                 "data.columns.negative=null to go on without them"
             )
-        vectors, rows = _given_vectors("vectors", config.vectors, config, dialogues, records)
-        fingerprint = f"vectors-{sha256_of(config.vectors)[:16]}"
+        files = [config.vectors] if config.answer_vectors is None else [config.vectors, config.answer_vectors]
+        vectors, rows = ready_vectors("vectors", files, config, dialogues, records)
+        fingerprint = fingerprint_of(files)
     else:
         used, vectors, seen = _encoded(texts, encoder, cache, progress)
         rows, fingerprint = by_text, used.fingerprint
     others = [(_encoded(texts, each, cache, progress)[1], by_text) for each in teachers]
-    others += [_given_vectors("teacher_vectors", path, config, dialogues, records) for path in config.teacher_vectors]
+    others += [ready_vectors("teacher_vectors", [path], config, dialogues, records) for path in config.teacher_vectors]
 
     where = {id(dialogue): row for row, dialogue in enumerate(dialogues)}
     kept = dialogues
@@ -334,30 +335,6 @@ def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str],
     return texts, DialogueRows(gather_rows(inputs, place), answer_rows, negatives)
 
 
-def _given_vectors(
-    key: str, path: str, config: DatasetConfig, dialogues: list[Dialogue], records: int
-) -> tuple[Vectors, DialogueRows]:
-    """The ready embeddings of ``data.KEY``, whose rows match the records that the dialogues were read from."""
-    if config.context.mode != "none":
-        raise InputError(
-            f"data.{key} has no embeddings of the turns before a question: set data.context.mode=none, or encode"
-        )
-    parts = tuple(ArrayVectors(EmbeddingLoader(path).load(array=name).vectors) for name in _PAIR)
-    question, answer = parts
-    rows = np.array([dialogue.row for dialogue in dialogues], np.int64)
-    if len(question) != len(answer) or question.dim != answer.dim:
-        raise InputError(
-            f"{path}: question is [{len(question)}, {question.dim}] and answer "
-            f"[{len(answer)}, {answer.dim}]; they must have one shape"
-        )
-    if len(np.unique(rows)) != len(rows) or records != len(question):
-        raise InputError(
-            f"{path} has {len(question)} rows, and {config.path} has {records} records: they must match row for row, "
-            "one question and answer per record"
-        )
-    return StackedVectors(parts), DialogueRows(rows[:, None], rows + len(question))
-
-
 def _refuse_teacher_vectors(config: DatasetConfig) -> None:
     if config.teacher_vectors:
         raise InputError(
@@ -372,9 +349,26 @@ def _encoded(
     progress: Progress | None,
 ) -> tuple[TextEncoder, Vectors, CacheStatistics]:
     used = create_encoder(encoder) if isinstance(encoder, str) else encoder
+    if not hasattr(type(used), "encode"):
+        raise InputError(
+            f"an encoder must have encode, dim and fingerprint, or be the name of one; got {shown(used)}. Of a "
+            "function make one with FunctionEncoder(function, NAME): by the name the cache knows its vectors"
+        )
     store = cache if isinstance(cache, EmbeddingCache) else EmbeddingCache(cache)
     before = (store.statistics.hits, store.statistics.misses)
     done = progress(f"encoding with {used.fingerprint}", len(texts)) if progress else lambda count: None
     vectors = store.rows(used, texts, progress=done)
     seen = CacheStatistics(hits=store.statistics.hits - before[0], misses=store.statistics.misses - before[1])
+    if seen.hits and is_known_by_name(used):
+        # The name may stand for another model by now, and vectors of two models in one set would train nonsense.
+        agreement(
+            used.encode,
+            texts,
+            vectors,
+            Preparation(),
+            encoder=f"the encoder {used.fingerprint}",
+            there=f"the cache {store.folder} holds under its name",
+            advice="If another model has its name now, give another folder: cache=FOLDER",
+            least=SURE,
+        )
     return used, vectors, seen

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 from ..errors import InputError
 from .columns import Columns, answers_of
@@ -66,7 +67,10 @@ def load_dialogues(
     with _source(path) as source:
         kind = file_format(source, format)
         if kind == "text":
-            raise InputError(f"{path}: a text per line has no questions and answers; it is for mode=autoencoder")
+            raise InputError(
+                f"{path}: a text per line has no questions and answers; it is for mode=autoencoder. For a table, set "
+                "data.format=tsv or csv, whatever its suffix"
+            )
         if kind == "chatterbot":
             dialogues = _of_conversations(chatterbot_conversations(Path(source), limits))
         else:
@@ -135,6 +139,37 @@ def load_texts(
     return texts
 
 
+def load_side(
+    path: str | Path,
+    role: Literal["question", "answer"],
+    columns: ColumnsConfig | None = None,
+    limits: LimitsConfig | None = None,
+) -> list[str]:
+    """Read the different questions, or the different answers, of a file, in its order.
+
+    Args:
+        path: anything of :func:`load_dialogues`; a table that has the column of the role, or else "text", and no other;
+            a plain text file with one text per line.
+        role: which side.
+        columns, limits: as there.
+
+    Raises InputError as :func:`load_dialogues` does.
+    """
+    limits = limits or LimitsConfig()
+    with _source(path) as source:
+        kind = file_format(source, "auto")
+        if kind == "text":
+            return list(dict.fromkeys(load_texts(path, limits=limits)))
+        if kind != "chatterbot":
+            fields = Columns(columns or ColumnsConfig(), settable=False)
+            first, records = _peek(read_records(source, kind, fields.chosen, limits))
+            if first is not None and not _is_chat(first, "auto"):
+                used = "text" if fields.find(role, first) is None and fields.find("text", first) is not None else role
+                return list(dict.fromkeys(text for record in records for text in _texts(record, used, fields, limits)))
+    dialogues = load_dialogues(path, columns=columns, limits=limits)
+    return list(dict.fromkeys(each.answer if role == "answer" else each.question for each in dialogues))
+
+
 @contextmanager
 def _source(path: str | Path) -> Iterator[str]:
     if str(path) != BUILTIN:
@@ -163,9 +198,8 @@ def _dialogues(record: Record, row: int, columns: Columns, limits: LimitsConfig)
     """Yield the dialogues of a record, one for each of its answers, all in one group."""
     where = record.where
     question = _text(record, "question", columns, limits)
-    field = columns.required("answer", record)
+    answers = _texts(record, "answer", columns, limits)
     domain, group = (_name(record, role, columns) for role in ("domain", "group"))
-    answers = [text_field(value, where, field, limits) for value in answers_of(record.fields[field], where, field)]
     wrong = columns.negatives(record)[:MOST_NEGATIVES]
     negatives = tuple(text_field(value, where, "negative", limits) for value in wrong)
     for answer in answers:
@@ -175,6 +209,13 @@ def _dialogues(record: Record, row: int, columns: Columns, limits: LimitsConfig)
 def _text(record: Record, role: str, columns: Columns, limits: LimitsConfig) -> str:
     field = columns.required(role, record)
     return text_field(record.fields[field], record.where, field, limits)
+
+
+def _texts(record: Record, role: str, columns: Columns, limits: LimitsConfig) -> list[str]:
+    """The texts of a field, of which an answer may have several."""
+    field = columns.required(role, record)
+    values = answers_of(record.fields[field], record.where, field) if role == "answer" else [record.fields[field]]
+    return [text_field(value, record.where, field, limits) for value in values]
 
 
 def _name(record: Record, role: str, columns: Columns) -> str:

@@ -7,7 +7,8 @@ import importlib.metadata
 import importlib.util
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files import is_folder
 from ..untrusted import shown
+from .arrays import real_array
 
 Embeddings = NDArray[np.float32]
 
@@ -182,12 +184,62 @@ class ConcatEncoder:
         return whole
 
 
+class FunctionEncoder:
+    """A function as an encoder: the client of an API, or whatever else of yours embeds texts.
+
+    Args:
+        function: takes a list of n texts, gives n embeddings: an array [n, D], a tensor, a list of lists.
+        fingerprint: what the cache and a run are to know it by: a name that you change when the vectors change.
+    """
+
+    known_by_name = True
+
+    def __init__(self, function: Callable[[list[str]], Any], fingerprint: str) -> None:
+        if not callable(function) or not isinstance(fingerprint, str) or not fingerprint.strip():
+            raise InputError(
+                "FunctionEncoder needs a function that embeds a list of texts, and a name that stands for its vectors; "
+                f"got {shown(function)} and {shown(fingerprint)}"
+            )
+        self.function = function
+        self.name = fingerprint
+
+    def __str__(self) -> str:
+        """As it is named in messages."""
+        return self.name
+
+    @cached_property
+    def dim(self) -> int:
+        """Numbers per embedding. Embeds a text."""
+        return int(self.encode(["dimension"]).shape[1])
+
+    @property
+    def fingerprint(self) -> str:
+        """The name, and the dim."""
+        return f"function-v1-{self.name}-{self.dim}"
+
+    def encode(self, texts: list[str]) -> Embeddings:
+        """float32 [n, D], unit rows.
+
+        Raises InputError for what is no array [n, D] of real numbers, and for a text whose vector is zero or not
+        finite.
+        """
+        if not texts:
+            return np.zeros((0, self.dim), np.float32)
+        found = real_array(f"what {self.name} gives", self.function(list(texts)))
+        if found.ndim != 2 or len(found) != len(texts) or not found.shape[1]:
+            raise InputError(
+                f"{self.name} must give an array [{len(texts)}, D] for {len(texts)} texts; got {list(found.shape)}"
+            )
+        with np.errstate(over="ignore"):  # what is too large becomes Inf, which is looked for
+            return unit_rows(found.astype(np.float32), texts)
+
+
 _SIZED: dict[str, type[StaticEncoder] | type[HashingEncoder]] = {
     "static": StaticEncoder,
     "hashing": HashingEncoder,
 }
 # A plus joins only where a known kind follows it, so that a folder's name may hold others.
-_JOINT = re.compile(r"\+(?=st:|(?:static|hashing)(?=[:+]|$))")
+_JOINT = re.compile(r"\+(?=st:|openai:|(?:static|hashing)(?=[:+]|$))")
 
 
 def create_encoder(name: str) -> TextEncoder:
@@ -199,8 +251,11 @@ def create_encoder(name: str) -> TextEncoder:
     ``st:intfloat/e5-small-v2?prompt=query: &max_length=128``. They are batch_size, device, max_length, normalize,
     offline, progress and prompt; in their values ``%26`` stands for ``&``, ``%2B`` for ``+`` and ``%25`` for ``%``.
 
-    ``static+st:NAME``: ConcatEncoder of several. A plus joins where static, hashing or st: follows; a folder with such
-    a plus or a question mark in its name can be given in Python only, to SentenceTransformerEncoder.
+    ``openai:MODEL``: OpenAIEncoder, an embeddings API. Its options are batch_size, dimensions, retries and timeout:
+    ``openai:text-embedding-3-large?dimensions=256``.
+
+    ``static+st:NAME``: ConcatEncoder of several. A plus joins where static, hashing, st: or openai: follows; a folder
+    with such a plus or a question mark in its name can be given in Python only, to SentenceTransformerEncoder.
 
     Raises InputError for another name.
     """
@@ -212,6 +267,29 @@ def create_encoder(name: str) -> TextEncoder:
 def is_model_path(model: str) -> bool:
     """Whether the name of a model is the path of a folder, and not a name on the hub."""
     return model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model or is_folder(model)
+
+
+def as_encoder(given: str | TextEncoder | Callable[[list[str]], Any]) -> TextEncoder:
+    """What people give where an encoder is asked for: one, its name in a config, or a function that embeds a list of
+    texts. Raises InputError for anything else.
+    """
+    if isinstance(given, str):
+        return create_encoder(given)
+    if hasattr(type(given), "encode"):
+        encoder: Any = given
+        return encoder  # type: ignore[no-any-return]
+    if not callable(given):
+        raise InputError(
+            f"an encoder must be one, the name of one (openai:MODEL), or a function that embeds a list of texts; got "
+            f"{shown(given)}"
+        )
+    return FunctionEncoder(given, getattr(given, "__name__", type(given).__name__))
+
+
+def is_known_by_name(encoder: TextEncoder) -> bool:
+    """Whether an encoder's fingerprint is but a name, behind which its vectors may change."""
+    parts = encoder.encoders if isinstance(encoder, ConcatEncoder) else (encoder,)
+    return any(getattr(part, "known_by_name", False) for part in parts)
 
 
 def absolute_encoder(name: str) -> str:
@@ -231,10 +309,13 @@ def _create_single(part: str, name: str) -> TextEncoder:
     kind, _, rest = part.partition(":")
     if kind == "st" and rest:
         return _create_transformer(rest)
+    if kind == "openai" and rest:
+        return _create_api(rest)
     if kind not in _SIZED or not (rest == "" or (rest.isdecimal() and len(rest) < 20)):
         raise InputError(
             f"encoder must be {' or '.join(_SIZED)}, with a size after a colon if wanted (static:128), or "
-            f"st:NAME_OR_FOLDER, or several of these joined with a plus (static+st:all-MiniLM-L6-v2); got {shown(name)}"
+            "st:NAME_OR_FOLDER, or openai:MODEL, or several of these joined with a plus "
+            f"(static+st:all-MiniLM-L6-v2); got {shown(name)}"
         )
     return _SIZED[kind](int(rest)) if rest else _SIZED[kind]()
 
@@ -242,20 +323,33 @@ def _create_single(part: str, name: str) -> TextEncoder:
 def _create_transformer(text: str) -> TextEncoder:
     from .transformer import SentenceTransformerEncoder  # it builds on this module
 
+    model, options = _model_and_options("st", text, _TRANSFORMER_OPTIONS)
+    return SentenceTransformerEncoder(model, **options)
+
+
+def _create_api(text: str) -> TextEncoder:
+    from .api_encoder import OpenAIEncoder  # it builds on this module
+
+    model, options = _model_and_options("openai", text, dict.fromkeys(_API_OPTIONS, _whole_number))
+    return OpenAIEncoder(model, **options)
+
+
+def _model_and_options(kind: str, text: str, known: Mapping[str, Callable[[str], Any]]) -> tuple[str, dict[str, Any]]:
+    """A model's name, and the options that follow it after a question mark."""
     model, _, written = text.partition("?")
     options: dict[str, Any] = {}
     for option in written.split("&") if written else []:
         key, _, value = option.partition("=")
-        if key not in _TRANSFORMER_OPTIONS:
+        if key not in known:
             raise InputError(
-                f"st:{text}: the options after the question mark are {', '.join(_TRANSFORMER_OPTIONS)}, each as "
+                f"{kind}:{text}: the options after the question mark are {', '.join(known)}, each as "
                 f"KEY=VALUE, joined with &; got {shown(option)}"
             )
         try:
-            options[key] = _TRANSFORMER_OPTIONS[key](unquote(value))
+            options[key] = known[key](unquote(value))
         except ValueError as error:
-            raise InputError(f"st:{text}: {key} {error}; got {shown(value)}") from None
-    return SentenceTransformerEncoder(model, **options)
+            raise InputError(f"{kind}:{text}: {key} {error}; got {shown(value)}") from None
+    return model, options
 
 
 def _whole_number(text: str) -> int:
@@ -270,6 +364,7 @@ def _true_or_false(text: str) -> bool:
     return text == "true"
 
 
+_API_OPTIONS = ("batch_size", "dimensions", "retries", "timeout")
 _TRANSFORMER_OPTIONS: dict[str, Callable[[str], Any]] = {
     "batch_size": _whole_number,
     "device": str,

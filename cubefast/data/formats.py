@@ -30,6 +30,8 @@ SUFFIXES = {
     ".txt": "text",
 }
 
+_WORKBOOKS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+
 
 def file_format(path: str, format: str) -> str:
     """The format of a source: ``hub``, or one of FORMATS other than ``auto`` and ``chat``.
@@ -43,7 +45,7 @@ def file_format(path: str, format: str) -> str:
         raise InputError(f"format {shown(format)} is not known; it must be one of {', '.join(FORMATS)}")
     if path.startswith(HUB):
         if format not in ("auto", "chat"):
-            raise InputError(f"{path}: format={format} is for files; leave it at auto, or chat")
+            raise InputError(f"{path}: data.format={format} is for files; leave it at auto, or chat")
         return "hub"
     file = Path(path)
     with reading(file):
@@ -62,11 +64,13 @@ def file_format(path: str, format: str) -> str:
     suffix = suffix_of(file)
     if format == "chat":
         return SUFFIXES[suffix] if suffix in (".json", ".parquet") else "jsonl"
+    if suffix in _WORKBOOKS:
+        raise InputError(f'{path} is a workbook, which is not read: save the sheet as "CSV UTF-8", and give that')
     if suffix not in SUFFIXES:
         said = f"its suffix {suffix} is not known" if suffix else "it has no suffix"
         raise InputError(
             f"the format of {path} is unclear: {said}. Known are {', '.join(SUFFIXES)} (also with .gz); "
-            f"or set format to one of {', '.join(FORMATS[1:])}"
+            f"or set data.format to one of {', '.join(FORMATS[1:])}"
         )
     return SUFFIXES[suffix]
 
@@ -116,7 +120,7 @@ def _json_list(path: Path, limits: LimitsConfig) -> Iterator[Record]:
     text = read_whole(path, limits)
     if not text.strip():
         return
-    records = _json(text, str(path), "It must be a list of objects; for an object on each line set format=jsonl")
+    records = _json(text, str(path), "It must be a list of objects; for an object on each line set data.format=jsonl")
     if not isinstance(records, list):
         advice = ""
         if isinstance(records, dict):

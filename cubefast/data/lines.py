@@ -84,7 +84,10 @@ def _too_large(path: Path, key: str, limits: LimitsConfig) -> InputError:
 def decoded(raw: bytes, path: Path, number: int) -> str:
     """The text of UTF-8 lines, the first of which is line ``number`` of the file. Raises InputError naming the line."""
     if number == 1 and raw.startswith(_UTF16):
-        raise InputError(f"{path} is UTF-16. Convert the file to UTF-8, such as with iconv -f UTF-16 -t UTF-8")
+        raise InputError(
+            f"{path} is UTF-16. Convert the file to UTF-8, such as with iconv -f UTF-16 -t UTF-8 (in a spreadsheet: "
+            'save it as "CSV UTF-8")'
+        )
     while raw.startswith(codecs.BOM_UTF8):  # also at the line where two files were joined
         raw = raw[len(codecs.BOM_UTF8) :]
     try:
@@ -93,7 +96,8 @@ def decoded(raw: bytes, path: Path, number: int) -> str:
         before = raw[: error.start]
         raise InputError(
             f"{path}, line {number + before.count(10)}: not UTF-8 ({error.reason} at byte "
-            f"{error.start - before.rfind(10) - 1}). Convert the file to UTF-8"
+            f"{error.start - before.rfind(10) - 1}). Convert the file to UTF-8, such as with iconv -f CP1252 -t UTF-8 "
+            'for one of Windows (in a spreadsheet: save it as "CSV UTF-8")'
         ) from None
 
 

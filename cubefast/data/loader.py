@@ -19,6 +19,7 @@ from safetensors import safe_open
 from ..errors import InputError
 from ..files import open_regular
 from ..untrusted import named, shown
+from .parquet import read_vector_column, vector_columns
 from .vectors import CHUNK
 from .word_vectors import Rows, decoded, read_text, read_word2vec_binary
 
@@ -28,6 +29,7 @@ _EXPECTED = {
     "npz": "numpy.savez(path, name=array)",
     "torch": "torch.save(tensor or dict of tensors, path)",
     "safetensors": "safetensors.torch.save_file(dict of tensors, path)",
+    "parquet": "a column of lists of numbers of one length, beside any others",
     "word2vec": "a first line 'ROWS DIM', then a line 'KEY NUMBER NUMBER ...' per row",
     "word2vec-binary": "save_word2vec_format(path, binary=True) of gensim",
     "glove": "a line 'KEY NUMBER NUMBER ...' per row",
@@ -39,6 +41,7 @@ _SUFFIXES = {
     ".pt": "torch",
     ".pth": "torch",
     ".safetensors": "safetensors",
+    ".parquet": "parquet",
     ".vec": "word2vec",
     ".bin": "word2vec-binary",
     ".glove": "glove",
@@ -46,7 +49,7 @@ _SUFFIXES = {
 }
 # What a compressed file, which may mean ill, may unpack to: in bytes, or times its size.
 _MOST_FROM_LITTLE, _MOST_RATIO = 10**9, 100
-_WITH_NAMES = ("npz", "torch", "safetensors")
+_WITH_NAMES = ("npz", "torch", "safetensors", "parquet")
 _WITH_KEYS = ("word2vec", "word2vec-binary", "glove", "text")
 
 
@@ -65,17 +68,17 @@ class LoadedEmbeddings:
 
 
 def is_embedding_file(path: str | Path) -> bool:
-    """Whether the suffix is that of a file of embeddings; .txt counts as text."""
-    return _SUFFIXES.get(Path(path).suffix.lower(), "text") != "text"
+    """Whether the suffix is that of a file of embeddings; .txt counts as text, .parquet as a table of texts."""
+    return _SUFFIXES.get(Path(path).suffix.lower(), "text") not in ("text", "parquet")
 
 
 class EmbeddingLoader:
     """Reads a file of embeddings, one per row.
 
     Args:
-        path: the file. Its suffix says the format: .npy, .npz, .pt, .pth, .safetensors, .vec (word2vec text),
-            .bin (word2vec binary), .glove, .txt (word2vec text where the first line is "ROWS DIM", else GloVe).
-        format: npy, npz, torch, safetensors, word2vec, word2vec-binary, glove or text, whatever the suffix.
+        path: the file. Its suffix says the format: .npy, .npz, .pt, .pth, .safetensors, .parquet, .vec (word2vec
+            text), .bin (word2vec binary), .glove, .txt (word2vec text where the first line is "ROWS DIM", else GloVe).
+        format: npy, npz, torch, safetensors, parquet, word2vec, word2vec-binary, glove or text, whatever the suffix.
         dim: the numbers per row that are wanted; None: any.
         keys: a text file with the key of each row on a line, for formats that hold none.
 
@@ -106,7 +109,8 @@ class EmbeddingLoader:
             raise InputError(f"{self.path}: {self.format} holds its keys itself; leave keys={str(keys)!r} out")
 
     def names(self) -> list[str]:
-        """The names of the arrays in a .npz, .pt or .safetensors file; empty for the other formats.
+        """The names of the arrays in a .npz, .pt or .safetensors file, and of the columns of lists in a .parquet one;
+        empty for the other formats.
 
         Raises InputError for a file that cannot be read.
         """
@@ -119,13 +123,15 @@ class EmbeddingLoader:
                     return list(file.keys())
             if self.format == "torch":
                 return list(_torch_tensors(self.path))
+            if self.format == "parquet":
+                return vector_columns(self.path)
             return []
 
     def load(self, *, array: str | None = None) -> LoadedEmbeddings:
         """Read and check everything: .npy and .safetensors chunk by chunk, without loading the whole.
 
         Args:
-            array: which one, where a .npz, .pt or .safetensors file holds several; see :meth:`names`.
+            array: which one, where a .npz, .pt, .safetensors or .parquet file holds several; see :meth:`names`.
 
         Raises InputError, which names the row (from 0) and in text files the line (from 1), for anything that is not
         n different keys and n finite rows of one dim, none of them all zeros.
@@ -175,6 +181,8 @@ class EmbeddingLoader:
         if self.format == "torch":
             tensors = _torch_tensors(self.path)
             return Rows(_as_float32(_as_array(tensors[self._chosen(list(tensors), array)])))
+        if self.format == "parquet":
+            return Rows(_as_float32(read_vector_column(self.path, self._chosen(vector_columns(self.path), array))))
         if self.format == "word2vec-binary":
             return read_word2vec_binary(self.path)
         return read_text(self.path, self.format)

@@ -1,10 +1,13 @@
-"""Parquet files, column by column and within the limits of a data set."""
+"""Parquet files: texts column by column and within the limits of a data set, and columns of embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..untrusted import shown
@@ -24,14 +27,11 @@ def parquet_records(path: Path, chosen: Callable[[Sequence[str]], list[str]], li
 
     Raises InputError for a file that is damaged, beyond the limits, or says a name twice.
     """
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise InputError(f"{path}: Parquet files need pyarrow: pip install 'cubefast[parquet]'") from None
+    parquet = _pyarrow_parquet(path)
     if is_gzipped(path):
         raise InputError(f"{path}: a gzipped Parquet file is not read; gunzip it (Parquet is compressed inside)")
     with reading(path):
-        rows = _rows(pyarrow.parquet, path, chosen, limits)
+        rows = _rows(parquet, path, chosen, limits)
         number, size = 0, 0
         while True:
             try:
@@ -49,6 +49,50 @@ def parquet_records(path: Path, chosen: Callable[[Sequence[str]], list[str]], li
                     f"{path} holds more than {limits.file_mb:,} MB of texts; raise data.limits.file_mb, or cut it"
                 )
             yield Record(f"{path}, record {number}", fields)
+
+
+def vector_columns(path: Path) -> list[str]:
+    """The names of the columns of lists of numbers. Raises what pyarrow does for a file that cannot be read."""
+    import pyarrow.types as types
+
+    schema = _pyarrow_parquet(path).read_schema(path)
+    lists = [field for field in schema if hasattr(field.type, "value_type")]
+    return [
+        field.name
+        for field in lists
+        if types.is_floating(field.type.value_type) or types.is_integer(field.type.value_type)
+    ]
+
+
+def read_vector_column(path: Path, name: str) -> NDArray[Any]:
+    """A column of lists of numbers as an array [rows, D] of its own type.
+
+    Raises InputError naming the row, from 0, that has no list, a gap in it, or one of another length; else what
+    pyarrow does.
+    """
+    column = _pyarrow_parquet(path).read_table(path, columns=[name]).column(name).combine_chunks()
+    if column.null_count:
+        raise InputError(f"{path}: row {column.is_null().to_pylist().index(True)} of {name} is empty; remove it")
+    lengths = column.value_lengths().to_numpy() if len(column) else np.zeros(0, np.int64)
+    if len(lengths) and (other := np.flatnonzero(lengths != lengths[0])).size:
+        raise InputError(
+            f"{path}: row {other[0]} of {name} has {lengths[other[0]]} numbers, and row 0 has {lengths[0]}; they must "
+            "have one length"
+        )
+    numbers = column.flatten()
+    if numbers.null_count:
+        row = numbers.is_null().to_pylist().index(True) // lengths[0]
+        raise InputError(f"{path}: row {row} of {name} has a gap in its numbers; remove it")
+    array: NDArray[Any] = numbers.to_numpy(zero_copy_only=False).reshape(len(column), -1 if len(numbers) else 0)
+    return array
+
+
+def _pyarrow_parquet(path: Path) -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise InputError(f"{path}: Parquet files need pyarrow: pip install 'cubefast[parquet]'") from None
+    return pyarrow.parquet
 
 
 def _rows(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from .encoders import Embeddings
 CHUNK = 4096  # rows read at once where all are gone through
 
 
+@runtime_checkable
 class Vectors(Protocol):
     """n embeddings: an array, a memory-mapped file, or rows of a cache."""
 

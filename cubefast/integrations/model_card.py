@@ -77,7 +77,8 @@ def model_card(card: CardContent) -> str:
     config, core, base = card.config, card.core, base_models(card.config)
     example = {"config": config, "core": core, "both_sides": core.answer_map is not None, "centred": card.centred}
     example["ready"] = takes_ready_embeddings(config)
-    module = base and config.encoder.startswith("st:") and not set(config.encoder) & set("?+") and not card.centred
+    encoder = config.encoder or ""
+    module = base and encoder.startswith("st:") and not set(encoder) & set("?+") and not card.centred
     domains = card.statistics.get("domains") or {}
     text = render(
         "integrations/model_card.jinja",

@@ -11,7 +11,7 @@ from ..data.encoders import is_model_path
 from ..data.loader import is_embedding_file
 
 # A model of sentence-transformers in the name of an encoder; its options follow a question mark, others a plus.
-_TRANSFORMER = re.compile(r"(?:^|(?<=\+))st:([^?]+?)(?=\?|\+(?:st:|static|hashing)|$)")
+_TRANSFORMER = re.compile(r"(?:^|(?<=\+))st:([^?]+?)(?=\?|\+(?:st:|openai:|static|hashing)|$)")
 
 
 def takes_ready_embeddings(config: TrainingConfig) -> bool:
@@ -35,12 +35,13 @@ def without_places(config: TrainingConfig) -> TrainingConfig:
         update={
             **{key: TrainingConfig.model_fields[key].default for key in ("runs", "cache", "cache_limit_mb")},
             "init_from": config.init_from and Path(config.init_from).name,
-            "encoder": encoder(config.encoder),
+            "encoder": config.encoder and encoder(config.encoder),
             "teachers": tuple(map(encoder, config.teachers)),
             "data": data.model_copy(
                 update={
                     "path": name_only(data.path),
                     "vectors": data.vectors and name_only(data.vectors),
+                    "answer_vectors": data.answer_vectors and name_only(data.answer_vectors),
                     "teacher_vectors": tuple(map(name_only, data.teacher_vectors)),
                 }
             ),
@@ -50,7 +51,7 @@ def without_places(config: TrainingConfig) -> TrainingConfig:
 
 def base_models(config: TrainingConfig) -> list[str]:
     """The names on the hub of the encoder's models."""
-    if takes_ready_embeddings(config):
+    if takes_ready_embeddings(config) or config.encoder is None:
         return []
     names = [name for name in _TRANSFORMER.findall(config.encoder) if not is_model_path(name)]
     return [name if "/" in name else f"sentence-transformers/{name}" for name in names]

@@ -12,6 +12,7 @@ import torch
 from pydantic import TypeAdapter
 
 from ..core import predict
+from ..data.encoders import as_encoder, is_known_by_name
 from ..files import read_json
 from ..lattice.backends import facts
 from ..pipeline import Pipeline
@@ -43,8 +44,13 @@ def measure_performance(run_data: RunData, result: TaskResult) -> dict[str, Any]
 
 
 def _whole(run_data: RunData, questions: list[str] | None) -> dict[str, float] | None:
-    """From the text of a question to the text of an answer; None where the run cannot be asked."""
-    if run_data.config.data.vectors is not None or not run_data.tasks[0].parts.answers or not questions:
+    """From the text of a question to the text of an answer; None where the run cannot be asked here, or its encoder is
+    a program elsewhere, of which the time says nothing and the calls may cost money.
+    """
+    config = run_data.config
+    if config.data.vectors is not None or not run_data.tasks[0].parts.answers or not questions:
+        return None
+    if is_known_by_name(as_encoder(config.encoder or "")):
         return None
     pipeline = Pipeline.from_run(run_data.run.path, threshold=None)
     asked = itertools.cycle(questions)

@@ -18,9 +18,12 @@ from torch import Tensor
 
 from ..config import TrainingConfig
 from ..core import CubicCore
+from ..data.agreement import agreement
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from ..data.dialogues import Dialogue, normalize
+from ..data.encoders import create_encoder
 from ..data.pairs import PairDataset
+from ..data.vectors import Preparation
 from ..errors import ArtifactError, InputError
 from ..evaluation.turns import PairStructure
 from ..files import read_json
@@ -124,8 +127,9 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), progress: Cou
         if not tasks[0].parts.tests:
             raise InputError(f"{run.path} holds nothing out for tests (data.split). Name a file with data=FILE")
         return RunData(run, config, core, tasks, None, dataset.fingerprint, [])
-    other = open_data(run.config(overrides), progress, teachers=False)
-    notes = _check_same_encoder(dataset, other)
+    other_config = _config_of_other(run, config, overrides)
+    other = open_data(other_config, progress, teachers=False)
+    notes = _check_same_encoder(dataset, other, other_config)
     _check_disjoint(dataset, tasks[0].parts, other)
     name = Path(source).name
     tasks = [_task_on_file(task, other, name) for task in tasks]
@@ -135,19 +139,31 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), progress: Cou
 def _checked(overrides: Sequence[str], config: TrainingConfig) -> str | None:
     """The file that the overrides name. Raises InputError for other keys."""
     keys = {item.partition("=")[0]: item.partition("=")[2] for item in overrides}
-    if beyond := [key for key in keys if key != "data" and not key.startswith("data.")]:
+    ready = config.data.vectors is not None
+    if beyond := [
+        key for key in keys if not (key == "data" or key.startswith("data.") or (key == "encoder" and ready))
+    ]:
         raise InputError(
             f"an evaluation takes data=FILE and data.* keys only, for the rest is the run's; got {', '.join(beyond)}"
         )
     source = keys.get("data", keys.get("data.path"))
     if keys and source is None:
         raise InputError(f"{', '.join(keys)}: these describe another file; name it with data=FILE")
-    if source is not None and config.data.vectors is not None and "data.vectors" not in keys:
+    if source is not None and ready and "data.vectors" not in keys and "encoder" not in keys and config.encoder is None:
         raise InputError(
             "the run was trained on ready embeddings, so another file needs its own by the same encoder: give "
-            "data.vectors=FILE too"
+            "data.vectors=FILE too, or that encoder with encoder=NAME"
         )
     return source
+
+
+def _config_of_other(run: RunFolder, config: TrainingConfig, overrides: Sequence[str]) -> TrainingConfig:
+    """The config of the other file. It has its own ready embeddings or is encoded; those of the run are not its."""
+    keys = {item.partition("=")[0] for item in overrides}
+    if config.data.vectors is None or "data.vectors" in keys:
+        return run.config(overrides)
+    none = ["data.vectors=null", *(["data.answer_vectors=null"] if "data.answer_vectors" not in keys else [])]
+    return run.config([*overrides, *none])
 
 
 def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
@@ -273,7 +289,7 @@ def _structures(items: Mapping[str, PairMetadata]) -> dict[str, PairStructure]:
     }
 
 
-def _check_same_encoder(dataset: Dataset, other: Dataset) -> list[str]:
+def _check_same_encoder(dataset: Dataset, other: Dataset, config: TrainingConfig) -> list[str]:
     """Notes on whether the embeddings are of one encoder. Raises InputError where they are not."""
     if other.dim != dataset.dim:
         raise InputError(f"the run's embeddings have {dataset.dim} numbers, those of the other file {other.dim}")
@@ -281,6 +297,19 @@ def _check_same_encoder(dataset: Dataset, other: Dataset) -> list[str]:
         return []
     if dataset.fingerprint.startswith(_READY) and other.fingerprint.startswith(_READY):
         return ["Ready embeddings do not say which encoder made them: that it is the run's, you have to know."]
+    if dataset.fingerprint.startswith(_READY) and isinstance(dataset, DialogueDataset) and config.encoder is not None:
+        cosine = agreement(
+            create_encoder(config.encoder).encode,
+            [config.data.prompts.answer + answer for answer in dataset.answers],
+            dataset.vectors.gather(dataset.answer_rows),
+            Preparation(),
+            encoder=f"the encoder {config.encoder}",
+            there="the run's answers",
+        )
+        return [
+            f"The run's embeddings came ready, and the other file was encoded with {config.encoder}: of the run's "
+            f"answers its vectors have the cosine {cosine:.3f} to the ready ones."
+        ]
     raise InputError(
         f"the run was trained on embeddings of {dataset.fingerprint}, and the other file has those of "
         f"{other.fingerprint}: they must be of one encoder"

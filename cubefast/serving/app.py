@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -23,7 +24,7 @@ from starlette.types import Lifespan
 
 from .._version import __version__
 from ..decoding import Answer
-from ..errors import InputError
+from ..errors import EncoderUnavailableError, InputError
 from ..untrusted import shown
 from .batching import Batcher, Item, Output, QueueFullError
 from .metrics import Metrics
@@ -33,6 +34,7 @@ from .requests import ApiError, AskRequest, Body, EmbeddingsRequest, InputType, 
 from .service import Question, Service
 
 _LARGEST_BATCH = 64
+_LOG = logging.getLogger("uvicorn.error")
 
 
 def create_app(service: Service, limits: Limits | None = None, *, hosts: Iterable[str] | None = None) -> Starlette:
@@ -236,6 +238,9 @@ class _Server:
             raise ApiError(
                 503, "the server has more to do than it can; ask again later", headers={"retry-after": "1"}
             ) from None
+        except EncoderUnavailableError as error:
+            _LOG.error("%s", error)  # where the encoder is is no client's business
+            raise ApiError(502, "the encoder behind this server does not answer; ask again later") from None
         except InputError as error:
             raise ApiError(400, str(error)) from None
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Generic, TypeVar
 
-from ..errors import InputError
+from ..errors import EncoderUnavailableError, InputError
 
 Item = TypeVar("Item")
 Output = TypeVar("Output")
@@ -97,6 +97,8 @@ class Batcher(Generic[Item, Output]):
         """The output of each item, or the exception raised for it. Runs in the executor."""
         try:
             return list(self._function(items))
+        except EncoderUnavailableError as error:  # for one as for all
+            return [error] * len(items)
         except InputError as error:
             if len(items) == 1:
                 return [error]

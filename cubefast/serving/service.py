@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.config import DatasetConfig
-from ..data.dialogues import load_dialogues, load_texts
-from ..data.formats import file_format
+from ..data.dialogues import load_side
 from ..decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder
 from ..decoding.search import IndexKind
 from ..pipeline import Pipeline
@@ -77,22 +75,28 @@ class Service:
         index: IndexKind = "exact",
         further_answers: Sequence[str] = (),
         questions: str | None = None,
+        encoder: str | None = None,
     ) -> Service:
         """Load the service of ``runs/NAME``, which is called NAME.
 
         Args:
             path: the run's folder.
-            index, further_answers: see :meth:`Pipeline.from_run`.
-            questions: a file of known questions, see :func:`load_questions`; they are encoded here. None: no questions
-                are known, since a run keeps its answers, and not the questions that it was trained on.
+            index, further_answers, encoder: see :meth:`Pipeline.from_run`.
+            questions: a file of known questions, see :func:`~cubefast.data.dialogues.load_side`; they are encoded
+                here. None: no questions are known, since a run keeps its answers, and not the questions that it was
+                trained on.
 
         Raises InputError for a run or file that cannot be served.
         """
-        pipeline = Pipeline.from_run(path, index=index, threshold=None, further_answers=further_answers, plain=True)
+        pipeline = Pipeline.from_run(
+            path, index=index, threshold=None, further_answers=further_answers, plain=True, encoder=encoder
+        )
+        pipeline.text_encoder()  # what cannot be asked is not served
         run = RunFolder.open(path)
         known = None
         if questions is not None:
-            texts = load_questions(questions, run.config().data)
+            data = run.config().data
+            texts = load_side(questions, "question", data.columns, data.limits)
             parts = [texts[begin : begin + _TOGETHER] for begin in range(0, len(texts), _TOGETHER)]
             vectors = np.concatenate([pipeline.embed_plain(part).numpy() for part in parts])
             known = RetrievalDecoder(texts, vectors, index=index)
@@ -127,19 +131,3 @@ class Service:
             Result(after[: each.count], first[: each.count], alike and alike[: each.count])
             for each, after, first, alike in zip(questions, answers, before, similar, strict=True)
         ]
-
-
-def load_questions(path: str, data: DatasetConfig) -> list[str]:
-    """The distinct questions of a file, in its order: what is answered in pairs and conversations, every line of a text
-    file.
-
-    Args:
-        path: any data file that a run can be trained on, or ``builtin``.
-        data: the settings of the run's data; the columns of the file are called as they say.
-
-    Raises InputError for a file that cannot be read, or has no question.
-    """
-    if path != "builtin" and file_format(path, "auto") == "text":
-        return list(dict.fromkeys(load_texts(path, limits=data.limits)))
-    dialogues = load_dialogues(path, columns=data.columns, limits=data.limits)
-    return list(dict.fromkeys(dialogue.question for dialogue in dialogues))

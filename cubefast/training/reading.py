@@ -18,7 +18,7 @@ def open_data(
     return open_dataset(
         config.data if teachers else config.data.model_copy(update={"teacher_vectors": ()}),
         config.mode,
-        encoder=config.encoder,
+        encoder=config.encoder or "",  # not looked at where data.vectors are given
         teachers=config.teachers if teachers else (),
         cache=EmbeddingCache(config.cache, limit_bytes=limit),
         seed=config.seed,

@@ -211,6 +211,61 @@ def test_ready_vectors_stand_in_for_an_encoder(tmp_path, cache):
         create_dialogue_dataset(None, {**config, "context": {"mode": "mean"}}, cache=cache)
 
 
+def parquet(path, **columns):
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table(columns), path)
+
+
+@pytest.mark.parametrize("form", ["names", "two files", "named files", "one table"])
+def test_ready_vectors_come_in_the_files_that_people_have(tmp_path, cache, form):
+    pairs = qa(60)
+    questions, answers = np.random.default_rng(0).normal(size=(2, 60, 12)).astype(np.float32)
+    texts = {"Query": [q for q, _ in pairs], "Response": [a for _, a in pairs]}
+    given = {"path": str(tmp_path / "pairs.parquet"), "vectors": str(tmp_path / "v.npz"), "normalize": False}
+    parquet(given["path"], **texts)
+    if form == "names":
+        np.savez(given["vectors"], queries=questions, response_embeddings=answers, other=answers[:5])
+    elif form == "two files":
+        given |= {"vectors": str(tmp_path / "q.npy"), "answer_vectors": str(tmp_path / "a.npy")}
+        np.save(given["vectors"], questions)
+        np.save(given["answer_vectors"], answers)
+    elif form == "named files":
+        given |= {"vectors": str(tmp_path / "q.npz"), "answer_vectors": str(tmp_path / "a.npz")}
+        np.savez(given["vectors"], anything=questions)
+        np.savez(given["answer_vectors"], answer=answers, more=questions)
+    else:
+        given["vectors"] = given["path"]
+        parquet(given["path"], **texts, query_vector=list(questions), response_vector=list(answers))
+    dataset = create_dialogue_dataset(None, given, cache=cache)
+    assert torch.equal(dataset[7][0], torch.from_numpy(questions[7]))
+    assert torch.equal(dataset[7][1], torch.from_numpy(answers[7]))
+    before = dataset.fingerprint
+    assert before.count("-") == (2 if "answer_vectors" in given else 1)
+    if "answer_vectors" in given:
+        np.save(tmp_path / "a2.npy", answers * 2)
+        assert (
+            create_dialogue_dataset(None, {**given, "answer_vectors": str(tmp_path / "a2.npy")}).fingerprint != before
+        )
+
+
+def test_files_of_which_it_is_not_clear_what_they_hold_are_refused(tmp_path, cache):
+    (tmp_path / "pairs.csv").write_text("q,a\n" + "".join(f"{q},{a}\n" for q, a in qa(60)))
+    array = np.random.default_rng(0).normal(size=(60, 12))
+    np.save(tmp_path / "v.npy", array)
+    np.savez(tmp_path / "v.npz", query=array, prompt=array, answer=array)
+    np.savez(tmp_path / "x.npz", x=array, y=array)
+    for name, message in [
+        ("v.npy", "v.npy holds one array: give the questions with data.vectors=FILE, the answers with data.answer_v"),
+        ("v.npz", "v.npz: the embeddings of questions may be any of query, prompt. Call them question, or leave one"),
+        ("x.npz", "x.npz holds no array 'question' of questions; it holds x, y. Call it so"),
+    ]:
+        config = {"path": str(tmp_path / "pairs.csv"), "vectors": str(tmp_path / name)}
+        with pytest.raises(InputError, match=message):
+            create_dialogue_dataset(None, config, cache=cache)
+    with pytest.raises(ConfigError, match="data.answer_vectors is for the answers to the questions of data.vectors"):
+        create_dialogue_dataset(None, {"answer_vectors": "a.npy"}, cache=cache)
+
+
 def test_a_file_of_embeddings_is_a_data_set(tmp_path):
     vectors = np.random.default_rng(1).normal(size=(200, 10)).astype(np.float32)
     np.save(tmp_path / "v.npy", vectors)

@@ -4,8 +4,11 @@ import json
 import pytest
 
 from cubefast.data.config import ColumnsConfig
-from cubefast.data.dialogues import Dialogue, load_dialogues, load_texts
+from cubefast.data.dialogues import Dialogue, load_dialogues, load_side, load_texts
 from cubefast.errors import InputError
+
+# What follows of a file that is not UTF-8.
+AS_UTF8 = ', such as with iconv -f CP1252 -t UTF-8 for one of Windows (in a spreadsheet: save it as "CSV UTF-8")'
 
 
 def write(path, *records):
@@ -66,11 +69,13 @@ def test_the_built_in_set_has_a_row_for_every_record():
         (b"[1, 2]", ", line 1: expected a JSON object, got list"),
         (
             b'{"frage": 1, "a": 2}',
-            ', line 1: the field "question" is missing; there are frage, a. Set columns.question to what it is called',
+            ', line 1: the field "question" is missing; there are frage, a. '
+            "Say what it is called, such as data.columns.question=frage",
         ),
         (
             b"{}",
-            ', line 1: the field "question" is missing; there are no fields. Set columns.question to what it is called',
+            ', line 1: the field "question" is missing; there are no fields. '
+            "Say what it is called, such as data.columns.question=NAME",
         ),
         (b'{"question": "q", "answer": 3}', ', line 1: "answer" must be a text that is not blank; got 3'),
         (b'{"question": null, "answer": "a"}', ', line 1: "question" must be a text that is not blank; got None'),
@@ -85,7 +90,7 @@ def test_the_built_in_set_has_a_row_for_every_record():
         ),
         (
             b'{"question": "q", "answer": "a"}\n\xff\xfe',
-            ", line 2: not UTF-8 (invalid start byte at byte 0). Convert the file to UTF-8",
+            ", line 2: not UTF-8 (invalid start byte at byte 0). Convert the file to UTF-8" + AS_UTF8,
         ),
     ],
 )
@@ -135,7 +140,8 @@ def test_texts_that_are_not_there_are_asked_for(tmp_path):
     with pytest.raises(InputError) as error:
         load_texts(path)
     assert str(error.value) == (
-        f'{path}, line 1: the field "text" is missing; there are question, body. Set columns.text to what it is called'
+        f'{path}, line 1: the field "text" is missing; there are question, body. '
+        "Say what it is called, such as data.columns.text=body"
     )
     (tmp_path / "b.txt").write_bytes(b"\n \n")
     with pytest.raises(InputError) as error:
@@ -148,5 +154,35 @@ def test_a_text_file_has_no_dialogues(tmp_path):
     with pytest.raises(InputError) as error:
         load_dialogues(tmp_path / "a.txt")
     assert str(error.value) == (
-        f"{tmp_path / 'a.txt'}: a text per line has no questions and answers; it is for mode=autoencoder"
+        f"{tmp_path / 'a.txt'}: a text per line has no questions and answers; it is for mode=autoencoder. "
+        "For a table, set data.format=tsv or csv, whatever its suffix"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "answers"),
+    [
+        ("a.txt", "So.\n\nNo.\nSo.\n", ["So.", "No."]),
+        ("a.csv", "Query;Response\nWhy?;So.\nWhen?;No.\nWho?;So.\n", ["So.", "No."]),
+        ("a.csv", "answer\nSo.\nNo.\n", ["So.", "No."]),
+        ("a.csv", "text\nSo.\nNo.\n", ["So.", "No."]),
+        ("a.jsonl", '{"question": "Why?", "answers": ["So.", "No."]}', ["So.", "No."]),
+        (
+            "a.jsonl",
+            '{"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]}',
+            ["So."],
+        ),
+        ("a.yml", "conversations:\n- [Why?, So.]\n", ["So."]),
+    ],
+)
+def test_of_any_file_the_answers_can_be_had_alone(tmp_path, name, content, answers):
+    (tmp_path / name).write_text(content)
+    assert load_side(tmp_path / name, "answer") == answers
+    if "Why?" in content:
+        assert load_side(tmp_path / name, "question")[0] == "Why?"
+
+
+def test_where_no_setting_can_name_a_column_it_has_to_be_called_so(tmp_path):
+    (tmp_path / "a.csv").write_text("Antwort,Notiz\nJa.,x\n")
+    with pytest.raises(InputError, match=r'the field "answer" is missing; there are Antwort, Notiz. Call it so$'):
+        load_side(tmp_path / "a.csv", "answer")

@@ -10,6 +10,9 @@ from cubefast.data.config import ColumnsConfig
 from cubefast.data.dialogues import Dialogue, load_dialogues, load_texts
 from cubefast.errors import InputError
 
+# What follows of a file that is not UTF-8.
+AS_UTF8 = ', such as with iconv -f CP1252 -t UTF-8 for one of Windows (in a spreadsheet: save it as "CSV UTF-8")'
+
 PAIRS = [
     Dialogue("Why, then?", 'He said "so".', "life", "g", (), 0),
     Dialogue("Who?", "Ünal\nEr.", "", "ünal er.", (), 1),
@@ -61,7 +64,7 @@ def test_a_given_format_goes_before_the_suffix(tmp_path):
             "a.csv",
             "frage,antwort\nq,a\n",
             'a.csv, line 2: the field "question" is missing; there are frage, antwort. '
-            "Set columns.question to what it is called",
+            "Say what it is called, such as data.columns.question=frage",
         ),
         (
             "a.csv",
@@ -104,7 +107,7 @@ def test_a_given_format_goes_before_the_suffix(tmp_path):
         (
             "a.csv",
             b"question,answer\nq,caf\xe9\n",
-            "a.csv, line 2: not UTF-8 (invalid continuation byte at byte 5). Convert the file to UTF-8",
+            "a.csv, line 2: not UTF-8 (invalid continuation byte at byte 5). Convert the file to UTF-8" + AS_UTF8,
         ),
         ("a.json", " \n", "a.json has no question/answer pairs"),
         ("a.json", "[]", "a.json has no question/answer pairs"),
@@ -119,26 +122,26 @@ def test_a_given_format_goes_before_the_suffix(tmp_path):
             "a.json",
             '{"question": "q", "answer": "a"}\n{}',
             "a.json: not JSON (Extra data: line 2 column 1 (char 33)). "
-            "It must be a list of objects; for an object on each line set format=jsonl",
+            "It must be a list of objects; for an object on each line set data.format=jsonl",
         ),
         (
             "a.json",
             b'["a",\n"\xff"]',
-            "a.json, line 2: not UTF-8 (invalid start byte at byte 1). Convert the file to UTF-8",
+            "a.json, line 2: not UTF-8 (invalid start byte at byte 1). Convert the file to UTF-8" + AS_UTF8,
         ),
         (
             "a.doc",
             "x",
             "the format of a.doc is unclear: its suffix .doc is not known. "
             "Known are .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .yml, .yaml, .txt (also with .gz); "
-            "or set format to one of jsonl, json, csv, tsv, parquet, chat, chatterbot, text",
+            "or set data.format to one of jsonl, json, csv, tsv, parquet, chat, chatterbot, text",
         ),
         (
             "a.gz",
             "x",
             "the format of a.gz is unclear: it has no suffix. "
             "Known are .jsonl, .ndjson, .json, .csv, .tsv, .parquet, .yml, .yaml, .txt (also with .gz); "
-            "or set format to one of jsonl, json, csv, tsv, parquet, chat, chatterbot, text",
+            "or set data.format to one of jsonl, json, csv, tsv, parquet, chat, chatterbot, text",
         ),
     ],
 )
@@ -223,7 +226,7 @@ def test_bad_parquet_is_refused(tmp_path):
     pytest.importorskip("pyarrow")
     assert refusal(parquet(tmp_path / "a.parquet", question=["q"], vector=[[1.0]])) == (
         'a.parquet, record 1: the field "answer" is missing; there are question, vector. '
-        "Set columns.answer to what it is called"
+        "Say what it is called, such as data.columns.answer=vector"
     )
     assert refusal(parquet(tmp_path / "b.parquet", question=["q", "q"], answer=["a", None])) == (
         'b.parquet, record 2: "answer" must be a text that is not blank; got None'
@@ -291,7 +294,7 @@ def test_what_the_hub_does_not_give_is_refused(monkeypatch):
         'the split "dev" of pairs cannot be had from the hub: Couldn\'t reach it. '
         "Check the name, the split and the network, or give a file"
     )
-    assert refusal("hub:pairs", "csv") == "hub:pairs: format=csv is for files; leave it at auto, or chat"
+    assert refusal("hub:pairs", "csv") == "hub:pairs: data.format=csv is for files; leave it at auto, or chat"
     assert refusal("hub:") == "'hub:' must be hub:NAME or hub:NAME:SPLIT, as hub:squad or hub:squad:validation"
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert refusal("hub:pairs") == "hub:pairs: data sets of the hub need datasets: pip install 'cubefast[hub]'"
@@ -453,7 +456,7 @@ def test_a_folder_of_corpora_is_read_in_order(tmp_path):
         ("conversations:\n- [hi]", "a.yml has no conversation in which a turn is answered"),
         (
             b"conversations:\n- [caf\xe9]",
-            "a.yml, line 2: not UTF-8 (invalid continuation byte at byte 6). Convert the file to UTF-8",
+            "a.yml, line 2: not UTF-8 (invalid continuation byte at byte 6). Convert the file to UTF-8" + AS_UTF8,
         ),
     ],
 )

@@ -5,6 +5,8 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from hypothesis import given, settings
@@ -31,6 +33,10 @@ def write_binary(path, vectors, keys, *, end=b""):
     path.write_bytes(f"{len(vectors)} {vectors.shape[1]}\n".encode() + b"".join(rows))
 
 
+def write_parquet(path, **columns):
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+
+
 def write(path, vectors, keys):
     """In the format of the suffix; the keys where it has some."""
     if path.suffix == ".npy":
@@ -41,6 +47,8 @@ def write(path, vectors, keys):
         torch.save(torch.from_numpy(vectors.copy()), path)
     elif path.suffix == ".safetensors":
         save_file({"vectors": torch.from_numpy(vectors.copy())}, path)
+    elif path.suffix == ".parquet":
+        write_parquet(path, vectors=list(vectors))
     elif path.suffix == ".bin":
         write_binary(path, vectors, keys)
     else:
@@ -48,7 +56,7 @@ def write(path, vectors, keys):
     return path
 
 
-SUFFIXES = [".npy", ".npz", ".pt", ".pth", ".safetensors", ".vec", ".bin", ".glove", ".txt"]
+SUFFIXES = [".npy", ".npz", ".pt", ".pth", ".safetensors", ".parquet", ".vec", ".bin", ".glove", ".txt"]
 WITH_KEYS = [".vec", ".bin", ".glove", ".txt"]
 
 
@@ -177,12 +185,12 @@ def test_word2vec_binary_with_newlines_between_rows(tmp_path):
 def test_the_format_may_be_said(tmp_path):
     path = write(tmp_path / "a.npy", VECTORS, KEYS).rename(tmp_path / "a.data")
     np.testing.assert_array_equal(EmbeddingLoader(path, format="npy").load().vectors, VECTORS)
-    known = "npy, npz, torch, safetensors, word2vec, word2vec-binary, glove, text"
+    known = "npy, npz, torch, safetensors, parquet, word2vec, word2vec-binary, glove, text"
     told(path, f"format must be one of {known}; got 'numpy'", format="numpy")
     told(
         path,
-        "PATH: no format of embeddings has the suffix '.data'; known are .npy, .npz, .pt, .pth, .safetensors, .vec, "
-        f".bin, .glove, .txt. Else give format=, one of {known}",
+        "PATH: no format of embeddings has the suffix '.data'; known are .npy, .npz, .pt, .pth, .safetensors, "
+        f".parquet, .vec, .bin, .glove, .txt. Else give format=, one of {known}",
     )
 
 
@@ -449,3 +457,40 @@ def test_of_very_many_arrays_the_first_are_named(tmp_path):
     with pytest.raises(InputError, match="holds 500 arrays .x0, x1, .* and 480 more") as caught:
         EmbeddingLoader(tmp_path / "a.npz").load()
     assert len(str(caught.value)) < 500
+
+
+def test_a_column_of_a_table_of_texts_is_chosen_by_its_name(tmp_path):
+    path = tmp_path / "a.parquet"
+    vectors = list(VECTORS)
+    write_parquet(
+        path, question=list("abcde"), tags=[["x"]] * 5, q_embedding=vectors, n=[1] * 5, a_embedding=vectors[::-1]
+    )
+    loader = EmbeddingLoader(path)
+    assert loader.names() == ["q_embedding", "a_embedding"]
+    np.testing.assert_array_equal(loader.load(array="a_embedding").vectors, VECTORS[::-1])
+    told(path, "PATH holds 2 arrays (q_embedding, a_embedding); choose one with array=NAME")
+    told(path, "PATH holds no array 'question'; it holds q_embedding, a_embedding", array="question")
+    fixed = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(VECTORS.astype(np.float64).ravel()), 3)
+    write_parquet(path, vectors=fixed)
+    np.testing.assert_array_equal(EmbeddingLoader(path).load().vectors, VECTORS)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([[1.0, 2.0], [1.0]], "row 1 of v has 1 numbers, and row 0 has 2; they must have one length"),
+        ([[1.0, 2.0], None], "row 1 of v is empty; remove it"),
+        ([[1.0, 2.0], [None, 1.0]], "row 1 of v has a gap in its numbers; remove it"),
+        (pyarrow.array([[], []], pyarrow.list_(pyarrow.float32())), " holds no numbers: its shape is [2, 0]"),
+        ([[1.0, 2.0], [0.0, 0.0]], "row 1 is all zeros; such a vector has no direction, remove it"),
+    ],
+)
+def test_a_column_that_is_no_table_of_numbers_is_told(tmp_path, rows, message):
+    write_parquet(tmp_path / "a.parquet", v=rows)
+    told(tmp_path / "a.parquet", f"PATH{'' if message[0] == ' ' else ': '}{message}")
+
+
+def test_a_table_of_texts_is_not_taken_for_embeddings(tmp_path):
+    assert not is_embedding_file("a.parquet")
+    write_parquet(tmp_path / "a.parquet", question=["q"], answer=["a"])
+    told(tmp_path / "a.parquet", "PATH holds 0 arrays (none); choose one with array=NAME")

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from cubefast import HashingEncoder, create_conversation_dataset, create_dialogue_dataset, create_text_dataset
+from cubefast.config import TrainingConfig
 from cubefast.data.config import ColumnsConfig
 from cubefast.data.dialogues import load_dialogues, load_texts
 from cubefast.data.records import name_field
@@ -81,13 +83,65 @@ def test_columns_are_found_whatever_their_case_and_usual_name(tmp_path, question
 def test_a_column_that_is_set_is_taken_before_others(tmp_path):
     both = rows({"question": "x", "query": "z", "Answer": "y", "answer": "w"})
     with pytest.raises(
-        InputError, match="the answer may be any of the fields Answer, answer. Set columns.answer to one"
+        InputError, match="the answer may be any of the fields Answer, answer. Say which, such as data.columns.answer=A"
     ):
         read(tmp_path / "a.jsonl", both)
+    with pytest.raises(InputError, match=r"Say which, such as data.columns.answer=Answer$"):
+        read(tmp_path / "a.jsonl", rows({"question": "x", "answer": "w", "Answer": "y"}))
     assert read(tmp_path / "a.jsonl", both, answer="Answer") == [("x", "y")]
     assert read(tmp_path / "a.jsonl", both, question="query", answer="Answer") == [("z", "y")]
     with pytest.raises(InputError, match="the question may be any of the fields query, prompt"):
         read(tmp_path / "a.jsonl", rows({"query": "x", "prompt": "z", "answer": "y"}))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"input": "x", "output": "y"},
+        {"INSTRUCTION": "x", "output": "y"},
+        {"prompt": "x", "chosen": "y", "rejected": "w"},
+        {"query": "x", "document": "y"},
+        {"user": "x", "assistant": "y"},
+        {"query": "x", "input": "more", "response": "y", "document": "source"},
+    ],
+)
+def test_other_names_that_people_have_are_found_where_no_likelier_one_is(tmp_path, fields):
+    assert read(tmp_path / "a.jsonl", rows(fields)) == [("x", "y")]
+    assert read(tmp_path / "a.csv", f"{','.join(fields)}\n{','.join(fields.values())}\n") == [("x", "y")]
+
+
+def test_an_instruction_with_an_input_of_its_own_is_not_guessed_at(tmp_path):
+    with pytest.raises(InputError, match="the question may be any of the fields instruction, input. Say which"):
+        read(tmp_path / "a.jsonl", rows({"instruction": "x", "input": "z", "output": "y"}))
+
+
+@pytest.mark.parametrize(
+    "names", [("Frage", "Antwort"), ("My question", "It's said: an answer"), ("0", "1"), ("yes", "no")]
+)
+def test_the_key_of_a_message_works_when_it_is_pasted(tmp_path, names):
+    path = tmp_path / "a.csv"
+    path.write_text(f"{names[0]},{names[1]}\nx,y\n")
+    given = []
+    for role in ("question", "answer"):
+        with pytest.raises(InputError, match=f'the field "{role}" is missing') as refused:
+            load_dialogues(path, columns=TrainingConfig.load(None, given).data.columns)
+        given += shlex.split(str(refused.value).split("such as ")[1])
+        assert given[-1].startswith(f"data.columns.{role}=")
+    found = load_dialogues(path, columns=TrainingConfig.load(None, given).data.columns)
+    assert [(d.question, d.answer) for d in found] == [("x", "y")]
+
+
+def test_a_table_without_a_header_is_told_to_have_one(tmp_path):
+    with pytest.raises(
+        InputError, match="data.columns.question=NAME. If these are texts, put a first line with the names"
+    ):
+        read(tmp_path / "a.csv", "What is x?,It is y\nWhat is z?,It is w\n")
+
+
+def test_a_workbook_is_not_taken_for_a_table(tmp_path):
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    with pytest.raises(InputError, match='a.xlsx is a workbook, which is not read: save the sheet as "CSV UTF-8"'):
+        load_dialogues(tmp_path / "a.xlsx")
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "tsv", "parquet", "yml"])

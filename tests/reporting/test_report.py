@@ -400,7 +400,7 @@ def test_ready_vectors_are_evaluated_with_their_texts(tmp_path):
     source.write_text("\n".join(map(json.dumps, rows)))
     questions = np.random.default_rng(0).normal(size=(120, 8)).astype(np.float32)
     np.savez(vectors, question=questions, answer=questions[:, ::-1])
-    path = train_small(tmp_path, "ready", data={"path": str(source), "vectors": str(vectors)})
+    path = train_small(tmp_path, "ready", encoder=None, data={"path": str(source), "vectors": str(vectors)})
     found = evaluated(path)
     assert found.cases["unseen group"][0].cases[0].question.startswith("Question")
     assert found.performance["one_query_whole"] is None

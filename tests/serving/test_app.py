@@ -14,6 +14,7 @@ from cubefast.serving.app import create_app
 from cubefast.serving.requests import Limits
 from cubefast.serving.service import Service
 
+from ..embeddings_server import Failure
 from ..runs import make_run
 from .conftest import LIMITS, LOOPBACK, QUESTION, changing_core
 
@@ -303,13 +304,34 @@ def test_more_than_may_wait_is_refused_with_when_to_come_back(service):
 
 def test_a_fault_of_the_server_is_said_without_its_insides(run, caplog):
     service = Service.from_run(run)
-    service.pipeline.encoder = None  # a fault that no client can bring about
+    service.pipeline.encoder = object()  # a fault that no client can bring about
     with TestClient(create_app(service), base_url=LOOPBACK) as client, caplog.at_level(logging.ERROR):
         assert refusal(embed(client), 500) == "the server failed; its log says why"
         assert 'cubefast_requests_total{route="/v1/embeddings",status="500"} 1.0' in client.get("/metrics").text
-    assert "'NoneType' object has no attribute 'encode'" in caplog.text
+    assert "'object' object has no attribute 'encode'" in caplog.text
 
 
 def test_a_service_needs_something_to_compare_with(run):
     with pytest.raises(ValueError, match="plain=True"):
         Service("demo", Pipeline.from_run(run))
+
+
+def test_an_encoder_that_is_away_is_no_clients_fault(tmp_path, api, caplog):
+    made, _, _ = make_run(tmp_path, "ready", encoder=None)
+    api.dim = 256
+    service = Service.from_run(made.path, encoder="openai:m?retries=0")
+    with TestClient(create_app(service), base_url=LOOPBACK) as client:
+        found = vectors(embed(client, model="ready:query"))
+        np.testing.assert_allclose(found, service.pipeline.embed([QUESTION]).numpy(), atol=1e-6)
+        api.failures += [Failure(503, b"down")] * 2
+        for asked in ({"question": QUESTION}, {"question": "And the oldking?"}):
+            message = refusal(client.post("/ask", json=asked), 502)
+            assert message == "the encoder behind this server does not answer; ask again later"
+        assert f"openai:m at {api.url}/embeddings answers 503 Service Unavailable: down" in caplog.text
+        assert client.post("/ask", json={"question": QUESTION}).status_code == 200
+
+
+def test_a_run_on_ready_vectors_is_not_served_without_its_encoder(tmp_path):
+    made, _, _ = make_run(tmp_path, "ready", encoder=None)
+    with pytest.raises(InputError, match="has no encoder for texts: name the one that made them"):
+        Service.from_run(made.path)

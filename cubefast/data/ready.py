@@ -1,0 +1,77 @@
+"""Embeddings of pairs that come ready in files, made by an API or another program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..files import sha256_of
+from .columns import array_of
+from .config import DatasetConfig
+from .dialogues import Dialogue
+from .loader import EmbeddingLoader
+from .teachers import DialogueRows
+from .vectors import ArrayVectors, StackedVectors, Vectors
+
+_PAIR = ("question", "answer")
+
+
+def ready_vectors(
+    key: str, files: Sequence[str], config: DatasetConfig, dialogues: list[Dialogue], records: int
+) -> tuple[Vectors, DialogueRows]:
+    """The ready embeddings of ``data.KEY``, row for row with the records of which these dialogues are left: of a file
+    that has both, or of one of questions and one of answers.
+
+    Args:
+        key: of the settings, for messages.
+        files: one or two.
+        config: of the data set.
+        dialogues: those that the quality filter left.
+        records: how many the source has.
+
+    Returns the embeddings, and which rows of them each dialogue has. Raises InputError where they do not match.
+    """
+    if config.context.mode != "none":
+        raise InputError(
+            f"data.{key} has no embeddings of the turns before a question: set data.context.mode=none, or encode"
+        )
+    path = " and ".join(files)
+    loaders = [EmbeddingLoader(file) for file in files]
+    parts = tuple(
+        ArrayVectors(loader.load(array=_array_name(loader, role, alone=len(files) > 1)).vectors)
+        for loader, role in zip(loaders * (3 - len(files)), _PAIR, strict=True)
+    )
+    question, answer = parts
+    rows = np.array([dialogue.row for dialogue in dialogues], np.int64)
+    if len(question) != len(answer) or question.dim != answer.dim:
+        raise InputError(
+            f"{path}: question is [{len(question)}, {question.dim}] and answer "
+            f"[{len(answer)}, {answer.dim}]; they must have one shape"
+        )
+    if len(np.unique(rows)) != len(rows) or records != len(question):
+        raise InputError(
+            f"{path} has {len(question)} rows, and {config.path} has {records} records: they must match row for row, "
+            "one question and answer per record"
+        )
+    return StackedVectors(parts), DialogueRows(rows[:, None], rows + len(question))
+
+
+def _array_name(loader: EmbeddingLoader, role: str, *, alone: bool) -> str | None:
+    """Which array of a file has the embeddings of a role; ``alone``: whether the file is of that role alone."""
+    names = loader.names()
+    if alone and len(names) < 2:
+        return None
+    if not names:
+        raise InputError(
+            f"{loader.path} holds one array: give the questions with data.vectors=FILE, the answers with "
+            "data.answer_vectors=FILE"
+        )
+    return array_of(role, names, str(loader.path))
+
+
+def fingerprint_of(files: Sequence[str | Path]) -> str:
+    """What the embeddings of files are known by: it changes with their bytes."""
+    return "-".join(["vectors", *(sha256_of(file)[:16] for file in files)])
