@@ -11,16 +11,16 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import bounds, cli
-from .data.dialogues import load_texts
-from .decoding import Answer
 from .errors import InputError
 from .output import json_text
-from .pipeline import Pipeline
-from .training.run_folder import RunFolder
 from .untrusted import shown
+
+if TYPE_CHECKING:
+    from .decoding import Answer
+    from .pipeline import Pipeline
 
 _BATCH = 64  # lines answered together
 LONGEST_LINE = 4 * 2**20
@@ -36,6 +36,9 @@ at the end. A line may have 4 MiB, a question or a turn 100,000 characters."""
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .data.dialogues import load_texts
+    from .pipeline import Pipeline
+
     if arguments.jsonl and (arguments.interactive or arguments.question is not None):
         raise InputError("--jsonl reads questions from the standard input: leave the question and --interactive out")
     chat = arguments.interactive or (arguments.question is None and not arguments.jsonl)
@@ -59,6 +62,8 @@ def _threshold(arguments: argparse.Namespace) -> float | None:
     """The threshold that was asked for. Says on stderr how much a calibrated one rests on."""
     if arguments.threshold != "calibrated":
         return None if arguments.threshold is None else float(arguments.threshold)
+    from .training.run_folder import RunFolder
+
     found = RunFolder.open(arguments.run).threshold()
     if found is not None and found.threshold is None:
         print(

@@ -10,10 +10,11 @@ from pathlib import Path
 from . import cli
 from .errors import InputError
 from .files import plain_name, write_atomically
-from .reporting.side_by_side import compare_runs, render_comparison
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .reporting.side_by_side import compare_runs, render_comparison
+
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".md", ".html"):
         raise InputError(f"--output must end in .md or .html; got {output}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import get_args
 
 from . import cli
-from .integrations.model_folder import write_model_folder
-from .integrations.torch_export import Operators
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .integrations.model_folder import write_model_folder
+
     names = write_model_folder(
         arguments.run, arguments.folder, operators=arguments.torch, onnx=arguments.onnx, license=arguments.license
     )
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("folder", help="a new folder")
     made.add_argument(
         "--torch",
-        choices=get_args(Operators),
+        choices=("kernel", "plain"),
         help="also core.pt2, a program of torch.export. kernel: with cubefast's operator, fast, for where cubefast is "
         "installed; plain: with torch's own operators only",
     )

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -56,7 +56,8 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 def _as_plain(value: Any) -> Any:
     """Convert a value of numpy's, or a path, to a plain value."""
-    if isinstance(value, (np.generic, np.ndarray)):
+    numpy = sys.modules.get("numpy")  # who has a value of numpy's has imported it; --help does without
+    if numpy is not None and isinstance(value, (numpy.generic, numpy.ndarray)):
         return value.tolist()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 from . import bounds, cli
 from .config import TrainingConfig, named_configs
 from .data.config import BUILTIN
-from .data.datasets import Parts
 from .errors import InputError
-from .evaluation.comparison import Comparison
-from .training.distributed import joined
 from .training.progress import LiveLine, Progress, Silent
-from .training.reading import open_data, split_data, task_of
 
-if TYPE_CHECKING:  # they need Optuna, which may be missing
+if TYPE_CHECKING:  # they need torch, and some Optuna, which may be missing
+    from .data.datasets import Parts
+    from .evaluation.comparison import Comparison
     from .tuning.folder import StudyFolder
     from .tuning.study import Study
     from .tuning.trial import Trial
@@ -34,10 +32,6 @@ class _TransientLine(LiveLine):
 
     def crossfit(self, record: dict[str, Any]) -> None:
         pass
-
-    def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
-        super().start(epochs, batches, epochs_done, batches_done)
-        self.bar.leave = False
 
 
 def _progress() -> Progress:
@@ -50,6 +44,7 @@ def _run(arguments: argparse.Namespace) -> int:
             raise InputError(f"cubefast.tune needs the package {name}; pip install 'cubefast[tune]'")
     import matplotlib
 
+    from .training.distributed import joined
     from .tuning.space import DEFAULT_SPACE
     from .tuning.study import open_study
 
@@ -87,6 +82,9 @@ def _folder(arguments: argparse.Namespace) -> StudyFolder:
 
 def _read(config: TrainingConfig) -> tuple[Parts, Comparison]:
     """The data set, encoded and split, and the baselines fitted on its train part."""
+    from .evaluation.comparison import Comparison
+    from .training.reading import open_data, split_data, task_of
+
     parts = split_data(config, open_data(config, cli.counting))
     return parts, Comparison(parts, task_of(config), config.data.noise)
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from safetensors import safe_open
 
+import cubefast
 from cubefast import cli
 from cubefast.config import named_configs
 
@@ -290,13 +291,35 @@ def test_options_may_stand_between_keys(tmp_path):
 def test_every_command_starts_without_a_warning_and_is_a_function(tmp_path, name):
     done = start(name, "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"usage: python -m cubefast.{name} [-h] [--debug]")
+    assert done.stdout.startswith(f"usage: python -m cubefast.{name} [-h] [--version]")
     called = command(name, "--help", cwd=tmp_path)
     assert (called.returncode, called.stderr) == (0, "")
     wrong = command(name, "--none", cwd=tmp_path)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("usage: ")
     assert "error: " in wrong.stderr
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_are_there_at_once_for_they_import_nothing_heavy(tmp_path, option):
+    code = (
+        "import sys; from cubefast import cli\n"
+        f"assert not any(cli.main([*name, {option!r}]) for name in [[], *([each] for each in cli.COMMANDS)])\n"
+        "heavy = {'torch', 'numpy', 'numba', 'matplotlib', 'tqdm', 'jinja2', 'optuna'}\n"
+        "print(*heavy & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "\n")
+    if option == "--version":
+        assert set(done.stdout.splitlines()) == {f"cubefast {cubefast.__version__}"}
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_fits_the_window(tmp_path, monkeypatch, name, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    printed = command(name, "--help", cwd=tmp_path).stdout
+    assert not [line for line in printed.splitlines() if len(line) > columns]
 
 
 def test_the_program_lists_its_commands_and_runs_them(tmp_path):
@@ -313,7 +336,5 @@ def test_the_program_lists_its_commands_and_runs_them(tmp_path):
 
 
 def test_the_function_and_the_command_of_the_doctor_are_one_name(tmp_path):
-    import cubefast.doctor
-
     assert command("doctor", cwd=tmp_path).returncode == 0
     assert cubefast.doctor()["backend"] == "cpp"

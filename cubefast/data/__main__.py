@@ -12,11 +12,12 @@ from .. import cli
 from ..errors import InputError
 from ..settings import describe_keys, override, validated
 from .config import DatasetConfig
-from .create import open_dataset
-from .datasets import DialogueDataset
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .create import open_dataset
+    from .datasets import DialogueDataset
+
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise InputError(f"{arguments.json} cannot be written: there is no folder {arguments.json.parent}")
     values: dict[str, Any] = {"path": arguments.file}
