@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from . import cli
+from .terminal import columns, paragraph
 
 if TYPE_CHECKING:
     from .evaluation.baselines import Baseline
@@ -41,9 +42,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     evaluation = evaluate_run(run_data, _print_fitted, lambda text: print(text, flush=True))
     write_report(evaluation, folder)
     if evaluation.headline:
-        print(f"\n{evaluation.headline}")
-    print(table([each.score for test in evaluation.tests for each in test.measured]))
-    print(f"\n{evaluation.verdict}")
+        print("\n" + paragraph(evaluation.headline))
+    print(table([each.score for test in evaluation.tests for each in test.measured], columns()))
+    print("\n" + paragraph(evaluation.verdict))
     print(f"\n{time.perf_counter() - began:.0f} s; read {folder / 'report.html'} or {folder / 'report.md'}")
     return 0
 

@@ -14,6 +14,7 @@ from .core import CubicCore, predict
 from .data.config import ContextConfig
 from .data.context import context_texts, context_weights, gather_rows
 from .data.datasets import Parts
+from .data.encoder_names import short_fingerprint
 from .data.encoders import TextEncoder, create_encoder
 from .data.pairs import PairDataset
 from .data.vectors import ArrayVectors, Preparation
@@ -146,10 +147,10 @@ class Pipeline:
                 f"the answers of the run, {path}/answers.safetensors, cannot be read: they are not there. Train again"
             )
         if bank.fingerprint != encoder.fingerprint:
+            theirs, ours = map(short_fingerprint, (bank.fingerprint, encoder.fingerprint))
             raise ArtifactError(
-                f"{path} was trained with the encoder {bank.fingerprint}, and this machine's is "
-                f"{encoder.fingerprint}: their embeddings do not match. Install that version, or train "
-                "again"
+                f"{path} was trained with the encoder {theirs}, and this machine's is {ours}: their embeddings do not "
+                "match. Install that version, or train again"
             )
         if not core.dim == encoder.dim == bank.vectors.shape[1]:
             raise ArtifactError(

@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if run is None or not how_to_go_on or not any(run.checkpoints.glob("epoch-*")):
             raise
         raise type(error)(f"{error}. {how_to_go_on}") from error
-    if result.stopped == "interrupted":
+    if result is not None and result.stopped == "interrupted":
         print(f"stopped by Ctrl-C; the best core so far is in {run.path / 'best'}. {how_to_go_on}", file=sys.stderr)
         return 130
     return 0

@@ -23,21 +23,26 @@ from .evaluation.report import Score, table
 from .evaluation.summary import ValidationSummary, headline, recall_by_regime
 from .lattice.backends import facts
 from .pipeline import save_answers, save_threshold
+from .terminal import columns, labelled, paragraph
 from .training.calibration import choose_handicap
 from .training.distributed import Processes
+from .training.inputs import training_pairs
 from .training.memory import peak_memory_mb
 from .training.progress import METRIC_NAMES, for_this_terminal
 from .training.reading import open_data, split_data, task_of
 from .training.result import TrainingResult
 from .training.run_folder import RunFolder
+from .training.state import finished_epochs
 from .training.trainer import CubeTrainer
 from .training.validation import Validation, on_validation
 
 
 def train(
     config: TrainingConfig, run: RunFolder, processes: Processes, *, resume: bool = False, argv: Sequence[str] = ()
-) -> TrainingResult:
+) -> TrainingResult | None:
     """Load, encode, train, score, and fill the run's folder; or go on with one that was stopped.
+
+    Returns None where there is nothing to go on with: then the run stays as it is.
 
     Args:
         config: of the run.
@@ -65,21 +70,24 @@ def train(
             run.keep_metrics(0)
         _print_header(config, run, environment)
         dataset, parts = _load_data(config, processes)
-        print(
-            f"data        {len(dataset)} pairs, {len(parts.answers)} answers{_describe_wrong_answers(config, dataset)}"
-        )
-        print(f"split       {parts}")
-        print(f"core        {_describe_core(trainer.build_core(dataset.dim))}\n", flush=True)
+        wrong_answers = _describe_wrong_answers(config, dataset)
+        print(labelled("data", f"{len(dataset):,} pairs, {len(parts.answers):,} answers{wrong_answers}"))
+        print(labelled("split", str(parts)))
+        print(labelled("core", _describe_core(trainer.build_core(dataset.dim))) + "\n", flush=True)
+        if resume and (done := _finished_epochs(config, run, parts)) is not None:
+            _print_nothing_left(config, run, done, config.training.epochs_of(len(parts.train)))
+            return None
         validation = Validation.of_parts(parts)
         result = trainer.fit(parts.train, validation, resume=resume, on_start=on_start)
         if result.stopped == "interrupted" and processes.count > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
         if _is_refitted(config, result):
-            print(f"refit       on all {len(dataset)} pairs, as far as epoch {result.best_epoch} was", flush=True)
+            refit = f"on all {len(dataset):,} pairs, as far as epoch {result.best_epoch} was"
+            print(labelled("refit", refit), flush=True)
             run.save_refit(trainer.refit(_all_pairs(dataset, parts), result))
         rivals = []
         if config.purpose == "retrieve" and result.stopped != "interrupted":
-            print("rivals      four adapters, trained on the same pairs with the same losses", flush=True)
+            print(labelled("rivals", "four adapters, trained on the same pairs with the same losses"), flush=True)
             rivals = trainer.rivals(parts.train, validation)
         comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
         threshold = save_threshold(run, result.core, parts) if _takes_questions(config, dataset) else None
@@ -100,20 +108,20 @@ def train(
         run.discard_if_empty()
         run.close()
     _print_advice(config, result, run)
-    print(
-        f"\n{result.stopped}: best validation {METRIC_NAMES[config.training.metric]} {result.best_value:.4f} at epoch "
-        f"{result.best_epoch} of {len(result.records)}; {time.perf_counter() - began:.0f} s, {peak_memory_mb():.0f} MB"
-    )
+    found = f"best validation {METRIC_NAMES[config.training.metric]} {result.best_value:.4f} at epoch"
+    spent = f"{time.perf_counter() - began:.0f} s, {peak_memory_mb():.0f} MB"
+    print("\n" + paragraph(f"{result.stopped}: {found} {result.best_epoch} of {len(result.records)}; {spent}"))
     if in_short:
-        print(f"\n{in_short}")
+        print("\n" + paragraph(in_short))
     if scores:
-        print(table(scores))
-        print("\n(how often the right answer is first, and in the first ten; cosine to it; * best of its column)")
+        print(table(scores, columns()))
+        legend = "(how often the right answer is first, and in the first ten; cosine to it; * best of its column)"
+        print("\n" + paragraph(legend))
     print(f"\nsaved in {run.path}")
     if threshold is not None and isinstance(dataset, DialogueDataset):
-        # Quoted: a question of the data may hold what a shell would run.
+        # Commands are not wrapped, so that they can be copied. Quoted: a question may hold what a shell would run.
         print(f"try: python -m cubefast.ask {shlex.quote(str(run.path))} {shlex.quote(dataset.dialogues[0].question)}")
-        print(f"     (it answers {threshold.describe()})")
+        print(paragraph(f"(it answers {threshold.describe()})", " " * 5, " " * 5))
         print(f"     python -m cubefast.evaluate {shlex.quote(str(run.path))}")
     return result
 
@@ -128,20 +136,38 @@ def _print_advice(config: TrainingConfig, result: TrainingResult, run: RunFolder
     """Say if more epochs might help, or if the core helps with no question at all."""
     trust = result.core.trust
     if trust is not None and float(trust.curve[2:].max()) == 0:
-        print(
-            "\nvalidation shows no questions that the core is sure to help with: it leaves every question as it is. "
+        advice = (
+            "validation shows no questions that the core is sure to help with: it leaves every question as it is. "
             "More pairs, or more wordings of each answer, would show more"
         )
-    if result.best_epoch == len(result.records) == result.planned_epochs and config.training.schedule != "one_cycle":
-        print(
-            "\nthe best epoch was the last: more may find more, with python -m cubefast.train --resume "
-            f"{shlex.quote(str(run.path))} training.epochs={2 * result.planned_epochs}"
-        )
+        print("\n" + paragraph(advice))
+    planned = result.planned_epochs
+    if result.best_epoch == len(result.records) == planned and config.training.schedule != "one_cycle":
+        print(f"\nthe best epoch was the last: more may find more, with\n  {_with_more_epochs(run, planned)}")
+
+
+def _with_more_epochs(run: RunFolder, epochs: int) -> str:
+    """The command that goes on with a run whose epochs are done."""
+    return f"python -m cubefast.train --resume {shlex.quote(str(run.path))} training.epochs={2 * epochs}"
+
+
+def _finished_epochs(config: TrainingConfig, run: RunFolder, parts: Parts) -> int | None:
+    """How many epochs a run has that is trained and scored; None for one that can go on."""
+    if not (run.path / "report.json").exists():
+        return None
+    return finished_epochs(run.checkpoints, config, training_pairs(config, parts.train))
+
+
+def _print_nothing_left(config: TrainingConfig, run: RunFolder, done: int, planned: int) -> None:
+    why = f"all {planned} epochs are done" if done >= planned else f"there was no more progress after epoch {done}"
+    print(paragraph(f"nothing left to do: {why}, and the run is scored; it stays as it is"))
+    if config.training.schedule != "one_cycle":
+        print(f"for more epochs: {_with_more_epochs(run, planned)}")
 
 
 def train_as_worker(
     config: TrainingConfig, run: RunFolder | None, processes: Processes, *, resume: bool = False
-) -> TrainingResult:
+) -> TrainingResult | None:
     """Train in a process beside the main one: it works on its share of each batch, and writes and prints nothing.
 
     Args:
@@ -153,6 +179,8 @@ def train_as_worker(
     processes.everybody()
     trainer = CubeTrainer(config, run, None, processes)
     dataset, parts = _load_data(config, processes)
+    if resume and run is not None and _finished_epochs(config, run, parts) is not None:
+        return None
     result = trainer.fit(parts.train, Validation.of_parts(parts), resume=resume)
     if _is_refitted(config, result):
         trainer.refit(_all_pairs(dataset, parts), result)
@@ -193,16 +221,17 @@ def _takes_questions(config: TrainingConfig, dataset: DialogueDataset | Autoenco
 
 
 def _print_header(config: TrainingConfig, run: RunFolder, environment: dict[str, object]) -> None:
-    kernel = environment["kernel"]
+    kernel, threads = environment["kernel"], environment["threads"]
     isa = f" ({kernel['isa']})" if environment["backend"] == "cpp" and isinstance(kernel, dict) else ""
     print(f"cubefast {environment['cubefast']}, mode {config.mode}, seed {config.seed} -> {run.path}")
-    print(f"backend     {environment['backend']}{isa}, {environment['threads']} threads: {environment['backend_why']}")
+    on = f"{threads} thread{'' if threads == 1 else 's'}"
+    print(labelled("backend", f"{environment['backend']}{isa}, {on}: {environment['backend_why']}"))
     processes = environment["processes"]
     if isinstance(processes, list) and len(processes) > 1:
-        threads = ", ".join(f"{each['threads']} on {each['host']}" for each in processes)
-        print(f"processes   {len(processes)}, with threads: {threads}")
+        shares = ", ".join(f"{each['threads']} on {each['host']}" for each in processes)
+        print(labelled("processes", f"{len(processes)}, with threads: {shares}"))
     data = "the built-in set" if config.data.path == BUILTIN else config.data.path
-    print(f"reading     {data}", flush=True)
+    print(labelled("reading", data), flush=True)
 
 
 def _describe_core(core: CubicCore) -> str:

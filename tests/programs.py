@@ -1,13 +1,17 @@
 """cubefast's commands, called in this process or started as a user starts them."""
 
 import contextlib
+import fcntl
 import io
 import logging
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import warnings
 from pathlib import Path
@@ -63,6 +67,22 @@ def start(program: str, *arguments: str, cwd: Path, timeout: float = 300) -> sub
     """``python -m cubefast.PROGRAM ARGUMENTS`` in ``cwd``, as a process of its own. A warning ends it."""
     call = [sys.executable, "-W", "error", "-m", f"cubefast.{program}", *arguments]
     return subprocess.run(call, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def on_a_terminal(columns: int, program: str, *arguments: str, cwd: Path) -> tuple[str, int]:
+    """What ``python -m cubefast.PROGRAM ARGUMENTS`` writes on a terminal of so many columns, and its exit code."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    call = [sys.executable, "-W", "error", "-m", f"cubefast.{program}", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    job = subprocess.Popen(call, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # it has ended
+        while block := os.read(ours, 1 << 16):
+            written += block
+    os.close(ours)
+    return written.decode().replace("\r\n", "\n"), job.wait(60)
 
 
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:

@@ -1,8 +1,13 @@
 """What people read fits their window, at words."""
 
+import re
+
 import pytest
 
 from cubefast.terminal import cells, columns, labelled, paragraph, wrapped
+
+from .programs import SMALL, command, on_a_terminal
+from .runs import make_run
 
 TEXT = "Early stopping halts training when the loss on a held-out validation set has not improved for a while."
 
@@ -36,3 +41,74 @@ def test_without_a_window_a_line_stays_one(capsys):
     assert columns() is None
     assert paragraph(TEXT, "> ") == f"> {TEXT}"
     assert labelled("data", TEXT) == f"data        {TEXT}"
+
+
+def settled(written):
+    """The lines that stay on a terminal, and what its live line showed meanwhile."""
+    lines, live = [], []
+    for line in written.split("\n"):
+        *passing, last = line.split("\r")
+        live += filter(str.strip, passing)
+        lines.append(last)
+    return lines, live
+
+
+def test_on_a_terminal_the_lines_of_epochs_stay_and_time_left_is_never_cut_off(tmp_path):
+    arguments = ["name=r", *SMALL[:-1], "training.epochs=5", "training.min_steps=5", "cache=cache"]
+    for width, name in ((80, "r"), (120, "s")):
+        written, code = on_a_terminal(width, "train", *arguments[1:], f"name={name}", cwd=tmp_path)
+        assert code == 0, written
+        lines, live = settled(written)
+        assert [line.split("  ")[0] for line in lines if line.startswith("epoch ")] == [
+            f"epoch {n}/5" for n in range(1, 6)
+        ]
+        bars = [line for line in live if "left at most" in line]
+        assert bars
+        assert all(re.match(r"epoch \d/5 +\d+%, (\d\d:\d\d|\?) left at most \|", line) for line in bars)
+        assert not [line for line in (*lines, *live) if cells(line) > width and "python -m " not in line]
+        from_the_cache = "encoding    with hashing 32: 1,430 texts from the cache"
+        assert (from_the_cache in lines) == (name == "s"), "the second run finds what the first has encoded"
+
+
+@pytest.mark.parametrize("width", [50, 130])
+def test_answers_fill_the_window_and_break_at_words(tmp_path, width):
+    run, _, _ = make_run(tmp_path)
+    text = "What is the answer to a question that goes on and on, if not one that goes on even longer than that?"
+    (tmp_path / "more.txt").write_text(f"{text} {text}\n")
+    arguments = [str(run.path), text, "--count", "1", "--answers", "more.txt"]
+    written, code = on_a_terminal(width, "ask", *arguments, cwd=tmp_path)
+    assert code == 0, written
+    lines = written.rstrip("\n").split("\n")
+    assert all(cells(line) <= width for line in lines)
+    assert max(map(cells, lines)) > width - 10
+    assert " ".join(line[7:] for line in lines) == f"{text} {text}"
+
+
+def test_a_run_says_after_which_epoch_it_goes_on_and_when_nothing_is_left(tmp_path):
+    arguments = ["name=r", *SMALL[:-1], "training.epochs=2"]
+    assert command("train", *arguments, cwd=tmp_path).returncode == 0
+    run = tmp_path / "runs" / "r"
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    done = command("train", "--resume", "runs/r", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(
+        "nothing left to do: all 2 epochs are done, and the run is scored; it stays as it is\n"
+        "for more epochs: python -m cubefast.train --resume runs/r training.epochs=4\n"
+    )
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    more = command("train", "--resume", "runs/r", "training.epochs=3", cwd=tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert "\nresume      after epoch 2 of 3\nepoch 3/3  loss " in more.stdout
+    (run / "report.json").unlink()  # as if it had been stopped before it was scored
+    again = command("train", "--resume", "runs/r", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "\nresume      after epoch 3 of 3\nrefit " in again.stdout
+
+
+def test_a_run_without_progress_has_nothing_left_until_more_epochs_are_wanted(tmp_path):
+    arguments = ["name=r", *SMALL[:-1], "training.epochs=9", "training.early_stopping=1", "training.lr=1e-30"]
+    first = command("train", *arguments, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "no more progress: " in first.stdout
+    done = command("train", "--resume", "runs/r", cwd=tmp_path)
+    assert re.search(r"\nnothing left to do: there was no more progress after epoch \d, and the run is ", done.stdout)

@@ -70,10 +70,8 @@ class PlainLines:
         """Say where a training goes on that was stopped, and remember when it began."""
         self.epochs, self.epochs_done = epochs, epochs_done
         self.began = time.perf_counter()
-        if 0 < epochs_done < epochs:
-            print(
-                labelled("resume", f"{epochs_done} of {epochs} epochs are done; on with {epochs_done + 1}"), flush=True
-            )
+        if epochs_done:
+            print(labelled("resume", f"after epoch {epochs_done} of {epochs}"), flush=True)
 
     def step(self, loss: float) -> None:
         """Nothing."""
