@@ -10,7 +10,6 @@ import base64
 import html
 import json
 import re
-import textwrap
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -20,8 +19,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .output import markdown, markdown_code, visible
+from .terminal import wrapped
 
-_WIDTH = 110  # of plain text
+_WIDTH = 110  # of plain text without a window
 
 
 class Strong(str):
@@ -86,7 +86,7 @@ def environment(form: str) -> Environment:
         "best_of": _best_of,
         "capital": lambda text: text[:1].upper() + text[1:],
         "code": lambda text: Markup(code(text)),
-        "fill": lambda text: Markup(textwrap.fill(" ".join(text.split()), _WIDTH)),
+        "fill": lambda text, columns: Markup(wrapped(text, columns or _WIDTH)),
         "fixed": "{:.3f}".format,
         "literal": partial(json.dumps, ensure_ascii=False),
         "number": "{:,}".format,
@@ -103,11 +103,21 @@ def _best_of(value: float, values: Iterable[float]) -> str:
     return Strong(f"{shown:.3f}") if shown == most else f"{shown:.3f}"
 
 
-def _aligned(table: Any) -> str:
-    """The columns and rows of a :class:`~cubefast.reporting.tables.Table`, in columns of spaces."""
+def _aligned(table: Any, columns: int | None) -> str:
+    """The columns and rows of a :class:`~cubefast.reporting.tables.Table`, in columns of spaces.
+
+    Where the window has fewer columns than that takes, each cell has a line, with the name of its column before it.
+    """
     rows = [table.columns, *table.rows]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = []
+    if columns is not None and sum(widths) + 2 * len(widths) > columns:
+        room = max(map(len, table.columns[1:]), default=0)
+        for name, *cells in table.rows:
+            lines.append(wrapped(name, columns, "  ", "    "))
+            named = zip(table.columns[1:], cells, strict=True)
+            lines += [wrapped(cell, columns, f"    {column:<{room}}  ", " " * (room + 6)) for column, cell in named]
+        return "\n".join(lines)
     for row in rows:
         cells = [
             cell.ljust(width) if place < table.words else cell.rjust(width)

@@ -1,4 +1,8 @@
-"""Evaluated runs side by side: the same test pairs, paired intervals, and the settings in which they differ."""
+"""Evaluated runs side by side: the same test pairs, paired intervals, and the settings in which they differ.
+
+Runs of different encoders are compared by the ranks of the right answers, of the same questions among the same answers.
+Their cosines are of different spaces, and are left out.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
+from ..data.encoder_names import short_name
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import CUBE, IDENTITY, RIDGE
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_bootstrap
@@ -22,9 +27,10 @@ from ..files import open_regular, read_json, why
 from ..templates import render
 from ..training.progress import METRIC_NAMES
 from .results import VERDICT_METRICS
+from .run_data import READY
 from .tables import Table
 
-_MUST_AGREE = ("data.centre", "data.normalize")  # they change what a cosine is taken of
+_OF_THE_VECTORS = ("data.centre", "data.normalize")  # they change what a cosine is taken of
 _NO_EFFECT = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # on what is learnt
 
 _REPORT = TypeAdapter(dict[str, Any])
@@ -68,6 +74,20 @@ class EvaluatedRun:
         except (OSError, ValueError, KeyError, MemoryError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ArtifactError(f"{unread}: {why(error)}") from None
         return cls(str(path), validated.model_dump(), arrays)
+
+    @property
+    def encoder(self) -> str:
+        """The encoder's name in its config; of ready embeddings, their fingerprint."""
+        fingerprint: str = self.report["run"]["fingerprint"]
+        return (
+            fingerprint if fingerprint.startswith(READY) else str(self.report["config"].get("encoder") or fingerprint)
+        )
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """What two runs have in common whose cosines can be compared."""
+        settings = dict(_flat(self.report["config"]))
+        return (self.report["run"]["fingerprint"], *(str(settings.get(key)) for key in _OF_THE_VECTORS))
 
     @property
     def tests(self) -> list[str]:
@@ -146,18 +166,20 @@ class RunComparison:
         runs: their folders, as they were given.
         tests: by the title of each test, the scores, and the differences of each run to the first.
         settings: those that differ.
+        encoders: sentences on what the runs were trained on, and what can therefore be compared.
     """
 
     runs: list[str]
     tests: dict[str, tuple[Table, Table]]
     settings: Table
+    encoders: str = ""
 
 
 def compare_runs(paths: Sequence[str]) -> RunComparison:
     """Each run against the first.
 
     Raises:
-        InputError: fewer than two runs, or runs that were not tested on the same pairs.
+        InputError: fewer than two runs, or runs that were not tested on the same pairs among as many answers.
         ArtifactError: a run that has not been evaluated.
     """
     if len(paths) < 2:
@@ -166,31 +188,39 @@ def compare_runs(paths: Sequence[str]) -> RunComparison:
     for other in others:
         _check_same(first, other)
     names = [f"{number}. {run.name}" for number, run in enumerate(runs, start=1)]
+    encoders = _in_words([run.encoder for run in runs])
+    if len(set(encoders)) > 1:
+        names = [f"{name} ({encoder})" for name, encoder in zip(names, encoders, strict=True)]
+    same_vectors = len({run.vectors for run in runs}) == 1
+    metrics = VERDICT_METRICS if same_vectors else ("mrr",)
     tests = {
-        title: (_scores(runs, names, test, title), _differences(runs, names, test, title))
+        title: (_scores(runs, names, test, title, same_vectors), _differences(runs, names, test, title, metrics))
         for test, title in enumerate(first.tests)
     }
-    return RunComparison([run.name for run in runs], tests, _settings(runs, names))
+    said = f"All runs are on embeddings by {encoders[0]}." if len(set(encoders)) == 1 else ""
+    if not same_vectors:
+        what = "The encoders differ" if len(set(encoders)) > 1 else "The embeddings differ"
+        said = (
+            f"{what}, so the runs are compared by the ranks of the right answers, of the same questions among the same "
+            "answers; their cosines cannot be compared. Identity is an encoder alone."
+        )
+    return RunComparison([run.name for run in runs], tests, _settings(runs, names), said)
 
 
-def render_comparison(comparison: RunComparison, form: str) -> str:
-    """A comparison as md, html or txt."""
-    content = {"comparison": comparison, "resamples": RESAMPLES, "fewest_groups": FEWEST_GROUPS}
+def render_comparison(comparison: RunComparison, form: str, columns: int | None = None) -> str:
+    """A comparison as md, html or txt; ``columns``: of the window that txt is shown in, if there is one."""
+    content = {
+        "comparison": comparison,
+        "resamples": RESAMPLES,
+        "fewest_groups": FEWEST_GROUPS,
+        "columns": columns,
+    }
     return render("reporting/templates/compare.jinja", form, **content)
 
 
 def _check_same(first: EvaluatedRun, other: EvaluatedRun) -> None:
-    """Raise InputError unless the two were tested on the same pairs, embedded alike."""
+    """Raise InputError unless the two were tested on the same pairs, among as many answers."""
     beginning = f"{first.name} and {other.name} cannot be compared: "
-    ours, theirs = (each.report["run"]["fingerprint"] for each in (first, other))
-    if ours != theirs:
-        raise InputError(f"{beginning}their embeddings are of {ours} and of {theirs}")
-    settings = [dict(_flat(each.report["config"])) for each in (first, other)]
-    for key in _MUST_AGREE:
-        if settings[0].get(key) != settings[1].get(key):
-            raise InputError(
-                f"{beginning}{key} is {settings[0].get(key)} in the one and {settings[1].get(key)} in the other"
-            )
     if first.tests != other.tests:
         raise InputError(f"{beginning}the tests are {', '.join(first.tests)} and {', '.join(other.tests)}")
     for test, title in enumerate(first.tests):
@@ -201,14 +231,24 @@ def _check_same(first: EvaluatedRun, other: EvaluatedRun) -> None:
                 f"{beginning}the test {title} has {only[0]} pairs in {first.name} that {other.name} does not have, and "
                 f"{only[1]} the other way round, of {len(a)} and {len(b)}. Evaluate both on one file: data=FILE"
             )
+        pools = [int(each.arrays[f"{test}/pool"]) for each in (first, other)]
+        if pools[0] != pools[1]:
+            raise InputError(
+                f"{beginning}in the test {title} the right answer is ranked among {pools[0]:,} in the one and among "
+                f"{pools[1]:,} in the other. Train both on the same data"
+            )
 
 
-def _scores(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title: str) -> Table:
+def _scores(
+    runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title: str, with_cosine: bool = True
+) -> Table:
     first = runs[0]
     lines = [(name, run, 0) for name, run in zip(names, runs, strict=True)]
+    numbered = {run.vectors: (number, run) for number, run in reversed([*enumerate(runs, start=1)])}
     for reference in (IDENTITY, RIDGE):
-        place = first.model(test, reference)
-        lines.append((f"{first.arrays[f'{test}/models'][place]} (of 1)", first, place))
+        for number, run in sorted(numbered.values(), key=lambda each: each[0]):
+            place = run.model(test, reference)
+            lines.append((f"{run.arrays[f'{test}/models'][place]} (of {number})", run, place))
     rows: list[list[str]] = []
     for name, run, model in lines:
         ranks = run.arrays[f"{test}/rank"][model]
@@ -219,15 +259,17 @@ def _scores(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title
                 f"{(ranks <= 1).mean():.3f}",
                 f"{(ranks <= 10).mean():.3f}",
                 f"{run.values(test, 'mrr', model).mean():.3f}",
-                f"{run.values(test, 'cosine', model).mean():.3f}",
+                *([f"{run.values(test, 'cosine', model).mean():.3f}"] if with_cosine else []),
             ]
         )
     pool = int(first.arrays[f"{test}/pool"])
     caption = f"{title}: {len(first.arrays[f'{test}/key']):,} queries, ranked among all {pool:,} answers"
-    return Table(caption, ["run", "parameters", "R@1", "R@10", "MRR", "cosine"], rows)
+    return Table(caption, ["run", "parameters", "R@1", "R@10", "MRR", *(["cosine"] if with_cosine else [])], rows)
 
 
-def _differences(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title: str) -> Table:
+def _differences(
+    runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, title: str, metrics: Sequence[str]
+) -> Table:
     rows: list[list[str]] = []
     caption = f"{title}: each against {names[0]}, with 95% intervals"
     groups = len(np.unique(runs[0].arrays[f"{test}/groups"]))
@@ -236,7 +278,7 @@ def _differences(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, 
         caption += f"; too few groups ({groups}) to tell"
     for run, name in zip(runs[1:], names[1:], strict=True):
         line: list[str] = [name]
-        for metric in VERDICT_METRICS:
+        for metric in metrics:
             verdict = verdict_between(run, runs[0], test, metric)
             line += [f"{verdict.difference:+.4f}", f"{verdict.low:+.4f} to {verdict.high:+.4f}"]
             if enough_groups:
@@ -245,7 +287,7 @@ def _differences(runs: Sequence[EvaluatedRun], names: Sequence[str], test: int, 
     outcome = ["outcome"] if enough_groups else []
     columns = [
         "difference (run - run 1)",
-        *(each for metric in VERDICT_METRICS for each in (METRIC_NAMES[metric], "interval", *outcome)),
+        *(each for metric in metrics for each in (METRIC_NAMES[metric], "interval", *outcome)),
     ]
     return Table(caption, columns, rows)
 
@@ -262,7 +304,15 @@ def _settings(runs: Sequence[EvaluatedRun], names: Sequence[str]) -> Table:
     flat = [dict(_flat(run.report["config"])) for run in runs]
     keys = [key for key in flat[0] if key not in _NO_EFFECT and any(each.get(key) != flat[0][key] for each in flat)]
     rows: list[list[str]] = [[key, *(json.dumps(each.get(key)) for each in flat)] for key in keys]
+    if "encoder" in keys:
+        rows[keys.index("encoder")] = ["encoder", *_in_words([run.encoder for run in runs])]
     return Table("Of the runs' configs", ["key", *names], rows)
+
+
+def _in_words(encoders: Sequence[str]) -> list[str]:
+    """The short names of encoders, or their whole ones where different encoders would be called the same."""
+    short = {each: short_name(each) for each in encoders}
+    return [short[each] if len(set(short.values())) == len(short) else each for each in encoders]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
