@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
 
 from . import cli
+from .terminal import paragraph
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -14,12 +16,13 @@ def _run(arguments: argparse.Namespace) -> int:
     names = write_model_folder(
         arguments.run, arguments.folder, operators=arguments.torch, onnx=arguments.onnx, license=arguments.license
     )
-    print(f"made {arguments.folder} with {', '.join(names)}")
-    print(
-        "\nIts README.md says what the core can and cannot do, with intervals if you run cubefast.evaluate before this."
+    print(paragraph(f"made {arguments.folder} with {', '.join(names)}"))
+    hint = (
+        "Its README.md says what the core can and cannot do, with intervals if you run cubefast.evaluate before this."
     )
+    print("\n" + paragraph(hint))
     print("To publish it on the hub:")
-    print(f"  hf upload OWNER/NAME {arguments.folder}")
+    print(f"  hf upload OWNER/NAME {shlex.quote(arguments.folder)}")
     return 0
 
 

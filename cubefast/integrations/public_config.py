@@ -50,9 +50,17 @@ def _is_folder(model: str) -> bool:
     return model.startswith((".", "~", "/")) or model.count("/") > 1 or "\\" in model or Path(model).is_dir()
 
 
+def encoder_folders(config: TrainingConfig) -> list[str]:
+    """The encoder's models that are folders."""
+    return [name for name in _models(config) if _is_folder(name)]
+
+
+def _models(config: TrainingConfig) -> list[str]:
+    """The encoder's models of sentence-transformers."""
+    return [] if takes_ready_embeddings(config) else _TRANSFORMER.findall(config.encoder)
+
+
 def base_models(config: TrainingConfig) -> list[str]:
     """The names on the hub of the encoder's models."""
-    if takes_ready_embeddings(config):
-        return []
-    names = [name for name in _TRANSFORMER.findall(config.encoder) if not _is_folder(name)]
+    names = [name for name in _models(config) if not _is_folder(name)]
     return [name if "/" in name else f"sentence-transformers/{name}" for name in names]
