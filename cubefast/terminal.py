@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import unicodedata
@@ -31,19 +32,19 @@ def wrapped(text: str, width: int, first: str = "", rest: str = "") -> str:
     """The words of ``text`` in lines of at most ``width`` columns, broken between words, or within one that is longer.
 
     Args:
-        text: any; its own line breaks and runs of blanks count as one blank.
+        text: any; its own line breaks count as a blank, and two blanks or more as two.
         width: columns.
         first, rest: what the first line and the others begin with.
     """
     width = max(width, cells(rest) + 2, cells(first) + 2)
     lines, line, empty = [], first, True
-    for whole in text.split():
-        word = whole
-        if not empty and cells(line) + 1 + cells(word) <= width:
-            line += f" {word}"
+    for gap, whole in re.findall(r"(\s*)(\S+)", text):
+        word, joint = whole, " " * min(len(gap), 2) if set(gap) == {" "} else " "
+        if not empty and cells(line + joint + word) <= width:
+            line += joint + word
             continue
-        if not empty:
-            lines.append(line)
+        if not empty or cells(rest + word) <= width < cells(line + word):
+            lines.append(line.rstrip())
             line = rest
         while cells(line) + cells(word) > width:
             end = _fitting(word, width - cells(line))

@@ -17,6 +17,7 @@ from . import bounds, cli
 from .config import TrainingConfig, named_configs
 from .data.config import BUILTIN
 from .errors import InputError
+from .terminal import paragraph
 from .training.progress import LiveLine, Progress, Silent
 
 if TYPE_CHECKING:  # they need torch, and some Optuna, which may be missing
@@ -94,7 +95,8 @@ def _search(study: Study, trials: int, timeout: float | None) -> int:
     from .tuning.report import header, summary, trial_line
 
     path = study.folder.path
-    print(header(study, trials) + "\n", flush=True)
+    beginning = [paragraph(line, rest=" " * 12) for line in header(study, trials).splitlines()]
+    print("\n".join(beginning) + "\n", flush=True)
     interrupted = False
 
     def interrupt(*_: object) -> None:
@@ -103,7 +105,7 @@ def _search(study: Study, trials: int, timeout: float | None) -> int:
         raise KeyboardInterrupt
 
     def print_trial(trial: Trial) -> None:
-        print(trial_line(study, trial, trials), flush=True)
+        print(paragraph(trial_line(study, trial, trials), rest="  "), flush=True)
         if interrupted:  # raised where Python ignores it: in a callback of a weak reference, of which Optuna has many
             raise KeyboardInterrupt
 

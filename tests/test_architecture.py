@@ -81,7 +81,7 @@ ALLOWED = {
     "train": {"cli", "config", "errors", "settings", "training", "training_job"},
     "evaluate": {"cli", "evaluation", "reporting", "terminal", "training"},
     "compare": {"cli", "errors", "files", "reporting", "terminal"},
-    "tune": {"bounds", "cli", "config", "data", "errors", "evaluation", "training", "tuning"},
+    "tune": {"bounds", "cli", "config", "data", "errors", "evaluation", "terminal", "training", "tuning"},
     "ask": {"bounds", "cli", "data", "decoding", "errors", "output", "pipeline", "terminal", "training", "untrusted"},
     "serve": {"bounds", "cli", "data", "errors", "serving"},
     "export": {"cli", "integrations", "terminal"},

@@ -33,6 +33,13 @@ def test_nothing_is_what_the_line_begins_with(text):
     assert wrapped(text, 20, "0.5  ") == "0.5"
 
 
+def test_two_blanks_between_words_stay_within_a_line():
+    assert wrapped("epoch 1   loss\n 2", 20) == "epoch 1  loss 2"
+    assert (
+        wrapped("epoch 1   loss\n 2", 20, rest="  ", first="a long beginning ") == "a long beginning\n  epoch 1  loss 2"
+    )
+
+
 def test_a_word_longer_than_the_window_is_broken():
     assert wrapped("a " + "b" * 25 + " c", 20).splitlines() == ["a", "b" * 20, "b" * 5 + " c"]
 

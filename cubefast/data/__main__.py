@@ -14,6 +14,8 @@ from ..settings import describe_keys, override, validated
 from ..terminal import paragraph
 from .config import DatasetConfig
 
+_LABEL = 23  # columns of the labels of statistics
+
 
 def _run(arguments: argparse.Namespace) -> int:
     from .create import open_dataset
@@ -30,18 +32,25 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     statistics = dataset.stats()
     encoded = "ready embeddings" if dataset.cache is None else f"encoded by {short_name(arguments.encoder)}"
-    print(f"\n{config.path}, {encoded}\n\n{statistics}")
+    print(f"\n{config.path}, {encoded}\n")
+    for line in str(statistics).splitlines():
+        print(_beside(line[:_LABEL].rstrip(), line[_LABEL:]))
     report = dataset.report if isinstance(dataset, DialogueDataset) else None
     if report is not None:
         print(f"\n{report}")
     parts = dataset.split(arguments.mode) if isinstance(dataset, DialogueDataset) else dataset.split()
     sizes = {"train": len(parts.train), "validation": len(parts.validation)}
     sizes |= {name: len(part) for name, part in parts.tests.items()}
-    print("\n" + paragraph(str(parts), f"{'split':<23}", " " * 23))
+    print("\n" + _beside("split", str(parts)))
     if arguments.json is not None:
         content = {"statistics": statistics.as_dict(), "split": sizes, "quality": report.as_dict() if report else None}
         arguments.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return 0
+
+
+def _beside(label: str, text: str) -> str:
+    """A line with a label, wrapped beside it."""
+    return paragraph(text, f"{label:<{_LABEL}}", " " * _LABEL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

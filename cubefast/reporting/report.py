@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..data.config import BUILTIN
+from ..data.encoder_names import short_name
 from ..evaluation.baselines import CUBE
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES
 from ..templates import Strong, render
@@ -16,6 +17,7 @@ from .evaluation import Evaluation
 from .figures import SUMMARY, captions, file_of, summary_models
 from .limits import reliability_curve
 from .results import VERDICT_METRICS
+from .run_data import READY
 from .tables import parts_table, performance_table, summary_table, tables_of
 
 CURVES = "curves.png"
@@ -52,7 +54,9 @@ def render_report(evaluation: Evaluation, form: str, pictures: Mapping[str, byte
         pictures: the PNG of each figure by its name, which HTML holds itself; the curves of the training are shown
             where CURVES is one of them.
     """
-    path = evaluation.run_data.config.data.path
+    run_data = evaluation.run_data
+    path = run_data.config.data.path
+    is_ready = run_data.fingerprint.startswith(READY)
     return render(
         "reporting/templates/report.jinja",
         form,
@@ -62,6 +66,7 @@ def render_report(evaluation: Evaluation, form: str, pictures: Mapping[str, byte
         sentences=[f"{str(each)[0].upper()}{str(each)[1:]}." for each in evaluation.verdicts],
         summary=_Figure(SUMMARY, _summary_in_words(evaluation), _SUMMARY_CAPTION),
         summary_table=summary_table,
+        embedded="given as embeddings" if is_ready else f"embedded by {short_name(run_data.config.encoder)}",
         data="the built-in set" if path == BUILTIN else path,
         metrics={metric: METRIC_NAMES[metric] for metric in VERDICT_METRICS},
         cube=CUBE,
