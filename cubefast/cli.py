@@ -22,6 +22,8 @@ from .errors import DiskError, InputError
 from .output import unfiltered, visible, visible_output
 from .terminal import labelled, wrapped
 
+_bars: set[Any] = set()  # that are on the terminal
+
 COMMANDS = {
     "train": "train a core and leave a run's folder",
     "data": "statistics of a data set, and what the quality filter drops",
@@ -94,7 +96,11 @@ def run(
                 return int(end.code or 0)
             arguments.argv = list(sys.argv[1:] if argv is None else argv)
             debug = arguments.debug
-            code = command(arguments)
+            try:
+                code = command(arguments)
+            finally:
+                while _bars:  # of work that has failed: what is said of it has a line of its own
+                    _bars.pop().close()
             sys.stdout.flush()
             return code
         except KeyboardInterrupt:
@@ -162,11 +168,13 @@ def counting(what: str, total: int) -> Callable[[int], None]:
                     leave=False,
                     file=unfiltered(sys.stdout),
                 )
+                _bars.add(bar)
         if bar is not None:
             bar.update(done - bar.n)
         if done >= total:
             if bar is not None:
                 bar.close()
+                _bars.discard(bar)
             cached = f" ({found:,} from the cache)" if found else ""
             took = "from the cache" if found == total else f"in {time.perf_counter() - began:.1f} s{cached}"
             print(labelled(label, f"{rest}: {total:,} texts {took}"), flush=True)

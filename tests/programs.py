@@ -69,11 +69,11 @@ def start(program: str, *arguments: str, cwd: Path, timeout: float = 300) -> sub
     return subprocess.run(call, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
-def on_a_terminal(columns: int, program: str, *arguments: str, cwd: Path) -> tuple[str, int]:
-    """What ``python -m cubefast.PROGRAM ARGUMENTS`` writes on a terminal of so many columns, and its exit code."""
+def on_a_terminal(columns: int, *arguments: str, cwd: Path) -> tuple[str, int]:
+    """What ``python ARGUMENTS`` writes on a terminal of so many columns, and its exit code. A warning ends it."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-    call = [sys.executable, "-W", "error", "-m", f"cubefast.{program}", *arguments]
+    call = [sys.executable, "-W", "error", *arguments]
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     job = subprocess.Popen(call, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)

@@ -60,10 +60,34 @@ def settled(written):
     return lines, live
 
 
+FAILS = """
+import sys
+from cubefast import cli
+from cubefast.errors import InputError
+
+def fails(arguments):
+    show = cli.counting("encoding with all-MiniLM-L6-v2", 100)
+    show(0)
+    show(30)
+    raise InputError("the network is gone")
+
+sys.exit(cli.run(cli.parser("x", "y"), fails, []))
+"""
+
+
+def test_an_error_has_a_line_of_its_own_where_a_bar_was(tmp_path):
+    (tmp_path / "fails.py").write_text(FAILS)
+    written, code = on_a_terminal(80, str(tmp_path / "fails.py"), cwd=tmp_path)
+    assert code == 2
+    lines, live = settled(written)
+    assert lines == ["error: the network is gone", ""]
+    assert any("30 of 100 texts" in line for line in live)
+
+
 def test_on_a_terminal_the_lines_of_epochs_stay_and_time_left_is_never_cut_off(tmp_path):
     arguments = ["name=r", *SMALL[:-1], "training.epochs=5", "training.min_steps=5", "cache=cache"]
     for width, name in ((80, "r"), (120, "s")):
-        written, code = on_a_terminal(width, "train", *arguments[1:], f"name={name}", cwd=tmp_path)
+        written, code = on_a_terminal(width, "-m", "cubefast.train", *arguments[1:], f"name={name}", cwd=tmp_path)
         assert code == 0, written
         lines, live = settled(written)
         assert [line.split("  ")[0] for line in lines if line.startswith("epoch ")] == [
@@ -83,7 +107,7 @@ def test_answers_fill_the_window_and_break_at_words(tmp_path, width):
     text = "What is the answer to a question that goes on and on, if not one that goes on even longer than that?"
     (tmp_path / "more.txt").write_text(f"{text} {text}\n")
     arguments = [str(run.path), text, "--count", "1", "--answers", "more.txt"]
-    written, code = on_a_terminal(width, "ask", *arguments, cwd=tmp_path)
+    written, code = on_a_terminal(width, "-m", "cubefast.ask", *arguments, cwd=tmp_path)
     assert code == 0, written
     lines = written.rstrip("\n").split("\n")
     assert all(cells(line) <= width for line in lines)
