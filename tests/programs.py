@@ -106,8 +106,8 @@ def _state() -> dict[str, object]:
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "streams": (sys.stdin, sys.stdout, sys.stderr),
         "folder": os.getcwd(),  # noqa: PTH109
-        # torch names its compiler's folder when that is imported.
-        **{f"${name}": value for name, value in os.environ.items() if not name.startswith("TORCHINDUCTOR_")},
+        # torch names its compiler's folder, and scikit-learn how OpenMP is to behave, when they are imported.
+        **{f"${name}": value for name, value in os.environ.items() if not name.startswith(("TORCHINDUCTOR_", "KMP_"))},
         "warnings": list(warnings.filters),
         "logging": (root.level, list(root.handlers)),
     }

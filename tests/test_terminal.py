@@ -81,7 +81,7 @@ def test_an_error_has_a_line_of_its_own_where_a_bar_was(tmp_path):
     assert code == 2
     lines, live = settled(written)
     assert lines == ["error: the network is gone", ""]
-    assert any("30 of 100 texts" in line for line in live)
+    assert any("0 of 100 texts" in line for line in live)
 
 
 def test_on_a_terminal_the_lines_of_epochs_stay_and_time_left_is_never_cut_off(tmp_path):
