@@ -1,6 +1,7 @@
 """cubefast trains a 3D lattice of cells to turn one embedding into another, fast, on an ordinary CPU.
 
-`import cubefast` costs little more than torch: everything beyond the lattice is imported when it is first used.
+`import cubefast` costs next to nothing: each name is imported when it is first used (PEP 562), and torch with it. So
+`--help` is there at once. `import cubefast.lattice` registers the operators that exported programs need.
 """
 
 from __future__ import annotations
@@ -13,11 +14,7 @@ from typing import TYPE_CHECKING
 # else they then take the cores from the very threads they wait for. It is read once, when torch loads OpenMP.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-# torch first: the compiled kernel then shares the OpenMP runtime that torch loads.
-import torch  # noqa: F401
-
 from ._version import __version__
-from .lattice import Lattice3D, Topology, doctor, fire_mask, lattice_rollout, use_backend
 
 if TYPE_CHECKING:
     from .config import TrainingConfig
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
     from .data.transformer import SentenceTransformerEncoder
     from .decoding import Decoder, RetrievalDecoder
     from .evaluation.embedding_metrics import EmbeddingMetrics
+    from .lattice import Lattice3D, Topology, doctor, fire_mask, lattice_rollout, use_backend
     from .pipeline import Pipeline
     from .training.result import TrainingResult
     from .training.trainer import CubeTrainer
@@ -59,18 +57,24 @@ _HOME = {
     "FunctionEncoder": ".data.encoders",
     "HashingEncoder": ".data.encoders",
     "OpenAIEncoder": ".data.api_encoder",
+    "Lattice3D": ".lattice",
     "PairDataset": ".data.pairs",
     "Pipeline": ".pipeline",
     "RetrievalDecoder": ".decoding",
     "SentenceTransformerEncoder": ".data.transformer",
     "StaticEncoder": ".data.encoders",
     "TextEncoder": ".data.encoders",
+    "Topology": ".lattice",
     "TrainingConfig": ".config",
     "TrainingResult": ".training.result",
     "create_conversation_dataset": ".data.create",
     "create_dialogue_dataset": ".data.create",
     "create_file_dataset": ".data.create",
     "create_text_dataset": ".data.create",
+    "doctor": ".lattice",
+    "fire_mask": ".lattice",
+    "lattice_rollout": ".lattice",
+    "use_backend": ".lattice",
 }
 
 __all__ = [

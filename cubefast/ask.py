@@ -7,21 +7,22 @@ import io
 import json
 import os
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import bounds, cli
-from .data.dialogues import load_side
-from .decoding import Answer
 from .errors import EncoderUnavailableError, InputError
 from .output import json_text
-from .pipeline import Pipeline
-from .training.run_folder import RunFolder
+from .terminal import columns, paragraph, wrapped
 from .untrusted import shown
 
+if TYPE_CHECKING:
+    from .decoding import Answer
+    from .pipeline import Pipeline
+
+_WITHOUT_WINDOW = 100  # columns of an answer where there is no terminal
 _BATCH = 64  # lines answered together
 LONGEST_LINE = 4 * 2**20
 """Bytes of a line of JSON: a question and the turns before it, with room."""
@@ -36,6 +37,9 @@ at the end. A line may have 4 MiB, a question or a turn 100,000 characters."""
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .data.dialogues import load_side
+    from .pipeline import Pipeline
+
     if arguments.jsonl and (arguments.interactive or arguments.question is not None):
         raise InputError("--jsonl reads questions from the standard input: leave the question and --interactive out")
     chat = arguments.interactive or (arguments.question is None and not arguments.jsonl)
@@ -65,14 +69,14 @@ def _threshold(arguments: argparse.Namespace) -> float | None:
     """The threshold that was asked for. Says on stderr how much a calibrated one rests on."""
     if arguments.threshold != "calibrated":
         return None if arguments.threshold is None else float(arguments.threshold)
+    from .training.run_folder import RunFolder
+
     found = RunFolder.open(arguments.run).threshold()
     if found is not None and found.threshold is None:
-        print(
-            f"note: on validation no threshold made {found.precision:.0%} of the answers right; all are given",
-            file=sys.stderr,
-        )
+        note = f"note: on validation no threshold made {found.precision:.0%} of the answers right; all are given"
+        print(paragraph(note), file=sys.stderr)
     if found is not None and found.threshold is not None:
-        print(f"note: it answers {found.describe()}; --threshold sets another", file=sys.stderr)
+        print(paragraph(f"note: it answers {found.describe()}; --threshold sets another"), file=sys.stderr)
     return found.threshold if found else None
 
 
@@ -83,9 +87,10 @@ def _known(answers: list[Answer], threshold: float | None) -> bool:
 def _show(answers: list[Answer], threshold: float | None) -> None:
     """Print the answers; before them, if they score below the threshold, that the question has no known answer."""
     if threshold is not None and not _known(answers, threshold):
-        print(f"I do not know: no answer scores {threshold:.3f} or more (--threshold). The nearest:")
+        print(paragraph(f"I do not know: no answer scores {threshold:.3f} or more (--threshold). The nearest:"))
     for answer in answers:
-        print(textwrap.fill(answer.text, 100, initial_indent=f"{answer.score:.3f}  ", subsequent_indent=" " * 7))
+        first = f"{answer.score:.3f}  "
+        print(wrapped(answer.text, columns() or _WITHOUT_WINDOW, first, " " * len(first)))
 
 
 def _chat(pipeline: Pipeline, question: str | None, count: int, threshold: float | None) -> int:
@@ -97,12 +102,13 @@ def _chat(pipeline: Pipeline, question: str | None, count: int, threshold: float
         sys.stdin.reconfigure(errors="surrogateescape")  # one line that cannot be read does not end the chat
     context = pipeline.context
     uses_history = context.mode != "none"
-    print("/reset forgets the turns before, /quit or Ctrl-D ends.")
-    print(
-        f"Each question is read together with the {context.window} turns before it."
+    reading = (
+        f"Each question is read together with the {context.window} turns before it; /reset forgets them."
         if uses_history
         else "The run was trained without context: each question stands alone."
     )
+    print(paragraph("Type a question and press Enter; /quit or Ctrl-D ends."))
+    print(paragraph(reading))
     history: list[str] = []
     while True:
         try:
@@ -121,12 +127,12 @@ def _chat(pipeline: Pipeline, question: str | None, count: int, threshold: float
         if line == "/reset":
             history.clear()
         elif line.startswith("/"):
-            print(f"no command {line}; there are /reset and /quit")
+            print(paragraph(f"no command {line}; there are /reset and /quit"))
         elif line:
             try:
                 answers = pipeline(line, count, history=history if uses_history else ())
             except InputError as error:
-                print(f"error: {error}")
+                print(paragraph(f"error: {error}"))
                 continue
             _show(answers, threshold)
             history.append(line)

@@ -10,16 +10,19 @@ import argparse
 import contextlib
 import importlib
 import os
+import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from tqdm import tqdm
-
+from ._version import __version__
 from .errors import DiskError, InputError
-from .output import unfiltered, visible_output
+from .output import unfiltered, visible, visible_output
+from .terminal import labelled, wrapped
+
+_bars: set[Any] = set()  # that are on the terminal
 
 COMMANDS = {
     "train": "train a core and leave a run's folder",
@@ -36,15 +39,41 @@ COMMANDS = {
 
 
 def parser(command: str, description: str, epilog: str = "") -> argparse.ArgumentParser:
-    """The argument parser of a command, with the option --debug that all commands have."""
+    """The argument parser of a command, with the options --debug and --version that all commands have.
+
+    ``description`` and ``epilog`` are wrapped to the window; lines in them that begin with a blank stay lines.
+    """
     made = argparse.ArgumentParser(
         prog=f"python -m cubefast.{command}",
         description=description,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
+    made.add_argument("--version", action="version", version=f"cubefast {__version__}")
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return made
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Wraps the paragraphs of a description and, each by itself, the lines that begin with a blank."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for line in text.splitlines():
+            if line.strip() and lines and lines[-1].strip() and " " not in (line[0], lines[-1][0]):
+                lines[-1] += f" {line}"
+            else:
+                lines.append(line)
+        return "\n".join(_filled(line, width) for line in lines)
+
+
+def _filled(line: str, width: int) -> str:
+    """A paragraph, or a line of a list, "  name   meaning", whose meaning goes on below itself."""
+    item = re.fullmatch(r"( .*\S {2,})(\S.*)", line)
+    if item is None:
+        return wrapped(line, width, line[: len(line) - len(line.lstrip())])
+    hanging = len(item[1]) if len(item[1]) < width - 36 else 8
+    return wrapped(item[2], width, item[1], " " * hanging)
 
 
 def run(
@@ -68,7 +97,11 @@ def run(
                 return int(end.code or 0)
             arguments.argv = list(sys.argv[1:] if argv is None else argv)
             debug = arguments.debug
-            code = command(arguments)
+            try:
+                code = command(arguments)
+            finally:
+                while _bars:  # of work that has failed: what is said of it has a line of its own
+                    _bars.pop().close()
             sys.stdout.flush()
             return code
         except KeyboardInterrupt:
@@ -110,20 +143,43 @@ def exit_process(code: int) -> NoReturn:
 
 
 def counting(what: str, total: int) -> Callable[[int], None]:
-    """A progress bar of ``total`` texts, to be called with the number done; without a terminal, a line at the end."""
+    """A progress bar of ``total`` texts on a terminal, and a line at the end everywhere.
+
+    What it returns is called with the number done: first with those that were in the cache.
+    """
+    label, _, rest = what.partition(" ")
     began = time.perf_counter()
-    bar = tqdm(total=total, desc=what, unit="text", file=unfiltered(sys.stdout)) if sys.stdout.isatty() else None
+    found: int | None = None
+    bar: Any = None
 
     def show(done: int) -> None:
-        nonlocal total
+        nonlocal found, bar, total
+        if found is None:
+            found = done
+            if done < total and sys.stdout.isatty():
+                from tqdm import tqdm
+
+                shape = f"{label:<12}{{n:,}} of {{total:,}} texts, {{remaining}} left |{{bar:20}}| {{desc}}"
+                bar = tqdm(
+                    total=total,
+                    initial=done,
+                    desc=visible(rest),
+                    bar_format=shape,
+                    dynamic_ncols=True,
+                    leave=False,
+                    file=unfiltered(sys.stdout),
+                )
+                _bars.add(bar)
         if bar is not None:
             bar.update(done - bar.n)
         if done >= total:
-            total = sys.maxsize  # the line is printed once
             if bar is not None:
                 bar.close()
-            else:
-                print(f"{what}: {done} texts in {time.perf_counter() - began:.1f} s", flush=True)
+                _bars.discard(bar)
+            cached = f" ({found:,} from the cache)" if found else ""
+            took = "from the cache" if found == total else f"in {time.perf_counter() - began:.1f} s{cached}"
+            print(labelled(label, f"{rest}: {total:,} texts {took}"), flush=True)
+            total = sys.maxsize  # the line is printed once
 
     return show
 
@@ -134,6 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command in COMMANDS:
         module = "data.__main__" if command == "data" else command
         return int(importlib.import_module(f"cubefast.{module}").main(arguments))
+    if command == "--version":
+        print(f"cubefast {__version__}")
+        return 0
     wanted = command in ("-h", "--help")
     with visible_output():
         print("usage: cubefast COMMAND [...]; `cubefast COMMAND --help` tells more\n")

@@ -10,10 +10,12 @@ from pathlib import Path
 from . import cli
 from .errors import InputError
 from .files import plain_name, write_atomically
-from .reporting.side_by_side import compare_runs, render_comparison
+from .terminal import columns
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .reporting.side_by_side import compare_runs, render_comparison
+
     output: Path | None = arguments.output
     if output is not None and output.suffix not in (".md", ".html"):
         raise InputError(f"--output must end in .md or .html; got {output}")
@@ -22,7 +24,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if not os.path.isdir(output.parent) or os.path.isdir(output):  # noqa: PTH112  (no error for what is too long)
             raise InputError(f"{output} cannot be written: it is a folder, or there is no folder {output.parent}")
     comparison = compare_runs(arguments.runs)
-    print(render_comparison(comparison, "txt"), end="")
+    print(render_comparison(comparison, "txt", columns()), end="")
     if output is not None:
         write_atomically(output, render_comparison(comparison, output.suffix[1:]))
         print(f"\nwritten to {output}")
@@ -33,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`cubefast compare` with these arguments (those of the process by default); returns the exit code."""
     made = cli.parser(
         "compare",
-        "Print evaluated runs side by side: scores on the same test pairs, the difference of each to the first with\n"
-        "its 95% interval, and the settings that differ. `python -m cubefast.evaluate RUN` comes first.",
+        "Print evaluated runs side by side: scores on the same test pairs, the difference of each to the first with "
+        "its 95% interval, and the settings that differ. Runs of different encoders are compared by ranks. "
+        "`python -m cubefast.evaluate RUN` comes first.",
     )
     made.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or RUN/evaluations/NAME")
     made.add_argument("--output", type=Path, metavar="FILE", help="also write it as FILE.md or FILE.html")

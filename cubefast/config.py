@@ -15,7 +15,6 @@ from pydantic import Field, field_validator, model_validator
 from . import bounds
 from .config_sections import LOSSES, MARGINS, CoreConfig, OptimizationConfig
 from .data.config import BUILTIN, HUB, DatasetConfig
-from .data.encoders import absolute_encoder
 from .files import LONGEST_NAME, is_plain_name
 from .settings import Count, Section, override, parse_mapping, read_mapping, validated
 
@@ -26,7 +25,7 @@ class TrainingConfig(Section):
     name: str | None = Field(None, description="the run's folder; null: the mode, with a number when it is taken")
     runs: str = Field("runs", description="the folder that runs are put in")
     mode: Literal["dialogue", "autoencoder", "mixed"] = Field(
-        "dialogue", description="question -> answer | noisy embedding -> clean | both"
+        "dialogue", description="dialogue: question -> answer | autoencoder: noisy embedding -> clean one | mixed: both"
     )
     purpose: Literal["retrieve", "decode"] = Field(
         "retrieve",
@@ -42,8 +41,9 @@ class TrainingConfig(Section):
     init_from: str | None = Field(None, description="a run whose best core is begun from; null: a fresh core")
     encoder: str | None = Field(
         "static",
-        description="the frozen encoder: static[:64|128|256], hashing[:DIM], st:MODEL, openai:MODEL; with data.vectors "
-        "what made them, to ask with, or null",
+        description="the frozen encoder: static[:64|128|256] (WordLlama, offline) | st:NAME_OR_FOLDER (of "
+        "sentence-transformers: st:all-MiniLM-L6-v2) | openai:MODEL (an embeddings API) | hashing[:DIM] (for tests) | "
+        "several of them: static+st:NAME; with data.vectors what made them, to ask with, or null",
     )
     teachers: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
         (),
@@ -170,6 +170,8 @@ class TrainingConfig(Section):
 
     def with_absolute_paths(self) -> TrainingConfig:
         """The config with absolute paths of all files and folders, so that it is valid in any working directory."""
+        from .data.encoders import absolute_encoder  # it imports numpy, which --help does without
+
         data = self.data
         is_file = data.path != BUILTIN and not data.path.startswith(HUB)
         return self.model_copy(

@@ -71,20 +71,28 @@ class CoreConfig(Section):
         tuple[Annotated[int, Field(ge=1, le=bounds.SIDE)], ...], Field(min_length=1, max_length=bounds.PHASES)
     ] = Field((1, 2), description="how many cells away the neighbors are, phase by phase in turn")
     placement: Literal["principal", "order"] = Field(
-        "principal", description="lay the embedding by its principal axes, or as it comes"
+        "principal",
+        description="how the embedding is laid on the lattice; principal: by its principal axes | order: as it comes",
     )
     io: Literal["volume", "faces"] = Field(
         "volume",
         description="volume: each cell takes and gives a number | faces: in at the front, out at the back",
     )
     residual: bool = Field(True, description="add the output of the lattice to its input")
-    neighborhood: Literal["von_neumann", "moore"] = Field("von_neumann", description="6 or 26 neighbors")
-    boundary: Literal["walls", "periodic", "reflecting", "absorbing", "replicate"] | None = Field(
-        None, description="what stands beyond the edge; null: periodic, or walls with io=faces"
+    neighborhood: Literal["von_neumann", "moore"] = Field(
+        "von_neumann", description="von_neumann: 6 neighbors | moore: 26"
     )
-    activation: Literal["tanh", "relu", "silu", "sigmoid"] = Field("tanh", description="of the hidden layer")
+    boundary: Literal["walls", "periodic", "reflecting", "absorbing", "replicate"] | None = Field(
+        None,
+        description="what is beyond the edge: walls, periodic, reflecting, absorbing, replicate; null: periodic, or "
+        "walls with io=faces",
+    )
+    activation: Literal["tanh", "relu", "silu", "sigmoid"] = Field(
+        "tanh", description="of the hidden layer: tanh, relu, silu, sigmoid"
+    )
     update: Literal["tanh", "residual", "residual_tanh"] = Field(
-        "residual", description="how a state takes up its change"
+        "residual",
+        description="how a state s takes up its change u; tanh: tanh(u) | residual: s + u | residual_tanh: tanh(s + u)",
     )
     checkpoint_every: Annotated[int, Field(ge=1, le=bounds.STEPS)] | None = Field(
         None, description="keep only every so many states: less memory, more time"
@@ -142,9 +150,13 @@ class CurriculumConfig(Section):
     """The curriculum, which trains on easy pairs first; see cubefast.training.curriculum."""
 
     order: Literal["none", "cosine", "length", "loss"] = Field(
-        "none", description="what is easy: alike pairs | short ones | what the core does well already"
+        "none",
+        description="what is easy; none: no curriculum | cosine: alike pairs | length: short ones | loss: what the "
+        "core does well already",
     )
-    pacing: Literal["linear", "root", "step"] = Field("linear", description="how the harder ones join in")
+    pacing: Literal["linear", "root", "step"] = Field(
+        "linear", description="how the harder ones join in: linear, root, step"
+    )
     start: float = Field(0.3, gt=0, le=1, description="share of the pairs, the easiest, in the first epoch")
     epochs: Epochs = Field(10, description="epochs until all pairs are in")
 
@@ -159,7 +171,7 @@ class OptimizationConfig(Section):
     batch_size: BatchSize = Field(64, description="pairs per batch")
     accumulate: BatchSize = Field(1, description="batches per step of the optimizer")
     optimizer: Literal["muon", "adamw"] = Field(
-        "adamw", description="Muon for the shared matrices and AdamW for the rest | AdamW for all"
+        "adamw", description="adamw: AdamW for all | muon: Muon for the shared matrices, AdamW for the rest"
     )
     lr: float = Field(1e-3, gt=0, le=bounds.RATE, description="the learning rate at the start")
     weight_decay: Factor = Field(0.01, description="of the shared matrices, in parts of the learning rate")
@@ -170,7 +182,9 @@ class OptimizationConfig(Section):
     losses: LossConfig = LossConfig()
     curriculum: CurriculumConfig = CurriculumConfig()
     schedule: Literal["plateau", "cosine", "one_cycle"] = Field(
-        "cosine", description="halve the rate without progress | warm up, then half a cosine | one cycle"
+        "cosine",
+        description="cosine: warm up, then half a cosine | plateau: halve the rate without progress | one_cycle: up "
+        "and down once",
     )
     plateau: Epochs = Field(3, description="epochs without progress until the rate is halved (plateau)")
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the rate rises (not plateau)")
@@ -178,7 +192,8 @@ class OptimizationConfig(Section):
         None, description="decay per step of an average of the weights, which is what is kept; null: none"
     )
     metric: Literal["cosine", "recall_at_1", "mrr"] = Field(
-        "mrr", description="of validation, by which the best epoch is chosen and progress is judged"
+        "mrr",
+        description="of validation, by which the best epoch is chosen and progress is judged: mrr, recall_at_1, cosine",
     )
     keep: Epochs = Field(2, description="checkpoints kept in the run's folder, one per epoch")
     log_every: Count = Field(50, description="batches per line of metrics.jsonl, beside one per epoch")

@@ -9,10 +9,11 @@ from types import ModuleType
 from typing import Any
 
 from . import cli
-from .lattice import doctor
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .lattice import doctor
+
     doctor()
     return 0
 
@@ -26,6 +27,8 @@ class _Callable(ModuleType):
     """This module: its import puts it where the package has the function of the same name, so it is that, too."""
 
     def __call__(self) -> dict[str, Any]:
+        from .lattice import doctor
+
         return doctor()
 
 

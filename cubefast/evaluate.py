@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import io
 import time
 from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from . import cli
-from .evaluation.baselines import Baseline
-from .evaluation.report import table
-from .evaluation.summary import title_in_words
-from .files import plain_name, write_atomically, write_json, writing
-from .reporting.evaluation import Evaluation, evaluate_run
-from .reporting.report import draw_pictures, render_report
-from .reporting.results import per_query
-from .reporting.run_data import RunData, open_run_data
-from .training.run_folder import RunFolder
+from .terminal import columns, paragraph
+
+if TYPE_CHECKING:
+    from .evaluation.baselines import Baseline
 
 _DESCRIPTION = """Score a trained run beside all baselines on its held-out tests, and say in words what came of it.
 
@@ -31,21 +23,29 @@ it may share no text with what the run was trained on. data.* keys describe the 
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .training.run_folder import RunFolder
+
     with RunFolder.open(arguments.run).locked():
         return _evaluate(arguments)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from .evaluation.report import table
+    from .evaluation.summary import title_in_words
+    from .reporting.evaluation import evaluate_run
+    from .reporting.run_data import open_run_data
+    from .reporting.writing import folder_of_report, write_report
+
     began = time.perf_counter()
     run_data = open_run_data(arguments.run, arguments.overrides, cli.counting)
-    folder = _folder(run_data)
+    folder = folder_of_report(run_data)
     print("fitting the baselines on the training part")
     evaluation = evaluate_run(run_data, _print_fitted, lambda text: print(text, flush=True))
     write_report(evaluation, folder)
     if evaluation.headline:
-        print(f"\n{evaluation.headline}")
-    print(table([each.score for test in evaluation.tests for each in test.measured]))
-    print(f"\n{evaluation.verdict}")
+        print("\n" + paragraph(evaluation.headline))
+    print(table([each.score for test in evaluation.tests for each in test.measured], columns()))
+    print("\n" + paragraph(evaluation.verdict))
     for each in evaluation.verdicts:
         if each.verdict.enough_groups:
             print(f"  {title_in_words(each.test)}: {each.figures}")
@@ -55,31 +55,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _print_fitted(baseline: Baseline, seconds: float) -> None:
     print(f"  {baseline.name} ({seconds:.1f} s)", flush=True)
-
-
-def _folder(run_data: RunData) -> Path:
-    """Where the report goes: beside what the run has, or in a folder for the other file."""
-    if run_data.source is None:
-        return run_data.run.path
-    name = Path(run_data.source).name
-    for suffix in (".gz", Path(name.removesuffix(".gz")).suffix):
-        name = name.removesuffix(suffix)
-    return run_data.run.path / "evaluations" / plain_name(name, f"data={run_data.source}, without its suffix,")
-
-
-def write_report(evaluation: Evaluation, folder: Path) -> None:
-    """All files of a report, each whole or not there; report.json comes last."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    pictures = draw_pictures(evaluation)
-    for name, picture in pictures.items():
-        write_atomically(folder / name, picture)
-    arrays = io.BytesIO()
-    np.savez_compressed(arrays, **per_query(evaluation.results))  # type: ignore[arg-type]  # taken for allow_pickle
-    write_atomically(folder / "per_query.npz", arrays.getvalue())
-    for form in ("html", "md"):
-        write_atomically(folder / f"report.{form}", render_report(evaluation, form, pictures))
-    write_json(folder / "report.json", evaluation.as_dict())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

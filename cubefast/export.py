@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
-from typing import get_args
 
 from . import cli
-from .integrations.model_folder import write_model_folder
-from .integrations.torch_export import Operators
+from .terminal import paragraph
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .integrations.model_folder import write_model_folder
+
     names = write_model_folder(
         arguments.run, arguments.folder, operators=arguments.torch, onnx=arguments.onnx, license=arguments.license
     )
-    print(f"made {arguments.folder} with {', '.join(names)}")
-    print(
-        "\nIts README.md says what the core can and cannot do, with intervals if you run cubefast.evaluate before this."
+    print(paragraph(f"made {arguments.folder} with {', '.join(names)}"))
+    hint = (
+        "Its README.md says what the core can and cannot do, with intervals if you run cubefast.evaluate before this."
     )
+    print("\n" + paragraph(hint))
     print("To publish it on the hub:")
-    print(f"  hf upload OWNER/NAME {arguments.folder}")
+    print(f"  hf upload OWNER/NAME {shlex.quote(arguments.folder)}")
     return 0
 
 
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("folder", help="a new folder")
     made.add_argument(
         "--torch",
-        choices=get_args(Operators),
+        choices=("kernel", "plain"),
         help="also core.pt2, a program of torch.export. kernel: with cubefast's operator, fast, for where cubefast is "
         "installed; plain: with torch's own operators only",
     )

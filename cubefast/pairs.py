@@ -9,14 +9,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING
 
 from . import cli
-from .data.document_pairs import ANSWER_CHARS, DEFAULT_KINDS, KINDS, Grouping, Kind, MadePairs, make_pairs
-from .data.documents import Folder, find_documents, read_documents
 from .errors import InputError
 from .files import write_atomically
 from .output import json_text
+
+if TYPE_CHECKING:
+    from .data.document_pairs import Kind, MadePairs
+    from .data.documents import Folder
 
 _FIELDS = ("question", "answer", "domain", "group", "kind", "source")
 _MEANING: dict[Kind, str] = {
@@ -34,6 +36,9 @@ _FEW = 300  # pairs: with fewer, validation seldom finds a core that is sure to 
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .data.document_pairs import ANSWER_CHARS, DEFAULT_KINDS, make_pairs
+    from .data.documents import find_documents, read_documents
+
     output: Path = arguments.output
     _check_output(output, arguments.force)
     folder = find_documents(arguments.folder, arguments.exclude)
@@ -93,7 +98,7 @@ def _print_summary(folder: Folder, made: MadePairs) -> None:
     if folder.symlinks:
         print(f"            {folder.symlinks:,} symbolic links not followed")
     print(f"pairs       {len(made.pairs):,} of {len({pair.file for pair in made.pairs}):,} files")
-    for kind in KINDS:
+    for kind in _MEANING:
         of_kind = [pair for pair in made.pairs if pair.kind == kind]
         if of_kind:
             print(f"  {kind:<8}  {len(of_kind):,} ({_MEANING[kind]})")
@@ -137,12 +142,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument(
         "--kind",
         action="append",
-        choices=KINDS,
+        choices=[*_MEANING],
         help="make only these pairs; may be given several times (faq and heading)",
     )
     made.add_argument(
         "--group",
-        choices=get_args(Grouping),
+        choices=["auto", "file", "section"],
         default="auto",
         help="what a split leaves whole; auto: the file, or the section where fewer than 20 files have pairs (auto)",
     )

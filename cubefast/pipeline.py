@@ -19,6 +19,7 @@ from .data.arrays import real_tensor
 from .data.config import ContextConfig
 from .data.context import context_texts, context_weights, gather_rows
 from .data.datasets import Parts
+from .data.encoder_names import short_fingerprint
 from .data.encoders import Embeddings, TextEncoder, as_encoder, is_known_by_name
 from .data.pairs import PairDataset
 from .data.vectors import ArrayVectors, Preparation
@@ -314,9 +315,10 @@ def _encoder_of(
     encoder = as_encoder(named)
     chosen = given is not None or config.data.vectors is not None
     if not chosen and bank.fingerprint != encoder.fingerprint:
+        theirs, ours = map(short_fingerprint, (bank.fingerprint, encoder.fingerprint))
         raise ArtifactError(
-            f"{run.path} was trained with the encoder {bank.fingerprint}, and this machine's is "
-            f"{encoder.fingerprint}: their embeddings do not match. Install that version, or train again"
+            f"{run.path} was trained with the encoder {theirs}, and this machine's is {ours}: their embeddings do not "
+            "match. Install that version, or train again"
         )
     if chosen or is_known_by_name(encoder):
         texts = [config.data.prompts.answer + text for text in bank.texts]

@@ -10,11 +10,11 @@ import difflib
 import json
 import os
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -58,7 +58,8 @@ AnySection = TypeVar("AnySection", bound=Section)
 
 def _as_plain(value: Any) -> Any:
     """Convert a value of numpy's, or a path, to a plain value."""
-    if isinstance(value, (np.generic, np.ndarray)):
+    numpy = sys.modules.get("numpy")  # who has a value of numpy's has imported it; --help does without
+    if numpy is not None and isinstance(value, (numpy.generic, numpy.ndarray)):
         return value.tolist()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 

@@ -10,7 +10,6 @@ import base64
 import html
 import json
 import re
-import textwrap
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -20,8 +19,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .output import markdown, markdown_code, visible
+from .terminal import wrapped
 
-_WIDTH = 110  # of plain text
+_WIDTH = 110  # of plain text without a window
 
 
 class Strong(str):
@@ -80,13 +80,14 @@ def environment(form: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    templates.globals["columns"] = None
     templates.filters |= {
         "aligned": _aligned,
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
         "best_of": _best_of,
         "capital": lambda text: text[:1].upper() + text[1:],
         "code": lambda text: Markup(code(text)),
-        "fill": lambda text: Markup(textwrap.fill(" ".join(text.split()), _WIDTH)),
+        "fill": lambda text, columns: Markup(wrapped(text, columns or _WIDTH)),
         "fixed": "{:.3f}".format,
         "literal": partial(json.dumps, ensure_ascii=False),
         "number": "{:,}".format,
@@ -103,12 +104,28 @@ def _best_of(value: float, values: Iterable[float]) -> str:
     return Strong(f"{shown:.3f}") if shown == most else f"{shown:.3f}"
 
 
-def _aligned(table: Any) -> str:
-    """The columns and rows of a :class:`~cubefast.reporting.tables.Table`, in columns of spaces."""
+def _aligned(table: Any, columns: int | None) -> str:
+    """The columns and rows of a :class:`~cubefast.reporting.tables.Table`, in columns of spaces.
+
+    Where the window has fewer columns than that takes, each cell has a line, with the name of its column before it.
+    """
     rows = [table.columns, *table.rows]
     whole = [row for row in rows if len(row) == len(table.columns)]
     widths = [max(len(cell) for cell in column) for column in zip(*whole, strict=True)]
     lines = []
+    if columns is not None and sum(widths) + 2 * len(widths) > columns:
+        room = max(map(len, table.columns[1:]), default=0)
+        for name, *cells in table.rows:
+            if len(cells) + 1 < len(table.columns):  # the heading of the rows below it
+                lines += ["", wrapped(name, columns)]
+                continue
+            lines.append(wrapped(name, columns, "  ", "    "))
+            for column, cell in zip(table.columns[1:], cells, strict=True):
+                if cell and room < columns // 2:
+                    lines.append(wrapped(cell, columns, f"    {column:<{room}}  ", " " * (room + 6)))
+                elif cell:
+                    lines.append(wrapped(f"{column}: {cell}", columns, "    ", "      "))
+        return "\n".join(lines)
     for row in rows:
         if len(row) < len(widths):  # the heading of the rows below it
             lines += ["", row[0]]

@@ -5,221 +5,19 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-import time
-from collections.abc import Mapping, Sequence
-
-import numpy as np
-import torch
+from collections.abc import Sequence
 
 from . import cli
 from .config import TrainingConfig, named_configs
-from .core import CubicCore
-from .data.config import BUILTIN
-from .data.datasets import AutoencoderDataset, DialogueDataset, Parts
-from .data.pairs import PairDataset
 from .errors import DiskError, InputError
-from .evaluation.baselines import Baseline, as_baseline
-from .evaluation.comparison import Comparison
-from .evaluation.plots import training_curves
-from .evaluation.report import Score, table
-from .evaluation.summary import ValidationSummary, headline, recall_by_regime
-from .lattice.backends import facts
-from .pipeline import save_answers, save_threshold
 from .settings import describe_keys
-from .training.calibration import choose_handicap
-from .training.distributed import LostProcessError, Processes, joined
-from .training.memory import peak_memory_mb
-from .training.progress import METRIC_NAMES, for_this_terminal
-from .training.reading import open_data, split_data, task_of
-from .training.result import TrainingResult
-from .training.run_folder import RunFolder
-from .training.trainer import CubeTrainer
-from .training.validation import Validation, on_validation
-
-
-def train(
-    config: TrainingConfig, run: RunFolder, processes: Processes, *, resume: bool = False, argv: Sequence[str] = ()
-) -> TrainingResult:
-    """Load, encode, train, score, and fill the run's folder; or go on with one that was stopped.
-
-    Args:
-        config: of the run.
-        run: the folder to fill.
-        processes: those that train together, of which this is the main one.
-        resume: whether to go on from the last checkpoint.
-        argv: the arguments of the command, kept in environment.json.
-    """
-    began = time.perf_counter()
-    environment = {"command": [sys.argv[0], *argv], **facts(), "processes": processes.everybody()}
-
-    def on_start() -> None:
-        """Write what describes the run. Not before training can start: a run that cannot be resumed stays as it is."""
-        run.write("config.yaml", config.to_yaml())
-        run.write_json("environment.json", environment)
-        run.write_json("data.json", dataset.stats().as_dict())
-        if parts.answers:
-            save_answers(run, dataset.fingerprint, parts)
-        run.discard_what_follows_from_the_core()
-
-    try:
-        trainer = CubeTrainer(config, run, for_this_terminal(config.training.metric), processes)
-        if not resume:
-            run.write("config.yaml", config.to_yaml())  # from now on it can be gone on with
-            run.keep_metrics(0)
-        _print_header(config, run, environment)
-        dataset, parts = _load_data(config, processes)
-        print(
-            f"data        {len(dataset)} pairs, {len(parts.answers)} answers{_describe_wrong_answers(config, dataset)}"
-        )
-        print(f"split       {parts}")
-        print(f"core        {_describe_core(trainer.build_core(dataset.dim))}\n", flush=True)
-        validation = Validation.of_parts(parts)
-        result = trainer.fit(parts.train, validation, resume=resume, on_start=on_start)
-        if result.stopped == "interrupted" and processes.count > 1:
-            return result  # torchrun ends all processes in a moment: there is no time for more
-        if _is_refitted(config, result):
-            print(f"refit       on all {len(dataset)} pairs, as far as epoch {result.best_epoch} was", flush=True)
-            run.save_refit(trainer.refit(_all_pairs(dataset, parts), result))
-        rivals = []
-        if config.purpose == "retrieve" and result.stopped != "interrupted":
-            print("rivals      four adapters, trained on the same pairs with the same losses", flush=True)
-            rivals = trainer.rivals(parts.train, validation)
-        comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
-        threshold = save_threshold(run, result.core, parts) if _takes_questions(config, dataset) else None
-        cube, metric = as_baseline(result.core), config.training.metric
-        if parts.bank is not None and config.purpose == "retrieve":
-            handicap = choose_handicap(result.core, validation, torch.from_numpy(parts.trained))
-            save_answers(run, dataset.fingerprint, parts, handicap, refitted=_is_refitted(config, result))
-        validated = on_validation([cube, *comparison.baselines], validation)
-        lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
-        run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines))
-        scores = comparison.scores(cube)
-        in_short = "" if comparison.denoise else _in_short([cube, *comparison.baselines], validated, scores)
-        if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
-            alone = dataset.split("autoencoder", config.seed)
-            scores += Comparison(alone, "autoencoder", config.data.noise).scores(cube)
-        run.write_json("report.json", {"headline": in_short, "scores": [each.as_dict() for each in scores]})
-    finally:
-        run.discard_if_empty()
-        run.close()
-    _print_advice(config, result, run)
-    print(
-        f"\n{result.stopped}: best validation {METRIC_NAMES[config.training.metric]} {result.best_value:.4f} at epoch "
-        f"{result.best_epoch} of {len(result.records)}; {time.perf_counter() - began:.0f} s, {peak_memory_mb():.0f} MB"
-    )
-    if in_short:
-        print(f"\n{in_short}")
-    if scores:
-        print(table(scores))
-        print("\n(how often the right answer is first, and in the first ten; cosine to it; * best of its column)")
-    print(f"\nsaved in {run.path}")
-    if threshold is not None and isinstance(dataset, DialogueDataset):
-        # Quoted: a question of the data may hold what a shell would run.
-        encoder = "" if config.encoder else " --encoder NAME"  # what made ready embeddings, its user knows
-        question = shlex.quote(dataset.dialogues[0].question) + encoder
-        print(f"try: python -m cubefast.ask {shlex.quote(str(run.path))} {question}")
-        print(f"     (it answers {threshold.describe()})")
-        print(f"     python -m cubefast.evaluate {shlex.quote(str(run.path))}")
-    return result
-
-
-def _in_short(models: Sequence[Baseline], validated: Mapping[str, Mapping[str, float]], scores: Sequence[Score]) -> str:
-    """What it came to for questions, in a sentence or two."""
-    summary = ValidationSummary.of(models, validated)
-    return headline(recall_by_regime(scores, summary.rival_name), summary)
-
-
-def _print_advice(config: TrainingConfig, result: TrainingResult, run: RunFolder) -> None:
-    """Say if more epochs might help, or if the core helps with no question at all."""
-    trust = result.core.trust
-    if trust is not None and float(trust.curve[2:].max()) == 0:
-        print(
-            "\nvalidation shows no questions that the core is sure to help with: it leaves every question as it is. "
-            "More pairs, or more wordings of each answer, would show more"
-        )
-    if result.best_epoch == len(result.records) == result.planned_epochs and config.training.schedule != "one_cycle":
-        print(
-            "\nthe best epoch was the last: more may find more, with python -m cubefast.train --resume "
-            f"{shlex.quote(str(run.path))} training.epochs={2 * result.planned_epochs}"
-        )
-
-
-def train_as_worker(
-    config: TrainingConfig, run: RunFolder | None, processes: Processes, *, resume: bool = False
-) -> TrainingResult:
-    """Train in a process beside the main one: it works on its share of each batch, and writes and prints nothing.
-
-    Args:
-        config: of the run.
-        run: the run to resume; None for a new one.
-        processes: those that train together.
-        resume: whether to go on from the last checkpoint.
-    """
-    processes.everybody()
-    trainer = CubeTrainer(config, run, None, processes)
-    dataset, parts = _load_data(config, processes)
-    result = trainer.fit(parts.train, Validation.of_parts(parts), resume=resume)
-    if _is_refitted(config, result):
-        trainer.refit(_all_pairs(dataset, parts), result)
-    return result
-
-
-def _is_refitted(config: TrainingConfig, result: TrainingResult) -> bool:
-    return config.training.refit and result.stopped != "interrupted"
-
-
-def _all_pairs(dataset: DialogueDataset | AutoencoderDataset, parts: Parts) -> PairDataset:
-    """All pairs of the data set, prepared like the training part."""
-    whole = dataset.subset(np.arange(len(dataset)))
-    whole.prepare, whole.teachers = parts.train.prepare, parts.train.teachers
-    return whole
-
-
-def _load_data(config: TrainingConfig, processes: Processes) -> tuple[DialogueDataset | AutoencoderDataset, Parts]:
-    """The data set and its split; of several processes on a machine, one encodes and the others wait."""
-    with processes.first_of_each_machine():
-        dataset = open_data(config, cli.counting)
-    return dataset, split_data(config, dataset)
-
-
-def _describe_wrong_answers(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> str:
-    """How many wrong answers the data set has, and whether a loss uses them."""
-    count = sum(len(each.negatives) for each in dataset.dialogues) if isinstance(dataset, DialogueDataset) else 0
-    if count == 0:
-        return ""
-    losses = config.training.losses
-    unused = "" if losses.takes_negatives else ", not used: training.losses.contrast and triplet are 0"
-    return f", {count} wrong answers{unused}"
-
-
-def _takes_questions(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> bool:
-    """Whether the run is asked questions, and has answers to find."""
-    return isinstance(dataset, DialogueDataset) and config.mode != "autoencoder"
-
-
-def _print_header(config: TrainingConfig, run: RunFolder, environment: dict[str, object]) -> None:
-    kernel = environment["kernel"]
-    isa = f" ({kernel['isa']})" if environment["backend"] == "cpp" and isinstance(kernel, dict) else ""
-    print(f"cubefast {environment['cubefast']}, mode {config.mode}, seed {config.seed} -> {run.path}")
-    print(f"backend     {environment['backend']}{isa}, {environment['threads']} threads: {environment['backend_why']}")
-    processes = environment["processes"]
-    if isinstance(processes, list) and len(processes) > 1:
-        threads = ", ".join(f"{each['threads']} on {each['host']}" for each in processes)
-        print(f"processes   {len(processes)}, with threads: {threads}")
-    data = "the built-in set" if config.data.path == BUILTIN else config.data.path
-    print(f"reading     {data}", flush=True)
-
-
-def _describe_core(core: CubicCore) -> str:
-    x, y, z = core.reshaper.shape
-    lattice = core.lattice
-    return (
-        f"lattice {x}x{y}x{z}, {lattice.steps} steps in {len(lattice.phases)} phases, state {lattice.state_size}, "
-        f"hidden {lattice.hidden_size}; {core.parameter_count():,} parameters"
-    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .training.distributed import LostProcessError, joined
+    from .training.run_folder import RunFolder
+    from .training_job import train, train_as_worker
+
     run = None
     if arguments.resume is not None:
         if arguments.config is not None:
@@ -252,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if run is None or not how_to_go_on or not any(run.checkpoints.glob("epoch-*")):
             raise
         raise type(error)(f"{error}. {how_to_go_on}") from error
-    if result.stopped == "interrupted":
+    if result is not None and result.stopped == "interrupted":
         print(f"stopped by Ctrl-C; the best core so far is in {run.path / 'best'}. {how_to_go_on}", file=sys.stderr)
         return 130
     return 0
@@ -272,7 +70,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     made.add_argument("--resume", metavar="RUN", help="go on with runs/NAME where it stopped, to the same bits")
     made.add_argument("--print-config", action="store_true", help="print the whole config as YAML and train nothing")
-    made.add_argument("overrides", nargs="*", metavar="key=value", help="such as training.lr=1e-3")
+    made.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="such as data=faq.csv encoder=st:all-MiniLM-L6-v2 training.lr=1e-3",
+    )
     return cli.run(made, _run, argv)
 
 

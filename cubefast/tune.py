@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 from . import bounds, cli
 from .config import TrainingConfig, named_configs
 from .data.config import BUILTIN
-from .data.datasets import Parts
 from .errors import InputError
-from .evaluation.comparison import Comparison
-from .training.distributed import joined
+from .terminal import paragraph
 from .training.progress import LiveLine, Progress, Silent
-from .training.reading import open_data, split_data, task_of
 
-if TYPE_CHECKING:  # they need Optuna, which may be missing
+if TYPE_CHECKING:  # they need torch, and some Optuna, which may be missing
+    from .data.datasets import Parts
+    from .evaluation.comparison import Comparison
     from .tuning.folder import StudyFolder
     from .tuning.study import Study
     from .tuning.trial import Trial
@@ -34,10 +33,6 @@ class _TransientLine(LiveLine):
 
     def crossfit(self, record: dict[str, Any]) -> None:
         pass
-
-    def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
-        super().start(epochs, batches, epochs_done, batches_done)
-        self.bar.leave = False
 
 
 def _progress() -> Progress:
@@ -50,6 +45,7 @@ def _run(arguments: argparse.Namespace) -> int:
             raise InputError(f"cubefast.tune needs the package {name}; pip install 'cubefast[tune]'")
     import matplotlib
 
+    from .training.distributed import joined
     from .tuning.space import DEFAULT_SPACE
     from .tuning.study import open_study
 
@@ -87,6 +83,9 @@ def _folder(arguments: argparse.Namespace) -> StudyFolder:
 
 def _read(config: TrainingConfig) -> tuple[Parts, Comparison]:
     """The data set, encoded and split, and the baselines fitted on its train part."""
+    from .evaluation.comparison import Comparison
+    from .training.reading import open_data, split_data, task_of
+
     parts = split_data(config, open_data(config, cli.counting))
     return parts, Comparison(parts, task_of(config), config.data.noise)
 
@@ -96,7 +95,8 @@ def _search(study: Study, trials: int, timeout: float | None) -> int:
     from .tuning.report import header, summary, trial_line
 
     path = study.folder.path
-    print(header(study, trials) + "\n", flush=True)
+    beginning = [paragraph(line, rest=" " * 12) for line in header(study, trials).splitlines()]
+    print("\n".join(beginning) + "\n", flush=True)
     interrupted = False
 
     def interrupt(*_: object) -> None:
@@ -105,7 +105,7 @@ def _search(study: Study, trials: int, timeout: float | None) -> int:
         raise KeyboardInterrupt
 
     def print_trial(trial: Trial) -> None:
-        print(trial_line(study, trial, trials), flush=True)
+        print(paragraph(trial_line(study, trial, trials), rest="  "), flush=True)
         if interrupted:  # raised where Python ignores it: in a callback of a weak reference, of which Optuna has many
             raise KeyboardInterrupt
 

@@ -1,13 +1,17 @@
 """cubefast's commands, called in this process or started as a user starts them."""
 
 import contextlib
+import fcntl
 import io
 import logging
 import os
+import pty
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 import warnings
 from pathlib import Path
@@ -65,6 +69,22 @@ def start(program: str, *arguments: str, cwd: Path, timeout: float = 300) -> sub
     return subprocess.run(call, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
+def on_a_terminal(columns: int, *arguments: str, cwd: Path) -> tuple[str, int]:
+    """What ``python ARGUMENTS`` writes on a terminal of so many columns, and its exit code. A warning ends it."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    call = [sys.executable, "-W", "error", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    job = subprocess.Popen(call, cwd=cwd, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    written = b""
+    with contextlib.suppress(OSError):  # it has ended
+        while block := os.read(ours, 1 << 16):
+            written += block
+    os.close(ours)
+    return written.decode().replace("\r\n", "\n"), job.wait(60)
+
+
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     """Until ``path`` is there, which the process makes while it runs."""
     until = time.monotonic() + 120
@@ -86,8 +106,8 @@ def _state() -> dict[str, object]:
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
         "streams": (sys.stdin, sys.stdout, sys.stderr),
         "folder": os.getcwd(),  # noqa: PTH109
-        # torch names its compiler's folder when that is imported.
-        **{f"${name}": value for name, value in os.environ.items() if not name.startswith("TORCHINDUCTOR_")},
+        # torch names its compiler's folder, and scikit-learn how OpenMP is to behave, when they are imported.
+        **{f"${name}": value for name, value in os.environ.items() if not name.startswith(("TORCHINDUCTOR_", "KMP_"))},
         "warnings": list(warnings.filters),
         "logging": (root.level, list(root.handlers)),
     }

@@ -135,7 +135,7 @@ def test_a_chat_uses_the_turns_before(runs):
     done = ask("context", "--interactive", "--count", "1", cwd=runs, stdin=script)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert "Each question is read together with the 3 turns before it." in lines[1]
+    assert "Each question is read together with the 3 turns before it; /reset forgets them." in lines[1]
     first, told, _, alone = (line.removeprefix("> ") for line in lines[2:6] if line)
     assert "redtree" in first
     assert "redtree" in told

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 import yaml
 from safetensors import safe_open
 
+import cubefast
 from cubefast import cli
 from cubefast.config import named_configs
 
@@ -30,7 +32,7 @@ def finished(tmp_path_factory):
 def test_train_prints_the_cube_beside_its_baselines(finished):
     _, printed = finished
     assert "backend     cpp (" in printed
-    assert "encoding with hashing-v1-32:" in printed
+    assert re.search(r"\nencoding    with hashing 32: 1,430 texts (from the cache|in [\d.]+ s)", printed)
     assert printed.count("epoch ") >= 2
     assert "validation 170 (unseen paraphrase 114, unseen group 56), tests: unseen paraphrase 246, unseen" in printed
     in_short = printed.split("\nRight first answer: ")[1].split("\n")[0]
@@ -293,13 +295,35 @@ def test_options_may_stand_between_keys(tmp_path):
 def test_every_command_starts_without_a_warning_and_is_a_function(tmp_path, name):
     done = start(name, "--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"usage: python -m cubefast.{name} [-h] [--debug]")
+    assert done.stdout.startswith(f"usage: python -m cubefast.{name} [-h] [--version]")
     called = command(name, "--help", cwd=tmp_path)
     assert (called.returncode, called.stderr) == (0, "")
     wrong = command(name, "--none", cwd=tmp_path)
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("usage: ")
     assert "error: " in wrong.stderr
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_are_there_at_once_for_they_import_nothing_heavy(tmp_path, option):
+    code = (
+        "import sys; from cubefast import cli\n"
+        f"assert not any(cli.main([*name, {option!r}]) for name in [[], *([each] for each in cli.COMMANDS)])\n"
+        "heavy = {'torch', 'numpy', 'numba', 'matplotlib', 'tqdm', 'jinja2', 'optuna'}\n"
+        "print(*heavy & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "\n")
+    if option == "--version":
+        assert set(done.stdout.splitlines()) == {f"cubefast {cubefast.__version__}"}
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_help_fits_the_window(tmp_path, monkeypatch, name, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    printed = command(name, "--help", cwd=tmp_path).stdout
+    assert not [line for line in printed.splitlines() if len(line) > columns]
 
 
 def test_the_program_lists_its_commands_and_runs_them(tmp_path):
@@ -316,7 +340,5 @@ def test_the_program_lists_its_commands_and_runs_them(tmp_path):
 
 
 def test_the_function_and_the_command_of_the_doctor_are_one_name(tmp_path):
-    import cubefast.doctor
-
     assert command("doctor", cwd=tmp_path).returncode == 0
     assert cubefast.doctor()["backend"] == "cpp"

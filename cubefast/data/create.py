@@ -17,6 +17,7 @@ from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, DatasetConfig
 from .context import context_texts, gather_rows
 from .datasets import AutoencoderDataset, DialogueDataset
 from .dialogues import Dialogue, dialogues_of, load_dialogues, load_texts, normalize, with_all_negatives
+from .encoder_names import short_name
 from .encoders import TextEncoder, create_encoder, is_known_by_name
 from .formats import suffix_of
 from .loader import EmbeddingLoader, is_embedding_file
@@ -31,7 +32,8 @@ _PAIR = ("question", "answer")
 
 ConfigSource = DatasetConfig | Mapping[str, Any] | str | Path | None
 Progress = Callable[[str, int], Callable[[int], None]]
-"""Called once with a title and the number of texts; what it returns is called with how many of them are done."""
+"""Called once with a title and the number of texts; what it returns is called with how many of them are done,
+first of all with how many were in the cache."""
 
 
 def create_text_dataset(
@@ -356,7 +358,7 @@ def _encoded(
         )
     store = cache if isinstance(cache, EmbeddingCache) else EmbeddingCache(cache)
     before = (store.statistics.hits, store.statistics.misses)
-    done = progress(f"encoding with {used.fingerprint}", len(texts)) if progress else lambda count: None
+    done = progress(f"encoding with {short_name(encoder)}", len(texts)) if progress else lambda count: None
     vectors = store.rows(used, texts, progress=done)
     seen = CacheStatistics(hits=store.statistics.hits - before[0], misses=store.statistics.misses - before[1])
     if seen.hits and is_known_by_name(used):

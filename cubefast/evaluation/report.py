@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data.datasets import GROUP, PARAPHRASE, TEXT
 from ..data.pairs import EmbeddingPairs
+from ..terminal import wrapped
 from .baselines import Baseline
 from .embedding_metrics import EmbeddingMetrics
 from .metrics import cosine, different, mean_reciprocal_rank, nearest, recall_at, retrieval_ranks
@@ -188,28 +189,37 @@ def measure(
     return ModelResult(test, model.name, model.kind, regime, noise, model.parameters, model.tried, metrics)
 
 
-def table(scores: Sequence[Score]) -> str:
-    """The scores as text, one block per test in their order, the best of each column marked with a star."""
-    columns: list[tuple[str, Callable[[Score], float]]] = [
+def table(scores: Sequence[Score], columns: int | None = None) -> str:
+    """The scores as text, one block per test in their order, the best of each column marked with a star.
+
+    Args:
+        scores: of any number of tests.
+        columns: of the window, in which a long name takes several lines; None: each score has one line.
+    """
+    figures: list[tuple[str, Callable[[Score], float]]] = [
         ("R@1", lambda s: s.recall_at_1),
         ("R@10", lambda s: s.recall_at_10),
         ("MRR", lambda s: s.mrr),
         ("cosine", lambda s: s.cosine),
     ]
     width = max([28, *(len(each.model) + 2 for each in scores)])
+    if columns is not None:
+        width = max(20, min(width, columns - 2 - 11 - 9 * len(figures)))
     lines = []
     for test in dict.fromkeys(each.test for each in scores):
         block = [each for each in scores if each.test == test]
         title = f"{test} ({block[0].queries:,} queries, ranked among all {block[0].pool:,} answers)"
         lines.append(f"\n{title}")
-        lines.append(f"  {'':<{width}}{'parameters':>11}" + "".join(f"{name:>9}" for name, _ in columns))
-        best = [max(round(value(each), 3) for each in block) for _, value in columns]
+        lines.append(f"  {'':<{width}}{'parameters':>11}" + "".join(f"{name:>9}" for name, _ in figures))
+        best = [max(round(value(each), 3) for each in block) for _, value in figures]
         for each in block:
             cells = "".join(
                 f"{value(each):>8.3f}{'*' if round(value(each), 3) == top else ' '}"
-                for (_, value), top in zip(columns, best, strict=True)
+                for (_, value), top in zip(figures, best, strict=True)
             )
-            lines.append(f"  {each.model:<{width}}{each.parameters:>11,}{cells}".rstrip())
+            name, *more = wrapped(each.model, width - 1).split("\n")
+            lines.append(f"  {name:<{width}}{each.parameters:>11,}{cells}".rstrip())
+            lines += [f"    {rest}" for rest in more]
     return "\n".join(lines)
 
 

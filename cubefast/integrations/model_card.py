@@ -20,7 +20,7 @@ from ..data.config import BUILTIN
 from ..evaluation.report import Regime, Score
 from ..output import markdown_code
 from ..templates import render
-from .public_config import base_models, takes_ready_embeddings
+from .public_config import base_models, encoder_folders, takes_ready_embeddings
 
 _TASKS = {
     "dialogue": "the embedding of a question into that of its answer",
@@ -77,8 +77,10 @@ def model_card(card: CardContent) -> str:
     config, core, base = card.config, card.core, base_models(card.config)
     example = {"config": config, "core": core, "both_sides": core.answer_map is not None, "centred": card.centred}
     example["ready"] = takes_ready_embeddings(config)
+    folders = encoder_folders(config)
+    models = base or folders
     encoder = config.encoder or ""
-    module = base and encoder.startswith("st:") and not set(encoder) & set("?+") and not card.centred
+    module = models and encoder.startswith("st:") and not set(encoder) & set("?+") and not card.centred
     domains = card.statistics.get("domains") or {}
     text = render(
         "integrations/model_card.jinja",
@@ -87,12 +89,13 @@ def model_card(card: CardContent) -> str:
         card=card,
         front_matter=Markup(yaml.safe_dump(_front_matter(card), sort_keys=False, allow_unicode=True)),
         task=_TASKS[config.mode],
-        fingerprint=Markup(f" ({markdown_code(card.fingerprint)})" if card.fingerprint else ""),
+        fingerprint=Markup(markdown_code(card.fingerprint) if card.fingerprint and not example["ready"] else ""),
+        folders=folders,
         metrics=_METRICS,
         tests=list(_tests(card.scores).values()),
         meanings=_TESTS,
         example=Markup(render("integrations/model_example.jinja", "txt", **example).strip()),
-        module=f"SentenceTransformer(modules=[*SentenceTransformer({json.dumps(base[0])}), core])" if module else "",
+        module=f"SentenceTransformer(modules=[*SentenceTransformer({json.dumps(models[0])}), core])" if module else "",
         beaten=_beaten(card.scores),
         counts=[f"{card.statistics[key]:,} {what}" for key, what in _COUNTS.items() if card.statistics.get(key)],
         domains=sorted(domains.items(), key=lambda item: (-item[1], item[0])),

@@ -49,9 +49,19 @@ def without_places(config: TrainingConfig) -> TrainingConfig:
     )
 
 
-def base_models(config: TrainingConfig) -> list[str]:
-    """The names on the hub of the encoder's models."""
+def encoder_folders(config: TrainingConfig) -> list[str]:
+    """The encoder's models that are folders."""
+    return [name for name in _models(config) if is_model_path(name)]
+
+
+def _models(config: TrainingConfig) -> list[str]:
+    """The encoder's models of sentence-transformers."""
     if takes_ready_embeddings(config) or config.encoder is None:
         return []
-    names = [name for name in _TRANSFORMER.findall(config.encoder) if not is_model_path(name)]
+    return _TRANSFORMER.findall(config.encoder)
+
+
+def base_models(config: TrainingConfig) -> list[str]:
+    """The names on the hub of the encoder's models."""
+    names = [name for name in _models(config) if not is_model_path(name)]
     return [name if "/" in name else f"sentence-transformers/{name}" for name in names]

@@ -18,7 +18,7 @@ from ..lattice import use_backend
 
 Operators = Literal["kernel", "plain"]
 """kernel: the rollout is the operator ``cubefast::rollout``, as fast as the core; whoever loads the program needs
-``import cubefast`` first, and a kernel of the same backend. plain: torch's own operators only, slower."""
+``import cubefast.lattice`` first, and a kernel of the same backend. plain: torch's own operators only, slower."""
 
 
 def export_core(module: CubicCore | AnswerSide, operators: Operators = "kernel") -> ExportedProgram:

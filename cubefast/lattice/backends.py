@@ -7,6 +7,7 @@ import importlib.util
 import os
 import platform
 import sys
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -169,7 +170,7 @@ def doctor() -> dict[str, Any]:
     if len(found["openmp_runtimes"]) > 1:
         print("               more than one runtime is loaded: threads may compete; import torch first")
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    print(f"  versions     {versions}")
+    print(textwrap.fill(versions, 79, initial_indent="  versions     ", subsequent_indent=" " * 15))
     return found
 
 

@@ -21,6 +21,7 @@ from ..core import CubicCore
 from ..data.agreement import agreement
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from ..data.dialogues import Dialogue, normalize
+from ..data.encoder_names import short_fingerprint
 from ..data.encoders import create_encoder
 from ..data.pairs import PairDataset
 from ..data.vectors import Preparation
@@ -34,7 +35,7 @@ Dataset = DialogueDataset | AutoencoderDataset
 CountingCallback = Callable[[str, int], Callable[[int], None]]
 
 _STATISTICS = TypeAdapter(dict[str, Any])
-_READY = "vectors-"  # how the fingerprint of a file of ready embeddings begins
+READY = "vectors-"  # how the fingerprint of a file of ready embeddings begins
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,8 @@ def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
         fingerprint = answers.fingerprint
         if fingerprint != dataset.fingerprint:
             raise ArtifactError(
-                f"{run.path} was trained with the embeddings of {fingerprint}, and now they come from "
-                f"{dataset.fingerprint}: the figures would mean nothing. {remedy}"
+                f"{run.path} was trained with the embeddings of {short_fingerprint(fingerprint)}, and now they come "
+                f"from {short_fingerprint(dataset.fingerprint)}: the figures would mean nothing. {remedy}"
             )
     before = read_json(run.path / "data.json", _STATISTICS)
     now = json.loads(json.dumps(dataset.stats().as_dict()))
@@ -295,9 +296,9 @@ def _check_same_encoder(dataset: Dataset, other: Dataset, config: TrainingConfig
         raise InputError(f"the run's embeddings have {dataset.dim} numbers, those of the other file {other.dim}")
     if other.fingerprint == dataset.fingerprint:
         return []
-    if dataset.fingerprint.startswith(_READY) and other.fingerprint.startswith(_READY):
+    if dataset.fingerprint.startswith(READY) and other.fingerprint.startswith(READY):
         return ["Ready embeddings do not say which encoder made them: that it is the run's, you have to know."]
-    if dataset.fingerprint.startswith(_READY) and isinstance(dataset, DialogueDataset) and config.encoder is not None:
+    if dataset.fingerprint.startswith(READY) and isinstance(dataset, DialogueDataset) and config.encoder is not None:
         cosine = agreement(
             create_encoder(config.encoder).encode,
             [config.data.prompts.answer + answer for answer in dataset.answers],
@@ -311,8 +312,8 @@ def _check_same_encoder(dataset: Dataset, other: Dataset, config: TrainingConfig
             f"answers its vectors have the cosine {cosine:.3f} to the ready ones."
         ]
     raise InputError(
-        f"the run was trained on embeddings of {dataset.fingerprint}, and the other file has those of "
-        f"{other.fingerprint}: they must be of one encoder"
+        f"the run was trained on embeddings of {short_fingerprint(dataset.fingerprint)}, and the other file has those "
+        f"of {short_fingerprint(other.fingerprint)}: they must be of one encoder"
     )
 
 

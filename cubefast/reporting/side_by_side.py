@@ -1,4 +1,8 @@
-"""Evaluated runs side by side: the same test pairs, paired intervals, and the settings in which they differ."""
+"""Evaluated runs side by side: the same test pairs, paired intervals, and the settings in which they differ.
+
+Runs of different encoders are compared by the ranks of the right answers, of the same questions among the same answers.
+Their cosines are of different spaces, and are left out.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
+from ..data.encoder_names import short_name
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.summary import title_in_words
@@ -22,9 +27,10 @@ from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_boots
 from ..files import open_regular, read_json, why
 from ..templates import render
 from .figures import SUMMARY, Dot, draw_dots, in_words
+from .run_data import READY
 from .tables import MODEL_WORDS, Line, Table, outcome_in_words, score_table
 
-_MUST_AGREE = ("data.centre", "data.normalize")  # they change what a cosine is taken of
+_OF_THE_VECTORS = ("data.centre", "data.normalize")  # they change what a cosine is taken of
 _NO_EFFECT = frozenset({"name", "runs", "cache", "cache_limit_mb", "tensorboard"})  # on what is learnt
 
 _REPORT = TypeAdapter(dict[str, Any])
@@ -68,6 +74,20 @@ class EvaluatedRun:
         except (OSError, ValueError, KeyError, MemoryError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ArtifactError(f"{unread}: {why(error)}") from None
         return cls(str(path), validated.model_dump(), arrays)
+
+    @property
+    def encoder(self) -> str:
+        """The encoder's name in its config; of ready embeddings, their fingerprint."""
+        fingerprint: str = self.report["run"]["fingerprint"]
+        return (
+            fingerprint if fingerprint.startswith(READY) else str(self.report["config"].get("encoder") or fingerprint)
+        )
+
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """What two runs have in common whose cosines can be compared."""
+        settings = dict(_flat(self.report["config"]))
+        return (self.report["run"]["fingerprint"], *(str(settings.get(key)) for key in _OF_THE_VECTORS))
 
     @property
     def tests(self) -> list[str]:
@@ -155,6 +175,7 @@ class RunComparison:
         panels: of the picture: by test, identity and every run.
         scores: of every run, with the difference of each to the first.
         settings: those that differ.
+        encoders: sentences on what the runs were trained on, and what can therefore be compared.
     """
 
     runs: list[str]
@@ -163,13 +184,14 @@ class RunComparison:
     panels: dict[str, list[Dot]]
     scores: Table
     settings: Table
+    encoders: str = ""
 
 
 def compare_runs(paths: Sequence[str]) -> RunComparison:
     """Each run against the first.
 
     Raises:
-        InputError: fewer than two runs, or runs that were not tested on the same pairs.
+        InputError: fewer than two runs, or runs that were not tested on the same pairs among as many answers.
         ArtifactError: a run that has not been evaluated.
     """
     if len(paths) < 2:
@@ -178,28 +200,57 @@ def compare_runs(paths: Sequence[str]) -> RunComparison:
     for other in others:
         _check_same(first, other)
     names = [f"{number}. {run.name}" for number, run in enumerate(runs, start=1)]
-    retrieves = first.report["config"].get("mode") != "autoencoder"
-    metric, shown = ("mrr", "recall_at_1") if retrieves else ("cosine", "cosine")
+    encoders = _encoders_in_words([run.encoder for run in runs])
+    if len(set(encoders)) > 1:
+        names = [f"{name} ({encoder})" for name, encoder in zip(names, encoders, strict=True)]
+    same_vectors = len({run.vectors for run in runs}) == 1
+    of_answers = first.report["config"].get("mode") != "autoencoder" or not same_vectors
+    metric, shown = ("mrr", "recall_at_1") if of_answers else ("cosine", "cosine")
+    # One line for each encoder alone: that of the first run with its vectors.
+    alone = {run.vectors: (run, encoder) for run, encoder in reversed([*zip(runs, encoders, strict=True)])}
     sections, panels, words = {}, {}, []
     for test, title in enumerate(first.tests):
         told, groups = title_in_words(title), torch.from_numpy(first.arrays[f"{test}/groups"])
         verdicts = [None, *(verdict_between(run, first, test, metric) for run in others)]
-        before = (MODEL_WORDS[IDENTITY], first, first.model(test, IDENTITY), None)
-        models = [before, *((n, run, 0, v) for n, run, v in zip(names, runs, verdicts, strict=True))]
+        without = [
+            (MODEL_WORDS[IDENTITY] if same_vectors else f"{encoder} alone", run, run.model(test, IDENTITY), None)
+            for run, encoder in reversed(alone.values())
+        ]
+        models = [*without, *((n, run, 0, v) for n, run, v in zip(names, runs, verdicts, strict=True))]
         heading = f"{told[0].upper()}{told[1:]}: {len(groups):,} queries, ranked among {first.pool(test):,} answers"
-        sections[heading] = [_line(name, run, test, model, verdict) for name, run, model, verdict in models]
+        metrics = ("recall_at_1", "mrr", "cosine") if same_vectors else ("recall_at_1", "mrr")
+        sections[heading] = [_line(name, run, test, model, verdict, metrics) for name, run, model, verdict in models]
         panels[told] = [
             Dot.of(name, CUBE if model == 0 else IDENTITY, torch.from_numpy(run.values(test, shown, model)), groups)
             for name, run, model, _ in models
         ]
-        words.append(f"{told}: {_told(panels[told][1:], verdicts, shown)}")
+        words.append(f"{told}: {_told(panels[told][len(without) :], verdicts, shown)}")
     scores = score_table("Runs on the same questions", "run", "run - run 1", sections, metric)
-    headline = f"{'Right first answer' if retrieves else 'Mean cosine'}, {'; '.join(words)}."
-    return RunComparison([run.name for run in runs], headline, shown, panels, scores, _settings(runs, names))
+    headline = f"{'Right first answer' if of_answers else 'Mean cosine'}, {'; '.join(words)}."
+    return RunComparison(
+        [run.name for run in runs], headline, shown, panels, scores, _settings(runs, names),
+        _what_is_comparable(encoders, same_vectors),
+    )  # fmt: skip
 
 
-def render_comparison(comparison: RunComparison, form: str) -> str:
-    """A comparison as md, html or txt; HTML has the picture too."""
+def _what_is_comparable(encoders: Sequence[str], same_vectors: bool) -> str:
+    if same_vectors:
+        return f"All runs are on embeddings by {encoders[0]}."
+    what = "The encoders differ" if len(set(encoders)) > 1 else "The embeddings differ"
+    return (
+        f"{what}, so the runs are compared by the ranks of the right answers, of the same questions among the same "
+        "answers. Their cosines cannot be compared."
+    )
+
+
+def render_comparison(comparison: RunComparison, form: str, columns: int | None = None) -> str:
+    """A comparison as md, html or txt; HTML has the picture too.
+
+    Args:
+        comparison: of :func:`compare_runs`.
+        form: md, html or txt.
+        columns: of the window that txt is shown in; None: a table's lines are as long as they come.
+    """
     pictures = {SUMMARY: draw_dots(comparison.panels, comparison.metric)} if form == "html" else {}
     return render(
         "reporting/templates/compare.jinja",
@@ -209,21 +260,13 @@ def render_comparison(comparison: RunComparison, form: str) -> str:
         summary=(SUMMARY, in_words(comparison.panels)),
         resamples=RESAMPLES,
         fewest_groups=FEWEST_GROUPS,
+        columns=columns,
     )
 
 
 def _check_same(first: EvaluatedRun, other: EvaluatedRun) -> None:
-    """Raise InputError unless the two were tested on the same pairs, embedded alike."""
+    """Raise InputError unless the two were tested on the same pairs, among as many answers."""
     beginning = f"{first.name} and {other.name} cannot be compared: "
-    ours, theirs = (each.report["run"]["fingerprint"] for each in (first, other))
-    if ours != theirs:
-        raise InputError(f"{beginning}their embeddings are of {ours} and of {theirs}")
-    settings = [dict(_flat(each.report["config"])) for each in (first, other)]
-    for key in _MUST_AGREE:
-        if settings[0].get(key) != settings[1].get(key):
-            raise InputError(
-                f"{beginning}{key} is {settings[0].get(key)} in the one and {settings[1].get(key)} in the other"
-            )
     if first.tests != other.tests:
         raise InputError(f"{beginning}the tests are {', '.join(first.tests)} and {', '.join(other.tests)}")
     for test, title in enumerate(first.tests):
@@ -234,6 +277,12 @@ def _check_same(first: EvaluatedRun, other: EvaluatedRun) -> None:
                 f"{beginning}the test {title} has {only[0]} pairs in {first.name} that {other.name} does not have, and "
                 f"{only[1]} the other way round, of {len(a)} and {len(b)}. Evaluate both on one file: data=FILE"
             )
+        pools = [each.pool(test) for each in (first, other)]
+        if pools[0] != pools[1]:
+            raise InputError(
+                f"{beginning}in the test {title} the right answer is ranked among {pools[0]:,} in the one and among "
+                f"{pools[1]:,} in the other. Train both on the same data"
+            )
 
 
 def _told(dots: Sequence[Dot], verdicts: Sequence[Verdict | None], metric: str) -> str:
@@ -243,8 +292,8 @@ def _told(dots: Sequence[Dot], verdicts: Sequence[Verdict | None], metric: str) 
     return ", ".join(f"{a} with {dot.name}{b}" for a, dot, b in zip(shown, dots, told, strict=True))
 
 
-def _line(name: str, run: EvaluatedRun, test: int, model: int, verdict: Verdict | None) -> Line:
-    values = {metric: float(run.values(test, metric, model).mean()) for metric in ("recall_at_1", "mrr", "cosine")}
+def _line(name: str, run: EvaluatedRun, test: int, model: int, verdict: Verdict | None, metrics: Sequence[str]) -> Line:
+    values = {metric: float(run.values(test, metric, model).mean()) for metric in metrics}
     return Line(name, values, int(run.arrays[f"{test}/parameters"][model]), verdict)
 
 
@@ -260,7 +309,15 @@ def _settings(runs: Sequence[EvaluatedRun], names: Sequence[str]) -> Table:
     flat = [dict(_flat(run.report["config"])) for run in runs]
     keys = [key for key in flat[0] if key not in _NO_EFFECT and any(each.get(key) != flat[0][key] for each in flat)]
     rows: list[list[str]] = [[key, *(json.dumps(each.get(key)) for each in flat)] for key in keys]
+    if "encoder" in keys:
+        rows[keys.index("encoder")] = ["encoder", *_encoders_in_words([run.encoder for run in runs])]
     return Table("Of the runs' configs", ["key", *names], rows)
+
+
+def _encoders_in_words(encoders: Sequence[str]) -> list[str]:
+    """The short names of encoders, or their whole ones where different encoders would be called the same."""
+    short = {each: short_name(each) for each in encoders}
+    return [short[each] if len(set(short.values())) == len(short) else each for each in encoders]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

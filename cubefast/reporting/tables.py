@@ -77,18 +77,19 @@ def score_table(
         caption: of the table.
         what: each line is: model or run.
         difference: how it is called, such as "cube - model".
-        sections: the lines by the section's heading.
+        sections: the lines by the section's heading; the values of all are of the same metrics, R@1 and MRR first.
         metric: of the differences: mrr, or cosine, which then comes first.
     """
-    shown = sorted(_SHOWN, key=lambda key: key != metric) if metric == "cosine" else list(_SHOWN)
+    there = next(lines[0].values for lines in sections.values())
+    shown = sorted(there, key=lambda key: key != metric) if metric == "cosine" else [*there]
     rows: list[list[str]] = []
     for heading, lines in sections.items():
         cells = {key: _marked([line.values[key] for line in lines]) for key in shown}
         rows.append([heading])
         for line, *values in zip(lines, *cells.values(), strict=True):
-            rows.append([line.name, *values[:2], *difference_cells(line.verdict), values[2], f"{line.parameters:,}"])
+            rows.append([line.name, *values[:2], *difference_cells(line.verdict), *values[2:], f"{line.parameters:,}"])
     names = [METRIC_NAMES[key] for key in shown]
-    columns = [what, *names[:2], f"{METRIC_NAMES[metric]}: {difference}", "95% interval", "outcome", names[2]]
+    columns = [what, *names[:2], f"{METRIC_NAMES[metric]}: {difference}", "95% interval", "outcome", *names[2:]]
     return Table(caption, [*columns, "parameters"], rows)
 
 

@@ -6,9 +6,8 @@ import sys
 import time
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from ..output import unfiltered
+from ..terminal import labelled
 
 METRIC_NAMES = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}
 
@@ -51,59 +50,28 @@ class Silent:
         """Nothing."""
 
 
-class _Printed:
-    """What both have in common."""
+class PlainLines:
+    """A line per epoch, as in a log.
+
+    Args:
+        metric: of validation, to be shown: see ``training.metric``.
+    """
 
     def __init__(self, metric: str = "cosine") -> None:
         self.metric = metric
 
     def crossfit(self, record: dict[str, Any]) -> None:
         """Print what the cross-fitted targets came to."""
-        print(
-            f"cross-fit   kernel ridge on the other folds reaches cosine {record['cosine']:.3f} on the training pairs "
-            f"({record['seconds']:.0f} s)",
-            flush=True,
-        )
-
-
-class LiveLine(_Printed):
-    """One line that is rewritten: epoch, loss, validation, pairs/s, time left."""
+        cosine, seconds = f"{record['cosine']:.3f}", f"{record['seconds']:.0f} s"
+        found = f"kernel ridge on the other folds reaches cosine {cosine} on the training pairs ({seconds})"
+        print(labelled("cross-fit", found), flush=True)
 
     def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
-        """Draw the line."""
-        self.epochs = epochs
-        self.now, self.figures = epochs_done + 1, ""
-        self.bar = tqdm(
-            total=batches,
-            initial=batches_done,
-            bar_format="{desc} |{bar:20}| {percentage:3.0f}%, {elapsed} gone, {remaining} left at most",
-            file=unfiltered(sys.stdout),
-        )
-
-    def step(self, loss: float) -> None:
-        """Move on by one batch."""
-        self.bar.set_description_str(f"epoch {self.now}/{self.epochs}  loss {loss:.3f}{self.figures}", refresh=False)
-        self.bar.update()
-
-    def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
-        """Show the epoch's figures from now on."""
-        self.now = min(record["epoch"] + 1, self.epochs)
-        self.figures = (
-            f"{_easiest(record)}  {_validation(record, self.metric)}  {record['pairs_per_second']:.0f} pairs/s"
-        )
-
-    def end(self) -> None:
-        """Leave the line as it stands."""
-        self.bar.close()
-
-
-class PlainLines(_Printed):
-    """A line per epoch, for logs."""
-
-    def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
-        """Remember when it began."""
+        """Say where a training goes on that was stopped, and remember when it began."""
         self.epochs, self.epochs_done = epochs, epochs_done
         self.began = time.perf_counter()
+        if epochs_done:
+            print(labelled("resume", f"after epoch {epochs_done} of {epochs}"), flush=True)
 
     def step(self, loss: float) -> None:
         """Nothing."""
@@ -112,16 +80,63 @@ class PlainLines(_Printed):
         """Print the epoch's figures."""
         epoch = record["epoch"]
         left = (time.perf_counter() - self.began) / (epoch - self.epochs_done) * (self.epochs - epoch)
-        best = " best" if best_epoch == epoch else ""
-        print(
-            f"epoch {epoch}/{self.epochs}{_easiest(record)}  loss {record['loss']:.4f}  "
-            f"{_validation(record, self.metric)}{best}  "
-            f"{record['pairs_per_second']:.0f} pairs/s  {left:.0f} s left at most",
-            flush=True,
-        )
+        print(f"{self._figures(record, best_epoch)}  {left:.0f} s left at most", flush=True)
 
     def end(self) -> None:
         """Nothing."""
+
+    def _figures(self, record: dict[str, Any], best_epoch: int) -> str:
+        """An epoch in a line of less than 80 columns."""
+        best = " best" if best_epoch == record["epoch"] else ""
+        validation = f"validation {METRIC_NAMES[self.metric]} {record[f'val_{self.metric}']:.4f}{best}"
+        return (
+            f"epoch {record['epoch']}/{self.epochs}{_easiest(record)}  loss {record['loss']:.4f}  {validation}  "
+            f"{record['pairs_per_second']:.0f} pairs/s"
+        )
+
+
+class LiveLine(PlainLines):
+    """A line that is rewritten with every batch, and goes at the end: epoch, time left, loss."""
+
+    def start(self, epochs: int, batches: int, epochs_done: int, batches_done: int) -> None:
+        """Draw the line."""
+        from tqdm import tqdm  # --help does without
+
+        super().start(epochs, batches, epochs_done, batches_done)
+        self.now = epochs_done + 1
+        # What is cut off in a narrow window stands last.
+        self.bar = tqdm(
+            total=batches,
+            initial=batches_done,
+            desc=f"epoch {min(self.now, epochs)}/{epochs}",
+            bar_format="{desc} {percentage:3.0f}%, {remaining} left at most |{bar:20}|{postfix}",
+            dynamic_ncols=True,
+            leave=False,
+            file=unfiltered(sys.stdout),
+        )
+
+    def step(self, loss: float) -> None:
+        """Move on by one batch."""
+        self.bar.set_description_str(f"epoch {min(self.now, self.epochs)}/{self.epochs}", refresh=False)
+        self.bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+        self.bar.update()
+
+    def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
+        """Count it."""
+        self.now = record["epoch"] + 1
+
+    def end(self) -> None:
+        """Take the line away."""
+        self.bar.close()
+
+
+class LiveLines(LiveLine):
+    """The same, with a line above it for each epoch that is done; these stay."""
+
+    def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
+        """Print the epoch's figures."""
+        super().epoch(record, best_epoch)
+        self.bar.write(self._figures(record, best_epoch), file=unfiltered(sys.stdout))
 
 
 def _easiest(record: dict[str, Any]) -> str:
@@ -130,11 +145,6 @@ def _easiest(record: dict[str, Any]) -> str:
     return f"  easiest {share:.0%}" if share < 1 else ""
 
 
-def _validation(record: dict[str, Any], metric: str) -> str:
-    """The metric that chooses, on validation."""
-    return f"validation {METRIC_NAMES[metric]} {record[f'val_{metric}']:.4f}"
-
-
 def for_this_terminal(metric: str) -> Progress:
-    """A live line if a person watches, else plain lines; with this metric of validation, see ``training.metric``."""
-    return LiveLine(metric) if sys.stdout.isatty() else PlainLines(metric)
+    """Live lines if a person watches, else plain lines; with this metric of validation, see ``training.metric``."""
+    return LiveLines(metric) if sys.stdout.isatty() else PlainLines(metric)

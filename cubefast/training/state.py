@@ -269,6 +269,21 @@ def _unreadable(checkpoint: Path, error: Exception) -> ArtifactError:
     )
 
 
+def finished_epochs(checkpoints: Path, config: TrainingConfig, train: PairDataset) -> int | None:
+    """The epochs of the newest checkpoint, if a training of this config and these pairs has no more to do after it;
+    else None.
+
+    Raises ArtifactError for a checkpoint of another config or other pairs, or a damaged one.
+    """
+    checkpoint = newest_checkpoint(checkpoints)
+    if checkpoint is None:
+        return None
+    numbers = read_numbers(checkpoint, identity_of(config, train))
+    epochs, patience = config.training.epochs_of(len(train)), config.training.early_stopping
+    stalled = patience is not None and numbers.without_progress >= patience and epochs <= numbers.epochs
+    return numbers.epoch if stalled or numbers.epoch >= epochs else None
+
+
 def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
     """The settings by dotted key and the hash of the pairs, which a checkpoint shares with the run that resumes it."""
     settings = _flat(config.model_dump(mode="json"))

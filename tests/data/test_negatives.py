@@ -15,10 +15,10 @@ from cubefast.data.dialogues import load_dialogues, load_texts, normalize
 from cubefast.data.pairs import PairDataset
 from cubefast.data.vectors import ArrayVectors
 from cubefast.errors import InputError
-from cubefast.train import _describe_wrong_answers
 from cubefast.training.batches import ordered_batches
 from cubefast.training.inputs import training_pairs
 from cubefast.training.state import identity_of
+from cubefast.training_job import _describe_wrong_answers
 
 ENCODER = HashingEncoder(32)
 SMALL = {"state_size": 2, "hidden_size": 4, "steps": 2}

@@ -75,3 +75,17 @@ def test_the_table_makes_room_for_long_names():
     lines = table([score("t", identity(), pairs), score("t", long, pairs)]).strip().splitlines()
     assert len({line.rfind("*") for line in lines[2:]}) == 1
     assert "than most  123,456,789" in lines[3]
+
+
+def test_a_table_fits_its_window_in_which_long_names_take_several_lines():
+    names = ["cube", "two-layer adapter, hidden 127, lr 0.0003", "low-rank adapter, rank 82, untrained"]
+    scores = [Score("unseen group", name, 65_407, 104, 286, 0.4, 0.5, 0.9, 0.7) for name in names]
+    wide, narrow = table(scores), table(scores, 80)
+    assert table(scores, 200) == wide
+    assert max(map(len, wide.splitlines())) > 80
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert "  two-layer adapter, hidden 127,      65,407" in narrow
+    assert "\n    lr 0.0003\n" in narrow
+    assert [line[-42:] for line in wide.splitlines() if "65,407" in line] == [
+        line[-42:] for line in narrow.splitlines() if "65,407" in line
+    ]

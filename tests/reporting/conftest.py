@@ -6,10 +6,10 @@ import pytest
 
 from cubefast import CubeTrainer, TrainingConfig
 from cubefast.data.create import open_dataset
-from cubefast.evaluate import write_report
 from cubefast.pipeline import save_answers
 from cubefast.reporting.evaluation import evaluate_run
 from cubefast.reporting.run_data import open_run_data
+from cubefast.reporting.writing import write_report
 from cubefast.training.run_folder import RunFolder
 
 SMALL = {

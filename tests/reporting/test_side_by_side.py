@@ -40,8 +40,10 @@ def test_a_run_beside_itself_differs_by_nothing(folder):
     comparison = compare_runs([str(folder), str(folder)])
     text = render_comparison(comparison, "txt")
     assert text.count("+0.0000  +0.0000 to +0.0000  the same") == len(run.tests)
-    assert text.count(f"with 2. {folder} (the same)") == text.count(" (the same)") == len(run.tests)
     assert "Settings that differ\n\nNone." in text
+    sentences = " ".join(text.split())
+    assert sentences.count(f"with 2. {folder} (the same)") == sentences.count(" (the same)") == len(run.tests)
+    assert "All runs are on embeddings by hashing 24." in sentences
     assert render_comparison(comparison, "md").startswith("# 2 runs side by side")
 
 
@@ -80,14 +82,64 @@ def test_other_pairs_are_refused(folder, copy):
         compare_runs([str(folder), str(copy)])
 
 
-def test_other_embeddings_are_refused(folder, copy):
-    change(copy, lambda report: report["run"].update(fingerprint="another-encoder"))
-    with pytest.raises(InputError, match="their embeddings are of hashing-v1-24 and of another-encoder"):
-        compare_runs([str(folder), str(copy)])
-    change(copy, lambda report: report["run"].update(fingerprint="hashing-v1-24"))
+def with_encoder(folder, encoder, fingerprint):
+    change(folder, lambda report: report["run"].update(fingerprint=fingerprint))
+    change(folder, lambda report: report["config"].update(encoder=encoder))
+
+
+def test_runs_of_different_encoders_are_compared_by_ranks_beside_each_encoder_alone(folder, copy):
+    with_encoder(copy, "st:sentence-transformers/all-MiniLM-L6-v2", "sentence-transformers-v1-" + "c" * 32)
+    ranks = EvaluatedRun.read(folder).arrays["0/rank"].copy()
+    ranks[0] = 1
+    change_arrays(copy, **{"0/rank": ranks})
+    comparison = compare_runs([str(folder), str(copy)])
+    assert "cosine" not in comparison.scores.columns, "cosines are of different spaces"
+    _, before, before_other, first, second = comparison.scores.rows[:5]
+    assert [before[0], before_other[0]] == ["hashing 24 alone", "all-MiniLM-L6-v2 alone"]
+    assert [first[0], second[0]] == [f"1. {folder} (hashing 24)", f"2. {copy} (all-MiniLM-L6-v2)"]
+    assert (second[1].strip("*"), str(second[5])) == ("1.000", "better")
+    assert f"100% with 2. {copy} (all-MiniLM-L6-v2) (better)" in comparison.headline
+    assert comparison.settings.rows[0] == ["encoder", "hashing 24", "all-MiniLM-L6-v2"]
+    for form in ("txt", "md", "html"):
+        text = render_comparison(comparison, form)
+        assert "The encoders differ, so the runs are compared by the ranks of the right answers" in text
+        assert "c" * 32 not in text
+
+
+def test_embeddings_of_one_encoder_prepared_otherwise_are_compared_by_ranks_too(folder, copy):
     change(copy, lambda report: report["config"]["data"].update(centre=True))
-    with pytest.raises(InputError, match="data.centre is False in the one and True in the other"):
+    comparison = compare_runs([str(folder), str(copy)])
+    assert comparison.encoders.startswith("The embeddings differ")
+    assert "cosine" not in comparison.scores.columns
+    assert "cosine" in compare_runs([str(folder), str(folder)]).scores.columns
+
+
+def test_encoders_that_would_be_called_the_same_keep_their_whole_names(folder, copy):
+    with_encoder(copy, "hashing:24?prompt=a", "another")
+    names = compare_runs([str(folder), str(copy)]).settings.rows[0]
+    assert names == ["encoder", "hashing 24", "hashing 24?prompt=a"]
+    with_encoder(copy, "st:one/model?prompt=a", "one")
+    other = copy.parent / "other"
+    shutil.copytree(copy, other)
+    with_encoder(other, "st:two/model", "two")
+    names = compare_runs([str(copy), str(other)]).settings.rows[0]
+    assert names == ["encoder", "st:one/model?prompt=a", "st:two/model"]
+
+
+def test_ranks_among_other_answers_are_refused(folder, copy):
+    change_arrays(copy, **{"0/pool": np.array(3)})
+    with pytest.raises(InputError, match=r"is ranked among [\d,]+ in the one and among 3 in the other"):
         compare_runs([str(folder), str(copy)])
+
+
+def test_a_comparison_fits_its_window(folder, copy):
+    change(copy, lambda report: report["config"]["training"].update(lr=0.5))
+    comparison = compare_runs([str(folder), str(copy)])
+    for columns in (80, 130):
+        lines = render_comparison(comparison, "txt", columns).splitlines()
+        assert max(map(len, lines)) <= columns
+    narrow = re.sub(r"\s+", " ", render_comparison(comparison, "txt", 80))
+    assert "outcome the same" in narrow
 
 
 def test_other_tests_are_refused(folder, copy):
