@@ -53,6 +53,7 @@ def test_cells_that_see_no_neighbors_stay_blind(study):
 
 
 def test_documents_that_hold_no_question_are_trained_on_and_real_questions_asked(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(FOLDER)  # as for a script: it takes from the study beside it
     documents = loaded("documents")
     rows = [
         {

@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import statistics
 import tempfile
 from collections import defaultdict
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from study import spread
 from torch import Tensor
 
 from cubefast import pairs
@@ -220,18 +220,13 @@ def printed(found: dict[str, Any]) -> str:
         lines.append("| trained on | pairs | R@1 | MRR | difference in MRR to the plain encoder |")
         lines.append("| --- | --- | --- | --- | --- |")
         for name, row in each["models"].items():
-            cells = [name, "", _spread(row["recall_at_1"]), _spread(row["mrr"]), ""]
+            cells = [name, "", spread(row["recall_at_1"]), spread(row["mrr"]), ""]
             if name in found["pairs"]:
                 cells[1] = f"{found['pairs'][name]:,}"
                 cells[4] = "{:+.3f} ({:+.3f} to {:+.3f})".format(*row["difference_in_mrr"])
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)
-
-
-def _spread(values: Sequence[float]) -> str:
-    middle = f"{statistics.median(values):.3f}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):.3f} to {max(values):.3f})"
 
 
 def main() -> None:

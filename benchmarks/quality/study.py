@@ -184,7 +184,7 @@ def printed(found: dict[str, Any]) -> str:
         lines += ["", "| model | parameters | R@1 | MRR | cube minus model, R@1 | cube minus model, MRR |"]
         lines.append("| --- | --- | --- | --- | --- | --- |")
         for name, row in each["models"].items():
-            cells = [name, f"{row['parameters']:,}", _spread(row["recall_at_1"]), _spread(row["mrr"])]
+            cells = [name, f"{row['parameters']:,}", spread(row["recall_at_1"]), spread(row["mrr"])]
             for metric in ("recall_at_1", "mrr"):
                 cells.append(_interval(*row["difference"][metric]) if "difference" in row else "")
             lines.append(f"| {' | '.join(cells)} |")
@@ -192,7 +192,8 @@ def printed(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """The median of the seeds, with their range if there are several."""
     middle = f"{statistics.median(values):.3f}"
     return middle if len(values) == 1 else f"{middle} ({min(values):.3f} to {max(values):.3f})"
 

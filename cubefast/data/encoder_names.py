@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .encoders import _JOINT, ConcatEncoder, HashingEncoder, StaticEncoder, TextEncoder
+from .encoders import JOINT, ConcatEncoder, HashingEncoder, StaticEncoder, TextEncoder
 
 _CALLED = {"static": "WordLlama", "hashing": "hashing"}
 _DEFAULT_OPTIONS = re.compile(r"-(?:max_length=None|prompt=None|normalize=True)")
@@ -19,7 +19,7 @@ def short_name(encoder: str | TextEncoder) -> str:
         encoder: its name in a config, or the encoder itself.
     """
     if isinstance(encoder, str):
-        return " + ".join(map(_short_part, _JOINT.split(encoder)))
+        return " + ".join(map(_short_part, JOINT.split(encoder)))
     if isinstance(encoder, ConcatEncoder):
         return " + ".join(map(short_name, encoder.encoders))
     if isinstance(encoder, (StaticEncoder, HashingEncoder)):

@@ -239,7 +239,7 @@ _SIZED: dict[str, type[StaticEncoder] | type[HashingEncoder]] = {
     "hashing": HashingEncoder,
 }
 # A plus joins only where a known kind follows it, so that a folder's name may hold others.
-_JOINT = re.compile(r"\+(?=st:|openai:|(?:static|hashing)(?=[:+]|$))")
+JOINT = re.compile(r"\+(?=st:|openai:|(?:static|hashing)(?=[:+]|$))")
 
 
 def create_encoder(name: str) -> TextEncoder:
@@ -259,7 +259,7 @@ def create_encoder(name: str) -> TextEncoder:
 
     Raises InputError for another name.
     """
-    parts = _JOINT.split(name)
+    parts = JOINT.split(name)
     encoders = [_create_single(part, name) for part in parts]
     return encoders[0] if len(encoders) == 1 else ConcatEncoder(encoders)
 
@@ -302,7 +302,7 @@ def absolute_encoder(name: str) -> str:
             return part
         return f"{kind}:{Path(model).absolute()}{mark}{options}"
 
-    return "+".join(map(absolute, _JOINT.split(name)))
+    return "+".join(map(absolute, JOINT.split(name)))
 
 
 def _create_single(part: str, name: str) -> TextEncoder:

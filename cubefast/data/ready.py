@@ -17,6 +17,7 @@ from .teachers import DialogueRows
 from .vectors import ArrayVectors, StackedVectors, Vectors
 
 _PAIR = ("question", "answer")
+_BEGINNING = "vectors-"  # of a fingerprint
 
 
 def ready_vectors(
@@ -74,4 +75,9 @@ def _array_name(loader: EmbeddingLoader, role: str, *, alone: bool) -> str | Non
 
 def fingerprint_of(files: Sequence[str | Path]) -> str:
     """What the embeddings of files are known by: it changes with their bytes."""
-    return "-".join(["vectors", *(sha256_of(file)[:16] for file in files)])
+    return _BEGINNING + "-".join(sha256_of(file)[:16] for file in files)
+
+
+def is_ready(fingerprint: str) -> bool:
+    """Whether a fingerprint is that of ready embeddings, and not of an encoder."""
+    return fingerprint.startswith(_BEGINNING)

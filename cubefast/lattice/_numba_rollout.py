@@ -191,10 +191,16 @@ def _step(state, after, drive, neighbors, weights, setting, sample, step, tiles,
 
 
 @compiled
-def _tiles(state_size, weights):
+def _whole_rows(count):
+    """The rows of whole blocks that hold so many."""
+    return (count + ROWS - 1) // ROWS * ROWS
+
+
+@compiled
+def _tiles(weights):
     """What a tile perceives (one row for each of its cells), its hidden layer, and its update."""
     dtype = weights.update_t.dtype
-    perceived = np.zeros((_TILE, (len(weights.perceive_t) + ROWS - 1) // ROWS * ROWS), dtype)
+    perceived = np.zeros((_TILE, _whole_rows(len(weights.perceive_t))), dtype)
     return (
         perceived,
         np.zeros((_TILE, weights.perceive_t.shape[1]), dtype),
@@ -213,7 +219,7 @@ def forward_range(begin, end, state, drive, neighbors, weights, setting, final, 
     """Write the results of the samples from ``begin`` to ``end``: final [B, N, S], and, where these have room for it,
     trajectory [B, saved, N, S], states [B, T // k, N, S] and kept [B, T, N].
     """
-    tiles, masks = _tiles(state.shape[2], weights), _masks(state.shape[1])
+    tiles, masks = _tiles(weights), _masks(state.shape[1])
     now, after = np.empty_like(state[0]), np.empty_like(state[0])
     lived = np.empty(state.shape[1], np.uint8)
     for b in range(begin, end):
@@ -328,10 +334,10 @@ def backward_range(
 
     ``dstates`` is empty where no states on the way are differentiated, and ``kept`` where there is no living mask.
     """
-    tiles, masks = _tiles(state.shape[2], weights), _masks(state.shape[1])
+    tiles, masks = _tiles(weights), _masks(state.shape[1])
     perceived, hidden, _ = tiles
     dperceived = np.zeros((_TILE, weights.perceive.shape[1]), state.dtype)
-    change = np.zeros((_TILE, (state.shape[2] + ROWS - 1) // ROWS * ROWS), state.dtype)
+    change = np.zeros((_TILE, _whole_rows(state.shape[2])), state.dtype)
     tiles_backward = (perceived, hidden, np.zeros_like(hidden), dperceived, change)
     steps, every = setting.steps, setting.checkpoint_every
     states = np.empty((min(every, steps) + 1, state.shape[1], state.shape[2]), state.dtype)

@@ -154,11 +154,12 @@ def _shape_of_backward(
 
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor, Tensor]) -> None:
     call = Call(*inputs)
+    rule = call.rule
     final, trajectory, states, kept = output
-    ctx.mark_non_differentiable(trajectory, kept, *([] if call.rule.returned else [states]))
+    ctx.mark_non_differentiable(trajectory, kept, *([] if rule.returned else [states]))
     ctx.set_materialize_grads(False)  # or autograd makes zeros of the size of the trajectory, to be ignored
     # A final state that is not needed is not saved, so that its owner may change it in place.
-    final = final if call.rule.reads_final else final.new_empty(0)
+    final = final if rule.reads_final else final.new_empty(0)
     ctx.save_for_backward(final, trajectory, kept, *call.tensors, *call.tables, call.filters, call.seed)
     ctx.settings = call[8:_FILTERS], call.fire_rate, call[_FILTERS + 3 :]
     ctx.saved_trajectory = call.save

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..data.config import BUILTIN
 from ..data.encoder_names import short_name
+from ..data.ready import is_ready
 from ..evaluation.baselines import IDENTITY
 from ..evaluation.plots import training_curves
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES
@@ -17,7 +18,6 @@ from .cases import Case
 from .evaluation import Evaluation
 from .figures import CALIBRATION, SUMMARY, TRAINING, draw_calibration, draw_dots, in_words, summary_dots
 from .performance import epochs_of
-from .run_data import READY
 from .tables import MODEL_WORDS, main_table, metrics_table, parts_table, performance_table, trust_table
 
 _LONGEST = 240  # characters of a text in a case
@@ -58,7 +58,7 @@ def render_report(evaluation: Evaluation, form: str, pictures: Mapping[str, byte
     result, tests = evaluation.results[0], evaluation.analysed_tests
     run_data = evaluation.run_data
     path = run_data.config.data.path
-    is_ready = run_data.fingerprint.startswith(READY)
+    ready = is_ready(run_data.fingerprint)
     return render(
         "reporting/templates/report.jinja",
         form,
@@ -72,7 +72,7 @@ def render_report(evaluation: Evaluation, form: str, pictures: Mapping[str, byte
         trust=trust_table(tests, evaluation.threshold),
         performance=performance_table(evaluation.performance),
         metrics=[metrics_table(test, result.verdict_metric) for test in evaluation.tests],
-        embedded="given as embeddings" if is_ready else f"embedded by {short_name(run_data.config.encoder or '')}",
+        embedded="given as embeddings" if ready else f"embedded by {short_name(run_data.config.encoder or '')}",
         data="the built-in set" if path == BUILTIN else path,
         resamples=RESAMPLES,
         fewest_groups=FEWEST_GROUPS,

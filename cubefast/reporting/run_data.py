@@ -24,6 +24,7 @@ from ..data.dialogues import Dialogue, normalize
 from ..data.encoder_names import short_fingerprint
 from ..data.encoders import create_encoder
 from ..data.pairs import PairDataset
+from ..data.ready import is_ready
 from ..data.vectors import Preparation
 from ..errors import ArtifactError, InputError
 from ..evaluation.turns import PairStructure
@@ -35,7 +36,6 @@ Dataset = DialogueDataset | AutoencoderDataset
 CountingCallback = Callable[[str, int], Callable[[int], None]]
 
 _STATISTICS = TypeAdapter(dict[str, Any])
-READY = "vectors-"  # how the fingerprint of a file of ready embeddings begins
 
 
 @dataclass(frozen=True)
@@ -296,9 +296,9 @@ def _check_same_encoder(dataset: Dataset, other: Dataset, config: TrainingConfig
         raise InputError(f"the run's embeddings have {dataset.dim} numbers, those of the other file {other.dim}")
     if other.fingerprint == dataset.fingerprint:
         return []
-    if dataset.fingerprint.startswith(READY) and other.fingerprint.startswith(READY):
+    if is_ready(dataset.fingerprint) and is_ready(other.fingerprint):
         return ["Ready embeddings do not say which encoder made them: that it is the run's, you have to know."]
-    if dataset.fingerprint.startswith(READY) and isinstance(dataset, DialogueDataset) and config.encoder is not None:
+    if is_ready(dataset.fingerprint) and isinstance(dataset, DialogueDataset) and config.encoder is not None:
         cosine = agreement(
             create_encoder(config.encoder).encode,
             [config.data.prompts.answer + answer for answer in dataset.answers],

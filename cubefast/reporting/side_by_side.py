@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
 from ..data.encoder_names import short_name
+from ..data.ready import is_ready
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.summary import title_in_words
@@ -27,7 +28,6 @@ from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_boots
 from ..files import open_regular, read_json, why
 from ..templates import render
 from .figures import SUMMARY, Dot, draw_dots, in_words
-from .run_data import READY
 from .tables import MODEL_WORDS, Line, Table, outcome_in_words, score_table
 
 _OF_THE_VECTORS = ("data.centre", "data.normalize")  # they change what a cosine is taken of
@@ -79,9 +79,7 @@ class EvaluatedRun:
     def encoder(self) -> str:
         """The encoder's name in its config; of ready embeddings, their fingerprint."""
         fingerprint: str = self.report["run"]["fingerprint"]
-        return (
-            fingerprint if fingerprint.startswith(READY) else str(self.report["config"].get("encoder") or fingerprint)
-        )
+        return fingerprint if is_ready(fingerprint) else str(self.report["config"].get("encoder") or fingerprint)
 
     @property
     def vectors(self) -> tuple[str, ...]:
