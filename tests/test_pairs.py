@@ -2,10 +2,12 @@
 
 import csv
 import json
+from typing import get_args
 
 import pytest
 
 from cubefast.data.dialogues import load_dialogues
+from cubefast.data.document_pairs import Grouping, Kind
 
 from .programs import SMALL, command
 
@@ -95,6 +97,13 @@ def test_an_output_that_is_there_stays_unless_forced(tmp_path, docs):
     assert (tmp_path / "pairs.jsonl").read_text() == "mine\n"
     assert command("pairs", "docs", "--force", cwd=tmp_path).returncode == 0
     assert len((tmp_path / "pairs.jsonl").read_text().splitlines()) == 72
+
+
+def test_the_command_offers_every_kind_and_every_grouping(tmp_path):
+    """It names them itself, because what makes the pairs imports torch."""
+    printed = command("pairs", "--help", cwd=tmp_path).stdout
+    for choices in (Kind, Grouping):
+        assert f"{{{','.join(get_args(choices))}}}" in printed
 
 
 @pytest.mark.parametrize(
