@@ -115,7 +115,8 @@ def _parse(text: str) -> Any:
 def override(values: dict[str, Any], items: Sequence[str]) -> None:
     """Put ``key=value`` items with dotted keys into ``values``; each value is read as YAML.
 
-    A key given whole (data=FILE) before some of its parts (data.columns...) keeps what it named as ``path``.
+    A mapping needs braces: without them the prompt ``query: ``, or a path with such a colon, is a text. A key given
+    whole (data=FILE) before some of its parts (data.columns...) keeps what it named as ``path``.
     Raises ConfigError naming every item that is not key=value, and every key that is given twice.
     """
     problems = []
@@ -136,6 +137,8 @@ def override(values: dict[str, Any], items: Sequence[str]) -> None:
         except InputError as error:
             problems.append(f"{shown(item)}: {error}")
             continue
+        if isinstance(value, dict) and not text.lstrip().startswith("{"):
+            value = text
         _put(values, key, value, problems)
     if problems:
         raise ConfigError("\n".join(problems[:_MOST_SHOWN]))

@@ -69,6 +69,12 @@ def test_data_may_be_a_path_or_a_mapping():
     assert TrainingConfig.load({"data": "a.jsonl"}, ["data.path=b.jsonl"]).data.path == "b.jsonl"
 
 
+def test_a_colon_and_a_blank_make_a_mapping_of_no_text():
+    config = TrainingConfig.load(None, ["data=my: pairs.csv", "data.prompts.question=query: ", "cache=/tmp/a: b"])
+    assert (config.data.path, config.data.prompts.question, config.cache) == ("my: pairs.csv", "query: ", "/tmp/a: b")
+    assert TrainingConfig.load(None, ["training={lr: 0.5}", "data={path: a.csv}"]).training.lr == 0.5
+
+
 @pytest.mark.parametrize("name", named_configs())
 def test_every_named_config_holds(name):
     assert isinstance(TrainingConfig.load(name), TrainingConfig)
