@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -80,12 +80,6 @@ class TrainingConfig(Section):
         vectors = data.get("vectors") if isinstance(data, Mapping) else getattr(data, "vectors", None)
         return values if vectors is None else {**values, "encoder": None}
 
-    @model_validator(mode="after")
-    def _texts_are_encoded(self) -> TrainingConfig:
-        if self.encoder is None and self.data.vectors is None:
-            raise ValueError("encoder may be null with data.vectors only: name one, such as static")
-        return self
-
     @field_validator("name")
     @classmethod
     def _is_a_folder_name(cls, name: str | None) -> str | None:
@@ -94,33 +88,27 @@ class TrainingConfig(Section):
         return name
 
     @model_validator(mode="after")
-    def _is_not_void(self) -> TrainingConfig:
-        if self.mode == "autoencoder" and max(self.data.noise.levels) == 0 and self.core.residual:
+    def _fits_together(self) -> TrainingConfig:
+        data, core, training = self.data, self.core, self.training
+        weighted = [name for name in LOSSES if getattr(training.losses, name)]
+        if self.encoder is None and data.vectors is None:
+            raise ValueError("encoder may be null with data.vectors only: name one, such as static")
+        if self.mode == "autoencoder" and max(data.noise.levels) == 0 and core.residual:
             raise ValueError(
                 "mode=autoencoder with data.noise.levels=[0] is void: returning the input scores 1.0. Set a "
                 "noise, or core.residual=false so that the lattice must carry the embedding"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _both_sides_are_for_an_index(self) -> TrainingConfig:
-        if self.sides == "query":
-            return self
-        if self.purpose != "retrieve" or self.mode != "dialogue":
-            raise ValueError("sides=both maps the vectors of an index: it needs mode=dialogue and purpose=retrieve")
-        if self.core.linear_rank == 0 or not self.core.normalize:
-            raise ValueError("sides=both needs core.linear_rank of at least 1, and core.normalize")
-        # Others pull predictions to targets that move: both would collapse into one point.
-        if others := [name for name in LOSSES if getattr(self.training.losses, name) and name not in MARGINS]:
-            raise ValueError(
-                f"sides=both is trained by {' and '.join(MARGINS)} alone, which tell answers apart: set "
-                + " ".join(f"training.losses.{name}=0" for name in others)
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _a_batch_has_a_size(self) -> TrainingConfig:
-        core, training = self.core, self.training
+        if self.sides == "both":
+            if self.purpose != "retrieve" or self.mode != "dialogue":
+                raise ValueError("sides=both maps the vectors of an index: it needs mode=dialogue and purpose=retrieve")
+            if core.linear_rank == 0 or not core.normalize:
+                raise ValueError("sides=both needs core.linear_rank of at least 1, and core.normalize")
+            # Others pull predictions to targets that move: both would collapse into one point.
+            if others := [name for name in weighted if name not in MARGINS]:
+                raise ValueError(
+                    f"sides=both is trained by {' and '.join(MARGINS)} alone, which tell answers apart: set "
+                    + " ".join(f"training.losses.{name}=0" for name in others)
+                )
         states = core.steps + 1 if core.checkpoint_every is None else 1 + core.steps // core.checkpoint_every
         numbers = training.batch_size * math.prod(core.shape or (1,)) * (core.state_size * states + core.hidden_size)
         if numbers > bounds.NUMBERS:
@@ -129,18 +117,9 @@ class TrainingConfig(Section):
                 f"takes {numbers:,} numbers per batch, and {bounds.NUMBERS:,} (8 GiB) are the most: make one smaller, "
                 "or set core.checkpoint_every"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _an_autoencoder_has_a_loss(self) -> TrainingConfig:
-        losses = self.training.losses
-        if self.mode == "autoencoder" and not any(getattr(losses, name) for name in LOSSES if name != "crossfit"):
+        if self.mode == "autoencoder" and weighted == ["crossfit"]:
             raise ValueError("mode=autoencoder needs another loss than training.losses.crossfit, which expects nothing")
-        return self
-
-    @model_validator(mode="after")
-    def _teachers_are_used(self) -> TrainingConfig:
-        if (self.teachers or self.data.teacher_vectors) and not self.training.losses.distill:
+        if (self.teachers or data.teacher_vectors) and "distill" not in weighted:
             raise ValueError(
                 "teachers and data.teacher_vectors teach by training.losses.distill, which is 0: set it, such as to "
                 "0.5, or leave them out"
@@ -172,20 +151,26 @@ class TrainingConfig(Section):
         """The config with absolute paths of all files and folders, so that it is valid in any working directory."""
         from .data.encoders import absolute_encoder  # it imports numpy, which --help does without
 
+        return self.with_places(lambda path: str(Path(path).absolute()), absolute_encoder)
+
+    def with_places(self, path: Callable[[str], str], encoder: Callable[[str], str]) -> TrainingConfig:
+        """The config with ``path`` applied to the paths of all files and folders that it reads, or keeps embeddings in,
+        and ``encoder`` to the names of all encoders, which may be folders.
+        """
         data = self.data
         is_file = data.path != BUILTIN and not data.path.startswith(HUB)
         return self.model_copy(
             update={
-                "cache": self.cache and _absolute(self.cache),
-                "init_from": self.init_from and _absolute(self.init_from),
-                "encoder": self.encoder and absolute_encoder(self.encoder),
-                "teachers": tuple(map(absolute_encoder, self.teachers)),
+                "cache": self.cache and path(self.cache),
+                "init_from": self.init_from and path(self.init_from),
+                "encoder": self.encoder and encoder(self.encoder),
+                "teachers": tuple(map(encoder, self.teachers)),
                 "data": data.model_copy(
                     update={
-                        "path": _absolute(data.path) if is_file else data.path,
-                        "vectors": data.vectors and _absolute(data.vectors),
-                        "answer_vectors": data.answer_vectors and _absolute(data.answer_vectors),
-                        "teacher_vectors": tuple(map(_absolute, data.teacher_vectors)),
+                        "path": path(data.path) if is_file else data.path,
+                        "vectors": data.vectors and path(data.vectors),
+                        "answer_vectors": data.answer_vectors and path(data.answer_vectors),
+                        "teacher_vectors": tuple(map(path, data.teacher_vectors)),
                     }
                 ),
             }
@@ -194,10 +179,6 @@ class TrainingConfig(Section):
     def to_yaml(self) -> str:
         """The whole config as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).absolute())
 
 
 def named_configs() -> list[str]:
@@ -215,8 +196,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     merged = dict(below)
     for key, value in above.items():
         inner = merged.get(key)
-        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merged(dict(inner or {}), value) if both else value
+        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 

@@ -184,14 +184,10 @@ def describe_keys(section: type[BaseModel]) -> str:
     """The keys, defaults and meanings of a model as text, one per line, for --help."""
     lines = []
     for path, default, meaning in keys_of(section):
-        value = yaml.safe_dump(_plain(default), default_flow_style=True).split("\n")[0]
+        value = yaml.safe_dump(default, default_flow_style=True).split("\n")[0]
         value = value.replace(", ", ",")  # one word, as a shell takes it
         lines.append(f"  {path + '=' + value:<36} {meaning}")
     return "\n".join(lines)
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _in_words(model: type[BaseModel], error: Any) -> str:

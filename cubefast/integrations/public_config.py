@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 from ..config import TrainingConfig
-from ..data.config import BUILTIN
 from ..data.encoders import is_model_path
 from ..data.loader import is_embedding_file
 
@@ -22,31 +21,13 @@ def takes_ready_embeddings(config: TrainingConfig) -> bool:
 def without_places(config: TrainingConfig) -> TrainingConfig:
     """The config with the names of files and folders but not their paths, so that it can be published."""
 
-    def name_only(text: str) -> str:
-        return text if text == BUILTIN or text.startswith("hub:") else Path(text).name
-
     def encoder(text: str) -> str:
         return _TRANSFORMER.sub(
             lambda match: f"st:./{Path(match[1]).name}" if is_model_path(match[1]) else match[0], text
         )
 
-    data = config.data
-    return config.model_copy(
-        update={
-            **{key: TrainingConfig.model_fields[key].default for key in ("runs", "cache", "cache_limit_mb")},
-            "init_from": config.init_from and Path(config.init_from).name,
-            "encoder": config.encoder and encoder(config.encoder),
-            "teachers": tuple(map(encoder, config.teachers)),
-            "data": data.model_copy(
-                update={
-                    "path": name_only(data.path),
-                    "vectors": data.vectors and name_only(data.vectors),
-                    "answer_vectors": data.answer_vectors and name_only(data.answer_vectors),
-                    "teacher_vectors": tuple(map(name_only, data.teacher_vectors)),
-                }
-            ),
-        }
-    )
+    defaults = {key: TrainingConfig.model_fields[key].default for key in ("runs", "cache", "cache_limit_mb")}
+    return config.with_places(lambda path: Path(path).name, encoder).model_copy(update=defaults)
 
 
 def encoder_folders(config: TrainingConfig) -> list[str]:
