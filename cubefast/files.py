@@ -14,7 +14,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     data = content.encode() if isinstance(content, str) else content
     with writing(path):
-        with _unfinished(path.parent, _new_file) as (temporary, handle):
+        with _unfinished(path.parent) as (temporary, handle):
             with os.fdopen(os.dup(handle), "wb") as file:
                 file.write(data)
                 file.flush()
@@ -63,7 +63,7 @@ def appearing(folder: Path) -> Iterator[Path]:
             if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
                 raise InputError(f"{folder} is there already and not an empty folder; choose another, or delete it")
             folder.parent.mkdir(parents=True, exist_ok=True)
-            temporary, _ = stack.enter_context(_unfinished(folder.parent, _new_folder))
+            temporary, _ = stack.enter_context(_unfinished(folder.parent, is_dir=True))
         except OSError as error:
             raise InputError(f"the folder {folder} cannot be made: {error.strerror}") from None
         yield temporary
@@ -101,13 +101,17 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def _unfinished(folder: Path, make: Callable[[Path], tuple[Path, int]]) -> Iterator[tuple[Path, int]]:
+def _unfinished(folder: Path, is_dir: bool = False) -> Iterator[tuple[Path, int]]:
     """A context with a new file or folder in ``folder`` and its descriptor, which holds a lock on it; it is deleted at
     the end if it is still there.
     """
     sweep(folder)
     while True:
-        path, handle = make(folder)
+        path = folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+        if is_dir:
+            path.mkdir()
+        # 0o666, less the umask, is what any new file has.
+        handle = os.open(path, os.O_RDONLY if is_dir else os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
         with suppress(OSError):  # a disk that knows no locks: then nobody can sweep there either
             fcntl.flock(handle, fcntl.LOCK_EX)
         if path.exists():  # else another writer swept it before it was locked
@@ -118,21 +122,6 @@ def _unfinished(folder: Path, make: Callable[[Path], tuple[Path, int]]) -> Itera
     finally:
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         os.close(handle)
-
-
-def _new_file(folder: Path) -> tuple[Path, int]:
-    path = _new_name(folder)
-    return path, os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)  # less the umask, as of any new file
-
-
-def _new_folder(folder: Path) -> tuple[Path, int]:
-    path = _new_name(folder)
-    path.mkdir()
-    return path, os.open(path, os.O_RDONLY)
-
-
-def _new_name(folder: Path) -> Path:
-    return folder / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
 
 
 def flush_folder(folder: Path) -> None:
