@@ -254,8 +254,7 @@ def _cosine_or_none(text: str) -> float | Literal["calibrated"] | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`cubefast ask` with these arguments (those of the process by default); returns the exit code."""
-    made = cli.parser("ask", _DESCRIPTION)
-    made.add_argument("run", help="the run's folder, such as runs/dialogue")
+    made = cli.run_parser("ask", _DESCRIPTION)
     made.add_argument("question", nargs="?")
     made.add_argument(
         "--count", type=bounds.whole(1, bounds.ANSWERS), default=3, metavar="N", help="how many answers (3)"
@@ -270,26 +269,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="a cosine below which it says that it does not know, or none (what was calibrated in training)",
     )
     made.add_argument(
-        "--answers",
-        metavar="FILE",
-        help="further answers, on which the run was not trained: a text file with one in each line, or a data file",
-    )
-    made.add_argument(
-        "--encoder",
-        metavar="NAME",
-        help="the encoder of a run on ready embeddings, such as openai:MODEL; else the run's own at another place",
-    )
-    made.add_argument(
         "--mmr",
         type=bounds.number(0, 1),
         metavar="L",
         help="from 0 to 1: the less, the more the answers differ (the nearest ones)",
-    )
-    made.add_argument(
-        "--index",
-        choices=("exact", "usearch"),
-        default="exact",
-        help="usearch: approximate; builds an index first (minutes for 100,000 answers), then answers at once",
     )
     return cli.run(made, _run, argv)
 

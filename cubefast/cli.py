@@ -54,6 +54,29 @@ def parser(command: str, description: str, epilog: str = "") -> argparse.Argumen
     return made
 
 
+def run_parser(command: str, description: str) -> argparse.ArgumentParser:
+    """The :func:`parser` of a command that answers questions with a run: the run, and where its answers come from."""
+    made = parser(command, description)
+    made.add_argument("run", help="the run's folder, such as runs/dialogue")
+    made.add_argument(
+        "--answers",
+        metavar="FILE",
+        help="further answers, on which the run was not trained: a text file with one in each line, or a data file",
+    )
+    made.add_argument(
+        "--encoder",
+        metavar="NAME",
+        help="the encoder of a run on ready embeddings, such as openai:MODEL; else the run's own at another place",
+    )
+    made.add_argument(
+        "--index",
+        choices=("exact", "usearch"),
+        default="exact",
+        help="usearch: approximate; builds an index first (minutes for 100,000 answers), then answers at once",
+    )
+    return made
+
+
 class _HelpFormatter(argparse.HelpFormatter):
     """Wraps the paragraphs of a description and, each by itself, the lines that begin with a blank."""
 

@@ -56,26 +56,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`cubefast serve` with these arguments (those of the process by default); returns the exit code."""
-    made = cli.parser("serve", _DESCRIPTION)
-    made.add_argument("run", help="the run's folder, such as runs/dialogue")
+    made = cli.run_parser("serve", _DESCRIPTION)
     made.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1); 0.0.0.0: all of the machine's")
     made.add_argument("--port", type=bounds.whole(0, 65_535), default=8000, metavar="N", help="(8000); 0: a free one")
     made.add_argument(
         "--questions",
         metavar="FILE",
         help="known questions, such as the file that the run was trained on: the nearest are shown beside the answers",
-    )
-    made.add_argument(
-        "--answers", metavar="FILE", help="more answers than the run's, as in ask: a text per line, or a data file"
-    )
-    made.add_argument(
-        "--encoder", metavar="NAME", help="the encoder of a run on ready embeddings, such as openai:MODEL, as in ask"
-    )
-    made.add_argument(
-        "--index",
-        choices=("exact", "usearch"),
-        default="exact",
-        help="usearch: approximate; builds an index first, then answers at once",
     )
     made.add_argument(
         "--max-inputs", type=bounds.whole(1, 4_096), default=256, metavar="N", help="texts of one request (256)"
