@@ -10,9 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import numpy as np
-from numpy.typing import NDArray
-from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic_core import to_json
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -20,7 +18,6 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Lifespan
 
 from .._version import __version__
 from ..decoding import Answer
@@ -92,19 +89,14 @@ class _Server:
             waiting=self.limits.waiting,
             report=self.metrics.batch_size.labels(kind).observe,
         )
-        self.metrics.watch_queue(kind, lambda: len(batcher))
+        self.metrics.waiting.labels(kind).set_function(lambda: len(batcher))
         return batcher
 
-    @property
-    def lifespan(self) -> Lifespan[Starlette]:
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """End the model's thread when the server stops."""
-
-        @asynccontextmanager
-        async def run(app: Starlette) -> AsyncIterator[None]:
-            yield
-            self._executor.shutdown(cancel_futures=True)
-
-        return run
+        yield
+        self._executor.shutdown(cancel_futures=True)
 
     async def page(self, request: Request) -> Response:
         """GET /: the page."""
@@ -127,7 +119,7 @@ class _Server:
 
     async def metrics_text(self, request: Request) -> Response:
         """GET /metrics: for Prometheus."""
-        return Response(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(self.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def models(self, request: Request) -> Response:
         """GET /v1/models: the names under which texts are embedded as queries and as documents."""
@@ -149,12 +141,13 @@ class _Server:
                 400, f"dimensions: the embeddings have {dim} numbers; leave it out, or say {dim}", param="dimensions"
             )
         vectors = await self._compute(self._queries if kind == "query" else self._documents, asked.input)
-        encode = _base64 if asked.encoding_format == "base64" else _numbers
+        if asked.encoding_format == "base64":
+            encoded = [base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii") for vector in vectors]
+        else:
+            encoded = [vector.tolist() for vector in vectors]
         content = {
             "object": "list",
-            "data": [
-                {"object": "embedding", "index": row, "embedding": encode(vector)} for row, vector in enumerate(vectors)
-            ],
+            "data": [{"object": "embedding", "index": row, "embedding": each} for row, each in enumerate(encoded)],
             "model": asked.model,
             "usage": {"prompt_tokens": 0, "total_tokens": 0},
         }
@@ -247,7 +240,7 @@ class _Server:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return JSONText(error.content, error.status, error.headers)
+    return error.response()
 
 
 async def _not_served(request: Request, error: Exception) -> Response:
@@ -260,18 +253,8 @@ async def _not_served(request: Request, error: Exception) -> Response:
         else "there is nothing at this address; there are GET /, /health, /metrics, /v1/models, and POST /ask, "
         "/v1/embeddings"
     )
-    refused = ApiError(error.status_code, message)
-    return JSONText(refused.content, error.status_code, error.headers)
+    return ApiError(error.status_code, message, headers=error.headers).response()
 
 
 def _listed(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     return [{"text": answer.text, "score": answer.score} for answer in answers]
-
-
-def _numbers(vector: NDArray[np.float32]) -> list[float]:
-    values: list[float] = vector.tolist()
-    return values
-
-
-def _base64(vector: NDArray[np.float32]) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -11,7 +9,6 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
-    generate_latest,
 )
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -25,6 +22,7 @@ class Metrics:
         requests: by route and status.
         seconds: from the end of a request's head to the end of its response, by route.
         batch_size: texts that the model was given at once, by kind (query, document, question).
+        waiting: texts that wait for the model, by kind.
     """
 
     def __init__(self) -> None:
@@ -46,14 +44,6 @@ class Metrics:
             buckets=_SIZES,
             registry=self.registry,
         )
-        self._waiting = Gauge(
+        self.waiting = Gauge(
             "cubefast_waiting_texts", "Texts that wait for the model.", ["kind"], registry=self.registry
         )
-
-    def watch_queue(self, kind: str, length: Callable[[], int]) -> None:
-        """Report the length of a queue whenever the metrics are read."""
-        self._waiting.labels(kind).set_function(length)
-
-    def text(self) -> bytes:
-        """All metrics in the text format of Prometheus."""
-        return generate_latest(self.registry)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -12,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..untrusted import shown
 from .metrics import Metrics
-from .requests import ApiError, JSONText
+from .requests import ApiError
 
 _LOG = logging.getLogger(__name__)
 _GONE = 499  # nobody was there to be answered; the number is nginx's
@@ -58,11 +57,10 @@ class Protection:
             await send(message)
 
         try:
-            if (host := _host_name(Headers(scope=scope).get("host"))) and self.hosts and host not in self.hosts:
-                refused = ApiError(
-                    421, f"this server is not called {shown(host)}; use {' or '.join(sorted(self.hosts))}"
-                )
-                await _respond(refused, scope, receive, send_protected)
+            host = _host_name(Headers(scope=scope).get("host", ""))
+            if host and self.hosts and host not in self.hosts:
+                message = f"this server is not called {shown(host)}; use {' or '.join(sorted(self.hosts))}"
+                await ApiError(421, message).response()(scope, receive, send_protected)
             else:
                 await self.app(scope, receive, send_protected)
         except ClientDisconnect:
@@ -71,27 +69,16 @@ class Protection:
             _LOG.exception("a request failed")
             if status:  # the response has begun, and cannot become another
                 raise
-            await _respond(ApiError(500, "the server failed; its log says why"), scope, receive, send_protected)
+            await ApiError(500, "the server failed; its log says why").response()(scope, receive, send_protected)
         finally:
-            route = _route(scope)
+            # Other paths would let clients make up labels.
+            route = scope["path"] if scope.get("endpoint") is not None else "other"
             self.metrics.requests.labels(route, str(status or _GONE)).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
 
 
-async def _respond(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:
-    await JSONText(error.content, error.status)(scope, receive, send)
-
-
-def _host_name(host: str | None) -> str:
+def _host_name(host: str) -> str:
     """The host name in a Host header, without the port."""
-    if not host:
-        return ""
     if host.startswith("["):  # an IPv6 address
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
-
-
-def _route(scope: Scope) -> str:
-    """The path if it is that of a route, so that clients cannot create new metric labels."""
-    path: Any = scope["path"]
-    return path if scope.get("endpoint") is not None else "other"

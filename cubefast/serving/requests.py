@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -49,7 +50,7 @@ class ApiError(Exception):
         *,
         param: str | None = None,
         code: str | None = None,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -62,6 +63,10 @@ class ApiError(Exception):
                 "code": code,
             }
         }
+
+    def response(self) -> JSONText:
+        """What the client gets."""
+        return JSONText(self.content, self.status, self.headers)
 
 
 class JSONText(Response):

@@ -5,10 +5,7 @@ from __future__ import annotations
 import ipaddress
 import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import ceil
-from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -63,20 +60,10 @@ def run(app: ASGIApp, listening: socket.socket, seconds: float) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=ceil(seconds),
     )
-    with _signals_that_stop():
-        uvicorn.Server(config).run(sockets=[listening])
-
-
-@contextmanager
-def _signals_that_stop() -> Iterator[None]:
-    """A context that absorbs the signal which uvicorn raises again after it has stopped."""
-
-    def done(number: int, frame: FrameType | None) -> None:
-        pass
-
-    before = {number: signal.signal(number, done) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Once stopped, uvicorn raises the signal again, for the handlers that were there before it.
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        uvicorn.Server(config).run(sockets=[listening])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
