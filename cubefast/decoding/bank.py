@@ -91,20 +91,16 @@ class Bank:
         return products
 
     def exact_scores(self, queries: Doubles, owners: Indices, rows: Indices) -> Doubles:
-        """The cosine of the unit query ``owners[i]`` to the row ``rows[i]``, minus that row's handicap: float64 [p]."""
-        cosines = self.cosines(queries, owners, rows)
-        return cosines if self.handicap is None else cosines - self.handicap[rows]
-
-    def cosines(self, queries: Doubles, owners: Indices, rows: Indices) -> Doubles:
-        """The cosine of the unit query ``owners[i]`` to the row ``rows[i]``: float64 [p].
+        """The cosine of the unit query ``owners[i]`` to the row ``rows[i]``, minus that row's handicap: float64 [p].
 
         Each cosine depends on its two vectors alone, to the last bit, so equal rows have equal cosines.
         """
-        values = np.empty(len(rows))
+        cosines = np.empty(len(rows))
         for begin in range(0, len(rows), _PAIRS):
             part = slice(begin, begin + _PAIRS)
-            values[part] = (self.unit_rows(rows[part]) * queries[owners[part]]).sum(axis=1)
-        return values.clip(-1, 1)
+            cosines[part] = (self.unit_rows(rows[part]) * queries[owners[part]]).sum(axis=1)
+        cosines = cosines.clip(-1, 1)
+        return cosines if self.handicap is None else cosines - self.handicap[rows]
 
     def unit_rows(self, rows: Indices) -> Doubles:
         """The rows with these numbers, scaled to unit length: float64 [p, D]."""

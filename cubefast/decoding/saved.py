@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, Json, NonNegativeInt, TypeAdapter
 
 from ..data.encoders import Embeddings
 from ..data.vectors import Preparation
@@ -21,6 +21,7 @@ from ..files import open_regular, why, write_atomically
 
 _LONGEST_HEADER = 2**20
 _TEXTS = TypeAdapter(list[str])
+_DTYPES = {"F32": np.float32, "U8": np.uint8}
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,8 @@ class _Encoding(BaseModel):
 
 
 class _Metadata(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid")
-    encoding: str  # one entry, because safetensors writes several in any order
+    model_config = ConfigDict(extra="forbid")
+    encoding: Json[_Encoding]  # one entry, because safetensors writes several in any order
 
 
 class _Tensor(BaseModel):
@@ -63,21 +64,13 @@ class _Tensor(BaseModel):
     data_offsets: tuple[NonNegativeInt, NonNegativeInt]
 
 
-class _Floats(_Tensor):
-    dtype: Literal["F32"]
-
-
-class _Bytes(_Tensor):
-    dtype: Literal["U8"]
-
-
 class _Header(BaseModel):
     model_config = ConfigDict(extra="forbid")
     metadata: _Metadata = Field(alias="__metadata__")
-    texts: _Bytes
-    vectors: _Floats
-    trained: _Bytes
-    mean: _Floats | None = None
+    texts: _Tensor
+    vectors: _Tensor
+    trained: _Tensor
+    mean: _Tensor | None = None
 
 
 def write_answers(path: Path, answers: SavedAnswers) -> None:
@@ -112,23 +105,24 @@ def read_answers(path: Path) -> SavedAnswers:
 def _parse(file: BinaryIO) -> SavedAnswers:
     length = int.from_bytes(file.read(8), "little")
     header = _Header.model_validate_json(file.read(min(length, _LONGEST_HEADER)))
-    encoding = _Encoding.model_validate_json(header.metadata.encoding)
+    encoding = header.metadata.encoding
 
-    def array(tensor: _Tensor, dtype: type[np.generic], dims: int) -> NDArray[Any]:
-        first, last = tensor.data_offsets
-        if len(tensor.shape) != dims or last - first != math.prod(tensor.shape) * np.dtype(dtype).itemsize:
-            raise ValueError(f"a tensor has the shape {tensor.shape}, which does not fit its {last - first} bytes")
-        mapped: NDArray[Any] = np.memmap(file, dtype, "r", 8 + length + first, tuple(tensor.shape))
+    def array(tensor: _Tensor, dtype: Literal["F32", "U8"], dims: int) -> NDArray[Any]:
+        kind, (first, last) = np.dtype(_DTYPES[dtype]), tensor.data_offsets
+        found = f"{tensor.dtype} {tensor.shape} in {last - first} bytes"
+        if (tensor.dtype, len(tensor.shape), last - first) != (dtype, dims, math.prod(tensor.shape) * kind.itemsize):
+            raise ValueError(f"a tensor is {found}, and not {dtype} of {dims} dimensions")
+        mapped: NDArray[Any] = np.memmap(file, kind, "r", 8 + length + first, tuple(tensor.shape))
         return mapped
 
-    texts = _TEXTS.validate_json(array(header.texts, np.uint8, 1).tobytes(), strict=True)
-    vectors = array(header.vectors, np.float32, 2)
+    texts = _TEXTS.validate_json(array(header.texts, "U8", 1).tobytes(), strict=True)
+    vectors = array(header.vectors, "F32", 2)
     if not texts or len(texts) != len(vectors):
         raise ValueError(f"it has {len(texts)} answers and {len(vectors)} vectors")
-    trained = np.array(array(header.trained, np.uint8, 1))
+    trained = np.array(array(header.trained, "U8", 1))
     if len(trained) != len(texts) or trained.max() > 1:
         raise ValueError("it does not say of each answer whether it was trained")
-    mean = None if header.mean is None else np.array(array(header.mean, np.float32, 1))
+    mean = None if header.mean is None else np.array(array(header.mean, "F32", 1))
     if mean is not None and (mean.shape != vectors.shape[1:] or not np.isfinite(mean).all()):
         raise ValueError(f"its mean is not {vectors.shape[1]} finite numbers")
     prepare = Preparation(mean, encoding.normalize)
