@@ -27,7 +27,9 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 def visible(text: str) -> str:
     r"""``text`` with an ESC as ``\x1b``, a right-to-left override as ``\u202e``; newlines and tabs stay."""
     text = text.replace("\r\n", "\n")
-    return _CONTROL.sub(lambda match: _code(match, "\\x{:02x}" if match[0] < "\u0100" else "\\u{:04x}"), text)
+    return _CONTROL.sub(
+        lambda match: f"\\x{ord(match[0]):02x}" if match[0] < "\u0100" else f"\\u{ord(match[0]):04x}", text
+    )
 
 
 def json_text(content: Any, **options: Any) -> str:
@@ -36,7 +38,7 @@ def json_text(content: Any, **options: Any) -> str:
     ``options`` are those of ``json.dumps``.
     """
     text = json.dumps(content, ensure_ascii=False, **options)
-    return _CONTROL.sub(lambda match: _code(match, "\\u{:04x}"), text)
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#~&])")
@@ -55,10 +57,6 @@ def markdown_code(text: str) -> str:
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
     room = " " if line[:1] == "`" or line[-1:] == "`" else ""
     return f"{fence}{room}{line}{room}{fence}" if line else ""
-
-
-def _code(match: re.Match[str], form: str) -> str:
-    return form.format(ord(match[0]))
 
 
 class VisibleStream:
