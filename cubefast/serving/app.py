@@ -28,7 +28,7 @@ from .metrics import Metrics
 from .page import load_page
 from .protection import Protection
 from .requests import ApiError, AskRequest, Body, EmbeddingsRequest, InputType, JSONText, Limits, parse_body
-from .service import Question, Service
+from .service import Service
 
 _LARGEST_BATCH = 64
 _LOG = logging.getLogger("uvicorn.error")
@@ -182,8 +182,7 @@ class _Server:
     async def ask(self, request: Request) -> Response:
         """POST /ask: the answers to a question, and what they were before the core."""
         asked = await self._read(request, AskRequest)
-        question = Question(asked.question, tuple(asked.history), asked.count)
-        (result,) = await self._compute(self._questions, [question])
+        (result,) = await self._compute(self._questions, [asked])
         return JSONText(
             {
                 "question": asked.question,

@@ -114,7 +114,7 @@ class EmbeddingsRequest(BaseModel):
 
 
 class AskRequest(BaseModel):
-    """The body of ``POST /ask``."""
+    """The body of ``POST /ask``: a question, and the turns of the conversation before it, the earliest first."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
     question: Text

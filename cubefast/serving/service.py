@@ -14,17 +14,9 @@ from ..decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder
 from ..decoding.search import IndexKind
 from ..pipeline import Pipeline
 from ..training.run_folder import RunFolder
+from .requests import AskRequest
 
 _TOGETHER = 256  # known questions encoded at once
-
-
-@dataclass(frozen=True)
-class Question:
-    """A question, the turns of the conversation before it, the earliest first, and the number of answers wanted."""
-
-    text: str
-    history: tuple[str, ...] = ()
-    count: int = 5
 
 
 @dataclass(frozen=True)
@@ -119,9 +111,9 @@ class Service:
         """The embedding [D] of each document, for an index of :meth:`embed_queries`' embeddings."""
         return list(self.pipeline.embed_answers(texts))
 
-    def ask(self, questions: list[Question]) -> list[Result]:
+    def ask(self, questions: list[AskRequest]) -> list[Result]:
         """The answers to each question; every text is encoded once."""
-        plain = self.pipeline.embed_plain([each.text for each in questions], [each.history for each in questions])
+        plain = self.pipeline.embed_plain([each.question for each in questions], [each.history for each in questions])
         most = max(each.count for each in questions)
         answers = self.pipeline.decoder.decode(self.pipeline.apply_core(plain), most)
         before = self.plain_decoder.decode(plain, most)
