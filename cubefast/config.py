@@ -62,23 +62,15 @@ class TrainingConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_the_defaults_of_its_purpose(cls, values: Any) -> Any:
-        """Fill in the defaults of the purpose where nothing else is given."""
+    def _has_defaults_that_depend_on_other_keys(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        if values.get("mode") in ("autoencoder", "mixed") and "purpose" not in values:
-            values = {**values, "purpose": "decode"}
+        values, data = dict(values), values.get("data")
+        if (data.get("vectors") if isinstance(data, Mapping) else getattr(data, "vectors", None)) is not None:
+            values.setdefault("encoder", None)  # the default has not made these vectors
+        if values.get("mode") in ("autoencoder", "mixed"):
+            values.setdefault("purpose", "decode")
         return _merged(_shipped("decode"), values) if values.get("purpose") == "decode" else values
-
-    @model_validator(mode="before")
-    @classmethod
-    def _ready_embeddings_have_no_default_encoder(cls, values: Any) -> Any:
-        """It would be asked with an encoder that did not make them."""
-        if not isinstance(values, Mapping) or "encoder" in values:
-            return values
-        data = values.get("data")
-        vectors = data.get("vectors") if isinstance(data, Mapping) else getattr(data, "vectors", None)
-        return values if vectors is None else {**values, "encoder": None}
 
     @field_validator("name")
     @classmethod
