@@ -7,7 +7,6 @@ import csv
 import io
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,20 +70,19 @@ def _check_output(output: Path, force: bool) -> None:
         raise InputError(f"{output} is there already; take another --output, or --force to write over it")
 
 
-def _rows(made: MadePairs) -> list[dict[str, str]]:
-    return [{**asdict(pair), "domain": pair.file} for pair in made.pairs]
-
-
 def _as_json_lines(made: MadePairs) -> str:
-    return "".join(json_text({name: row[name] for name in _FIELDS}) + "\n" for row in _rows(made))
+    return "".join(json_text(dict(zip(_FIELDS, row, strict=True))) + "\n" for row in _rows(made))
 
 
 def _as_csv(made: MadePairs) -> str:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _FIELDS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_rows(made))
+    csv.writer(text, lineterminator="\n").writerows([_FIELDS, *_rows(made)])
     return text.getvalue()
+
+
+def _rows(made: MadePairs) -> list[tuple[str, ...]]:
+    """The values of _FIELDS for each pair."""
+    return [(each.question, each.answer, each.file, each.group, each.kind, each.source) for each in made.pairs]
 
 
 def _print_summary(folder: Folder, made: MadePairs) -> None:
