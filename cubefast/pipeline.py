@@ -39,15 +39,8 @@ LONGEST_QUESTION = 100_000
 
 
 def save_answers(run: RunFolder, fingerprint: str, parts: Parts, handicap: float = 0.0, refitted: bool = False) -> None:
-    """Write a run's bank of answers: their texts, their embeddings as used in training, how these were prepared, and
-    the fingerprint of the encoder.
-
-    Args:
-        run: where ``answers.safetensors`` goes.
-        fingerprint: of the encoder.
-        parts: with a bank.
-        handicap: of the answers that were trained.
-        refitted: whether the core that is served was trained on all answers, not on those of training alone.
+    """Write a run's bank of answers, ``answers.safetensors``, see :class:`~cubefast.decoding.saved.SavedAnswers`;
+    ``refitted``: the core that is served was trained on all answers, not on those of training alone.
     """
     trained = np.ones(len(parts.answers), bool) if refitted else parts.trained
     run.save_answers(SavedAnswers(parts.answers, parts.answer_vectors, fingerprint, parts.prepare, trained, handicap))
@@ -172,16 +165,13 @@ class Pipeline:
                 [vectors, bank.prepare(used.encode([config.data.prompts.answer + text for text in further]))]
             )
             trained = np.append(trained, np.zeros(len(further), bool))
-        handicap = np.where(trained, np.float32(bank.handicap), np.float32(0)) if bank.handicap else None
+        # Of answers that were all trained, a handicap would change nothing.
+        handicap = np.where(trained, bank.handicap, 0) if bank.handicap and not trained.all() else None
         plain_decoder = RetrievalDecoder(texts, vectors, index=index) if plain else None
         vectors = core.transform_answers(vectors)
-        decoder = RetrievalDecoder(
-            texts, vectors, index=index, mmr=mmr, threshold=threshold, handicap=None if trained.all() else handicap
-        )
+        decoder = RetrievalDecoder(texts, vectors, index=index, mmr=mmr, threshold=threshold, handicap=handicap)
         prompts = config.data.prompts
-        return cls(
-            used, core, decoder, bank.prepare, context, prompts.question, prompts.answer, plain_decoder=plain_decoder
-        )
+        return cls(used, core, decoder, bank.prepare, context, prompts.question, prompts.answer, plain_decoder)
 
     def text_encoder(self) -> TextEncoder:
         """The encoder of texts. Raises InputError where there is none."""

@@ -11,10 +11,8 @@ from ..data.vectors import Preparation
 class VectorAdapter:
     """Maps lists of numbers: queries with a core, documents with its map of answers.
 
-    Args:
-        core: a trained core.
-        prepare: what training did to every embedding before the core. None: scaling to unit length, which is the
-            default of training; documents then stay as they are, unless the core is of ``sides="both"``.
+    Without ``prepare`` queries are scaled to unit length, as by default in training, and documents stay as they are
+    unless the core is of ``sides="both"``.
     """
 
     def __init__(self, core: CubicCore, prepare: Preparation | None = None) -> None:

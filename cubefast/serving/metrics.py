@@ -16,14 +16,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """The metrics of one server, in a registry of their own.
-
-    Attributes:
-        requests: by route and status.
-        seconds: from the end of a request's head to the end of its response, by route.
-        batch_size: texts that the model was given at once, by kind (query, document, question).
-        waiting: texts that wait for the model, by kind.
-    """
+    """The metrics of one server, in a registry of their own. A kind is query, document or question."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -33,15 +33,7 @@ class Limits:
 
 
 class ApiError(Exception):
-    """A request that is refused.
-
-    Args:
-        status: of HTTP.
-        message: what was got, what is allowed, what to do.
-        param: the field at fault.
-        code: for programs, such as ``model_not_found``.
-        headers: of the response.
-    """
+    """A request that is refused. ``param`` is the field at fault; ``code`` is for programs, as ``model_not_found``."""
 
     def __init__(
         self,
