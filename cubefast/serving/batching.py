@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Generic, TypeVar
 
 from ..errors import EncoderUnavailableError, InputError
@@ -18,6 +19,7 @@ class QueueFullError(Exception):
     """Raised when so many items are waiting that another would wait too long."""
 
 
+@dataclass(eq=False)
 class Batcher(Generic[Item, Output]):
     """Calls a function of a list with the items of several requests at once.
 
@@ -33,22 +35,14 @@ class Batcher(Generic[Item, Output]):
         report: called with the size of each batch.
     """
 
-    def __init__(
-        self,
-        function: Callable[[list[Item]], Sequence[Output]],
-        executor: Executor,
-        *,
-        largest: int,
-        waiting: int,
-        report: Callable[[int], None] = lambda size: None,
-    ) -> None:
-        self._function = function
-        self._executor = executor
-        self._largest = largest
-        self._waiting = waiting
-        self._report = report
-        self._queue: deque[tuple[Item, asyncio.Future[Output]]] = deque()
-        self._worker: asyncio.Task[None] | None = None
+    function: Callable[[list[Item]], Sequence[Output]]
+    executor: Executor
+    _: KW_ONLY
+    largest: int
+    waiting: int
+    report: Callable[[int], None] = lambda size: None
+    _queue: deque[tuple[Item, asyncio.Future[Output]]] = field(default_factory=deque, init=False)
+    _worker: asyncio.Task[None] | None = field(default=None, init=False)
 
     def __len__(self) -> int:
         """The number of waiting items."""
@@ -59,7 +53,7 @@ class Batcher(Generic[Item, Output]):
 
         Raises QueueFullError where too many wait, and what the function raises for one of the items.
         """
-        if len(self._queue) + len(items) > self._waiting:
+        if len(self._queue) + len(items) > self.waiting:
             raise QueueFullError
         loop = asyncio.get_running_loop()
         futures: list[asyncio.Future[Output]] = [loop.create_future() for _ in items]
@@ -75,8 +69,8 @@ class Batcher(Generic[Item, Output]):
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         while batch := self._next_batch():
-            self._report(len(batch))
-            outputs = await loop.run_in_executor(self._executor, self._outcomes, [item for item, _ in batch])
+            self.report(len(batch))
+            outputs = await loop.run_in_executor(self.executor, self._outcomes, [item for item, _ in batch])
             for (_, future), output in zip(batch, outputs, strict=True):
                 if future.done():  # given up meanwhile
                     continue
@@ -87,7 +81,7 @@ class Batcher(Generic[Item, Output]):
 
     def _next_batch(self) -> list[tuple[Item, asyncio.Future[Output]]]:
         batch: list[tuple[Item, asyncio.Future[Output]]] = []
-        while self._queue and len(batch) < self._largest:
+        while self._queue and len(batch) < self.largest:
             item, future = self._queue.popleft()
             if not future.done():
                 batch.append((item, future))
@@ -96,7 +90,7 @@ class Batcher(Generic[Item, Output]):
     def _outcomes(self, items: list[Item]) -> list[Output | Exception]:
         """The output of each item, or the exception raised for it. Runs in the executor."""
         try:
-            return list(self._function(items))
+            return list(self.function(items))
         except EncoderUnavailableError as error:  # for one as for all
             return [error] * len(items)
         except InputError as error:

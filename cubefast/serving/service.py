@@ -34,6 +34,7 @@ class Result:
     similar: list[Answer] | None
 
 
+@dataclass(eq=False)
 class Service:
     """Computes the embeddings and answers of a run. Its methods must be called by one thread at a time.
 
@@ -44,20 +45,15 @@ class Service:
         known_questions: finds the known questions nearest to an embedding of the encoder; None: none are known.
     """
 
-    def __init__(
-        self,
-        name: str,
-        pipeline: Pipeline,
-        calibration: CalibratedThreshold | None = None,
-        known_questions: RetrievalDecoder | None = None,
-    ) -> None:
-        if pipeline.plain_decoder is None:
+    name: str
+    pipeline: Pipeline
+    calibration: CalibratedThreshold | None = None
+    known_questions: RetrievalDecoder | None = None
+
+    def __post_init__(self) -> None:
+        if self.pipeline.plain_decoder is None:
             raise ValueError("a service needs a pipeline with a plain_decoder: Pipeline.from_run(..., plain=True)")
-        self.name = name
-        self.pipeline = pipeline
-        self.plain_decoder: Decoder = pipeline.plain_decoder
-        self.calibration = calibration
-        self.known_questions = known_questions
+        self.plain_decoder: Decoder = self.pipeline.plain_decoder
 
     @classmethod
     def from_run(
