@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import bounds, cli
@@ -240,7 +240,7 @@ def _reply(request: _Request, threshold: float | None) -> dict[str, Any]:
     return {
         "id": request.id,
         "question": request.question,
-        "answers": [{"text": answer.text, "score": answer.score} for answer in request.answers],
+        "answers": list(map(asdict, request.answers)),
         "known": _known(request.answers, threshold),
     }
 

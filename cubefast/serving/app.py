@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import Any
 
 import anyio
@@ -20,7 +21,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .._version import __version__
-from ..decoding import Answer
 from ..errors import EncoderUnavailableError, InputError
 from ..untrusted import shown
 from .batching import Batcher, Item, Output, QueueFullError
@@ -186,11 +186,11 @@ class _Server:
         return JSONText(
             {
                 "question": asked.question,
-                "answers": _listed(result.answers),
+                "answers": list(map(asdict, result.answers)),
                 "known": self.service.is_known(result.answers),
                 "threshold": self.service.threshold,
-                "before": _listed(result.before),
-                "similar_questions": None if result.similar is None else _listed(result.similar),
+                "before": list(map(asdict, result.before)),
+                "similar_questions": None if result.similar is None else list(map(asdict, result.similar)),
             }
         )
 
@@ -253,7 +253,3 @@ async def _not_served(request: Request, error: Exception) -> Response:
         "/v1/embeddings"
     )
     return ApiError(error.status_code, message, headers=error.headers).response()
-
-
-def _listed(answers: Sequence[Answer]) -> list[dict[str, Any]]:
-    return [{"text": answer.text, "score": answer.score} for answer in answers]
