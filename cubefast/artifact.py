@@ -123,7 +123,7 @@ def _beyond_bounds(config: Mapping[str, Any]) -> str | None:
     shape, dilations = config.get("shape"), config.get("dilations")
     for name, sizes, most, most_sizes in (
         ("shape", shape, bounds.SIDE, 3),
-        ("dilations", dilations, bounds.SIDE, bounds.PHASES),
+        ("dilations", dilations, bounds.SIDE, bounds.CORE["phases"]),
         *((name, [config.get(name)], most, 1) for name, most in bounds.CORE.items()),
     ):
         if not isinstance(sizes, (list, tuple)) or len(sizes) > most_sizes:

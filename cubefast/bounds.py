@@ -16,29 +16,18 @@ SIDE = 1_024
 """Cells along one side of the lattice."""
 CELLS = 2**20
 """Cells of the lattice, and so also numbers of an embedding."""
-STATE_SIZE = 1_024
-HIDDEN_SIZE = 4_096
-STEPS = 10_000
-CODE_SIZE = 4_096
-SUMMARY_SIZE = 65_536
-PROTOTYPES = 100_000
-MEMORY = 1_000_000
-"""Answers that a core remembers, and targets in the memory of contrast."""
-PHASES = 1_000
-"""Phases of a rollout, and dilations given for them."""
-
 CORE = {
     "dim": CELLS,
-    "state_size": STATE_SIZE,
-    "hidden_size": HIDDEN_SIZE,
-    "steps": STEPS,
-    "code_size": CODE_SIZE,
-    "summary_size": SUMMARY_SIZE,
-    "linear_rank": SUMMARY_SIZE,
-    "prototypes": PROTOTYPES,
-    "memory": MEMORY,
-    "phases": PHASES,
-    "checkpoint_every": STEPS,
+    "state_size": 1_024,
+    "hidden_size": 4_096,
+    "steps": 10_000,
+    "code_size": 4_096,
+    "summary_size": 65_536,
+    "linear_rank": 65_536,
+    "prototypes": 100_000,
+    "memory": 1_000_000,
+    "phases": 1_000,  # and dilations given for them
+    "checkpoint_every": 10_000,
 }
 """The bounds of a core's arguments by their names."""
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from . import bounds
 from .settings import Count, Section
 
+_MOST = bounds.CORE
 PASSES = 4
 """The number of epochs, unless more are needed for ``training.min_steps``."""
 
@@ -29,16 +30,16 @@ class CoreConfig(Section):
     shape: tuple[int, int, int] | None = Field(
         None, description="cells along x, y, z; null: the most cubic box for the embedding"
     )
-    state_size: int = Field(8, ge=1, le=bounds.STATE_SIZE, description="numbers of state per cell")
-    hidden_size: int = Field(32, ge=1, le=bounds.HIDDEN_SIZE, description="hidden numbers per cell")
-    steps: int = Field(4, ge=1, le=bounds.STEPS, description="steps of one rollout")
+    state_size: int = Field(8, ge=1, le=_MOST["state_size"], description="numbers of state per cell")
+    hidden_size: int = Field(32, ge=1, le=_MOST["hidden_size"], description="hidden numbers per cell")
+    steps: int = Field(4, ge=1, le=_MOST["steps"], description="steps of one rollout")
     code_size: int = Field(
-        32, ge=0, le=bounds.CODE_SIZE, description="learnt numbers of each cell, by which it differs from others"
+        32, ge=0, le=_MOST["code_size"], description="learnt numbers of each cell, by which it differs from others"
     )
     summary_size: int = Field(
-        32, ge=0, le=bounds.SUMMARY_SIZE, description="numbers of a summary of the embedding that every cell is given"
+        32, ge=0, le=_MOST["summary_size"], description="numbers of a summary of the embedding that every cell is given"
     )
-    linear_rank: Annotated[int, Field(ge=0, le=bounds.SUMMARY_SIZE)] | None = Field(
+    linear_rank: Annotated[int, Field(ge=0, le=_MOST["linear_rank"])] | None = Field(
         None, description="of the linear map beside the lattice; 0: none; null: an eighth of the embedding's numbers"
     )
     output_scale: float = Field(
@@ -50,13 +51,13 @@ class CoreConfig(Section):
     prototypes: int = Field(
         64,
         ge=0,
-        le=bounds.PROTOTYPES,
+        le=_MOST["prototypes"],
         description="of the training questions, far from which the core is trusted less; 0: trusts all",
     )
     memory: int = Field(
         8192,
         ge=0,
-        le=bounds.MEMORY,
+        le=_MOST["memory"],
         description="answers of training that a core may remember, to keep questions of new topics away from them, "
         "where validation says so; 0: none",
     )
@@ -64,11 +65,11 @@ class CoreConfig(Section):
     phases: int = Field(
         2,
         ge=1,
-        le=bounds.PHASES,
+        le=_MOST["phases"],
         description="parts of the rollout with cell weights of their own; at most one for two steps",
     )
     dilations: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=bounds.SIDE)], ...], Field(min_length=1, max_length=bounds.PHASES)
+        tuple[Annotated[int, Field(ge=1, le=bounds.SIDE)], ...], Field(min_length=1, max_length=_MOST["phases"])
     ] = Field((1, 2), description="how many cells away the neighbors are, phase by phase in turn")
     placement: Literal["principal", "order"] = Field(
         "principal",
@@ -94,7 +95,7 @@ class CoreConfig(Section):
         "residual",
         description="how a state s takes up its change u; tanh: tanh(u) | residual: s + u | residual_tanh: tanh(s + u)",
     )
-    checkpoint_every: Annotated[int, Field(ge=1, le=bounds.STEPS)] | None = Field(
+    checkpoint_every: Annotated[int, Field(ge=1, le=_MOST["checkpoint_every"])] | None = Field(
         None, description="keep only every so many states: less memory, more time"
     )
 
@@ -125,7 +126,7 @@ class LossConfig(Section):
     )
     temperature: float = Field(0.05, gt=0, le=bounds.FACTOR, description="of contrast")
     margin: Factor = Field(0.2, description="of triplet, in cosine")
-    memory: int = Field(0, ge=0, le=bounds.MEMORY, description="targets of past batches kept as further negatives")
+    memory: int = Field(0, ge=0, le=_MOST["memory"], description="targets of past batches kept as further negatives")
     hard_negatives: int = Field(
         8,
         ge=0,
