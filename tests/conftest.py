@@ -6,6 +6,8 @@ from pathlib import Path
 
 # As cubefast does when it is imported before torch: threads that wait do not take the cores from those that work.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(workers))))
 
 import pytest
 import torch

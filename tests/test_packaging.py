@@ -19,6 +19,8 @@ import pytest
 
 from .programs import SMALL
 
+pytestmark = pytest.mark.slow
+
 FACTS = """
 import json, cubefast
 from cubefast.lattice import backends
@@ -73,6 +75,7 @@ def python(tmp_path) -> Path:
 
 
 def install(python: Path, *what: object, **environment: str) -> None:
+    """Without optimisation of the kernel, which takes a third of the time to build; .ci/run installs it with."""
     pip = [
         sys.executable,
         "-m",
@@ -84,6 +87,7 @@ def install(python: Path, *what: object, **environment: str) -> None:
         "--no-deps",
         "--no-build-isolation",
         "--quiet",
+        "--config-settings=cmake.build-type=Debug",
     ]
     run(*pip, "--no-index", *what, cwd=python.parent, **environment)
 

@@ -20,7 +20,7 @@ import torch
 from cubefast import CubicCore, Pipeline
 from cubefast.decoding.saved import read_answers, write_answers
 
-from .attacker import LIMIT_S, TINY, begin, command, in_child, problem_of
+from .attacker import LIMIT_S, TINY, Tally, command, in_child, problem_of
 
 CLOCK = """
 #define _GNU_SOURCE
@@ -49,8 +49,7 @@ time_t time(time_t* now) {
 """
 
 
-def main() -> None:
-    _, rounds, tally = begin()
+def main(rounds: int, tally: Tally) -> None:
     made = in_child(command("train", *TINY, "name=r"))
     assert problem_of(made, (0,)) is None, made.printed
     run = Path("runs/r")
@@ -111,8 +110,3 @@ def main() -> None:
         tally.count("clocks of a whole process set back", done.stderr if done.returncode else None)
         same = Path("runs/shifted/best/model.safetensors").read_bytes() == good
         tally.count("clocks of a whole process set back", None if same else "another core")
-    tally.tell()
-
-
-if __name__ == "__main__":
-    main()

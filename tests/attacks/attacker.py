@@ -1,14 +1,12 @@
 """What attacks have in common: work in a child that may be killed, must end in time, and must not crash.
 
-Attacks run in a process of their own, ``python -m tests.attacks.NAME FOLDER ROUNDS``: it has imported all there is, so
-that a child, a fork of it, is a whole command in a fraction of a second. What they print is a line of JSON: how often
-each was tried, and what did not survive. ``CUBEFAST_ATTACKS=10`` makes ten times as many rounds as by default.
+Attacks run in a process of their own (see ``__main__.py``): it has imported all there is, so that a child, a fork of
+it, is a whole command in a fraction of a second.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
 import random
@@ -21,9 +19,6 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import torch
 
 from cubefast.errors import InputError
 
@@ -31,8 +26,6 @@ LIMIT_S = 60  # of one attack; what takes longer hangs
 DATA = ["encoder=hashing:16", "data.quality.max_per_domain=10"]
 TINY = [*DATA, "core.state_size=4", "core.hidden_size=8", "core.steps=4", "core.phases=1", "core.prototypes=4"]
 TINY += ["training.min_steps=1", "training.epochs=4", "training.threads=1"]
-_HEAVY = ["matplotlib.figure", "optuna", "torch._dynamo", "cubefast.integrations.model_folder", "cubefast.tuning.study"]
-_HEAVY += [f"cubefast.reporting.{name}" for name in ("evaluation", "figures", "report", "side_by_side", "tables")]
 
 
 @dataclass
@@ -56,10 +49,6 @@ class Tally:
         self.tried[kind] += 1
         if problem:
             self.failed.append(f"{kind}: {problem}")
-
-    def tell(self) -> None:
-        """Print it, as the last thing."""
-        print(json.dumps({"tried": self.tried, "failed": self.failed}))
 
 
 def in_child(work: Callable[[], int | None], kill_after: float | None = None) -> Outcome:
@@ -133,19 +122,6 @@ def problem_of(outcome: Outcome, codes: tuple[int, ...] = (0, 2)) -> str | None:
         return None
     hung = " (it hung)" if outcome.seconds > LIMIT_S else ""
     return f"exit {outcome.code}{hung}: {outcome.printed[-600:]}"
-
-
-def begin() -> tuple[Path, int, Tally]:
-    """The folder to work in, the number of rounds, and an empty tally; heavy packages are imported."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    torch.set_num_threads(1)
-    for package in _HEAVY:
-        importlib.import_module(package)
-    folder = Path(sys.argv[1])
-    os.environ["CUBEFAST_CACHE"] = str(folder / "cache")
-    os.chdir(folder)
-    random.seed(os.environ.get("CUBEFAST_ATTACKS_SEED", "0"))
-    return folder, int(sys.argv[2]), Tally()
 
 
 def mutated(data: bytes) -> bytes:

@@ -17,7 +17,7 @@ import numpy as np
 
 from cubefast import EmbeddingCache, HashingEncoder
 
-from .attacker import begin, in_child, mutated, problem_of, refused
+from .attacker import Tally, in_child, mutated, problem_of, refused
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 STATEMENTS = [
@@ -49,8 +49,7 @@ STATEMENTS = [
 ]
 
 
-def main() -> None:
-    _, rounds, tally = begin()
+def main(rounds: int, tally: Tally) -> None:
     encoder = HashingEncoder(16)
     texts = [f"text number {number}" for number in range(300)]
     wanted = encoder.encode(texts)
@@ -116,8 +115,3 @@ def main() -> None:
                 os.utime(path, (moment, moment))
 
         attack("clocks set back or ahead", of_another_time)
-    tally.tell()
-
-
-if __name__ == "__main__":
-    main()

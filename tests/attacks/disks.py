@@ -1,6 +1,6 @@
 """Trainings on disks that fill up at different sizes, and a disk that takes no file beyond a size; then gone on with.
 
-With the right to mount, each disk is a small tmpfs; started as ``unshare -m python -m tests.attacks.disks``.
+With the right to mount, each disk is a small tmpfs: ``unshare -m python -m tests.attacks`` takes it along.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cubefast.training.run_folder import RunFolder
 
-from .attacker import TINY, Outcome, begin, command, in_child, problem_of
+from .attacker import TINY, Outcome, Tally, command, in_child, problem_of
 
 SIZES_KB = [2, 4, 12, 24, 40, 60, 80, 100, 130, 180, 250]
 
@@ -25,8 +25,7 @@ def again(run: Path) -> Outcome:
     return in_child(command("train", *TINY, f"runs={run.parent}", f"name={run.name}"))
 
 
-def main() -> None:
-    _, rounds, tally = begin()
+def main(rounds: int, tally: Tally) -> None:
     whole = in_child(command("train", *TINY, "name=whole"))
     assert problem_of(whole, (0,)) is None, whole.printed
     wanted = {name: Path("runs/whole", name).read_bytes() for name in ("best/model.safetensors", "report.json")}
@@ -68,8 +67,3 @@ def main() -> None:
             if kind == "full disks":
                 subprocess.run(["umount", str(disk)], check=True)
             shutil.rmtree(disk)
-    tally.tell()
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,7 @@ from cubefast.integrations.model_folder import write_model_folder
 from cubefast.reporting.side_by_side import compare_runs
 from cubefast.training.run_folder import RunFolder
 
-from .attacker import TINY, begin, command, in_child, mistyped, mutated, problem_of, refused
+from .attacker import TINY, Tally, command, in_child, mistyped, mutated, problem_of, refused
 
 WHAT_IT_MAY_BE = ["", "\0" * 100, "{}", "[]", "null", "[" * 10**5, '{"a":' * 10**5, "NaN", "1e999", '"\\ud800"']
 
@@ -75,8 +75,7 @@ def changed(path: Path, good: bytes) -> bytes:
     return mutated(good)
 
 
-def main() -> None:
-    _, rounds, tally = begin()
+def main(rounds: int, tally: Tally) -> None:
     made = in_child(command("train", *TINY, "name=r"))
     assert problem_of(made, (0,)) is None, made.printed
     whole = Path("runs/r")
@@ -108,8 +107,3 @@ def main() -> None:
             attack(f"fuzzed {name}", name, lambda path: path.write_bytes(changed(path, path.read_bytes())))
         for make in [others[number % 4]] if is_slow and rounds < 20 else others:
             attack("pipes, folders, devices, circles", name, replaced(make))
-    tally.tell()
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,7 @@ import torch
 from cubefast import CubicCore, EmbeddingCache, HashingEncoder
 from cubefast.training.run_folder import RunFolder
 
-from .attacker import TINY, Tally, begin, command, in_child, problem_of
+from .attacker import TINY, Tally, command, in_child, problem_of
 
 
 def half_written(folder: Path) -> list[str]:
@@ -109,8 +109,8 @@ def of_commands(kind: str, rounds: int, tally: Tally, work: Callable[[], int], c
         tally.count(f"kills of {kind}", problem_of(killed, (-9, 0)) or check())
 
 
-def main() -> None:
-    folder, rounds, tally = begin()
+def main(rounds: int, tally: Tally) -> None:
+    folder = Path.cwd()
     began = time.monotonic()
     of_saves(5 * rounds, tally)
     of_caches(3 * rounds, tally)
@@ -161,8 +161,3 @@ def main() -> None:
     counted = sum(json.loads(line)["state"] in ("finished", "pruned", "failed") for line in open("study/trials.jsonl"))  # noqa: PTH123, SIM115
     tally.count("after kills of tune", problem_of(done, (0,)) or (None if counted >= 4 else f"{counted} trials"))
     tally.tried["seconds"] = round(time.monotonic() - began)
-    tally.tell()
-
-
-if __name__ == "__main__":
-    main()

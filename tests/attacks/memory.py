@@ -18,7 +18,7 @@ import torch
 from cubefast import CubicCore
 from cubefast.errors import InputError
 
-from .attacker import TINY, begin, command, in_child, problem_of
+from .attacker import TINY, Tally, command, in_child, problem_of
 
 ROOMS_MB = [0, 1, 2, 4, 8, 16, 30, 60, 100, 200]
 SHORT = ("memory", "allocate", "bad_alloc")  # what the errors of torch, numpy and Python say
@@ -89,8 +89,7 @@ def rollouts(count: int) -> list[Callable[[], bool]]:
     return [work(torch.randn(256, 64)) for _ in range(count)]
 
 
-def main() -> None:
-    _, rounds, tally = begin()
+def main(rounds: int, tally: Tally) -> None:
     made = in_child(command("train", *TINY, "name=r"))
     assert problem_of(made, (0,)) is None, made.printed
     question = "what is it that we ask for?"
@@ -117,7 +116,6 @@ def main() -> None:
             return command("train", *TINY, "name=short")()
 
         tally.count("train short of memory", problem_of(in_child(trained), (0, 1, 2)))
-    tally.tell()
 
 
 if __name__ == "__main__":
@@ -126,4 +124,3 @@ if __name__ == "__main__":
         found = on_threads(rollouts(4), float(sys.argv[2]))
         print(found[:5])
         raise SystemExit(71 if found else 0)
-    main()

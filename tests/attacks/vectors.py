@@ -17,7 +17,7 @@ from safetensors.numpy import save as save_safetensors
 
 from cubefast.data.loader import EmbeddingLoader
 
-from .attacker import begin, in_child, mutated, problem_of, refused
+from .attacker import Tally, in_child, mutated, problem_of, refused
 
 MEMORY = 2**30  # beyond what is used, for one file
 
@@ -120,9 +120,7 @@ def hostile() -> Iterator[tuple[str, str, bytes]]:
     yield "long lines", ".glove", b"key" * 10_000_000
 
 
-def main() -> None:
-    _, rounds, tally = begin()
-
+def main(rounds: int, tally: Tally) -> None:
     def attack(kind: str, suffix: str, content: bytes) -> None:
         path = Path(f"v{suffix}")
         path.write_bytes(content)
@@ -155,8 +153,3 @@ def main() -> None:
         for suffix, content in good.items():
             attack("fuzzed files", suffix, mutated(content))
     random.seed(0)
-    tally.tell()
-
-
-if __name__ == "__main__":
-    main()
