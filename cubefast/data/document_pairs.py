@@ -149,17 +149,15 @@ def _pairs_of(
                     asked.add(normalize(path[-1]))
                     yield from made("faq", path[-1], passage, section, source)
                 else:
-                    yield from made("heading", _short(": ".join(path), path[-1]), passage, section, source)
+                    headings = ": ".join(path)
+                    question = headings if len(headings) <= QUESTION_CHARS[1] else path[-1]
+                    yield from made("heading", question, passage, section, source)
             first, rest = _first_sentence(passage)
             if rest:
                 yield from made("sentence", first, rest, section, source)
     for question, answer in document.faq:
         if normalize(question) not in asked:  # else it is what the page shows, once more for machines
             yield from made("faq", question, next(_passages([answer]), ""), question, question)
-
-
-def _short(text: str, shorter: str) -> str:
-    return text if len(text) <= QUESTION_CHARS[1] else shorter
 
 
 def _sections(document: Document) -> Iterator[tuple[tuple[str, ...], list[str]]]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .config import QualityConfig
-from .dialogues import Dialogue, normalize
+from .dialogues import Dialogue, form_of, normalize
 
 _REASONS = (
     "too_short",
@@ -29,18 +29,7 @@ _REASONS = (
 _EXAMPLES = 3
 _EXAMPLE_CHARS = 40
 
-# What counts as garbled; see garbled().
-_JUDGED_CHARS = 20
-_MIN_LETTERS = 0.3
-_MAX_UNREADABLE = 0.05
-_MAX_MOJIBAKE = 0.1
-_MAX_RUN = 10
-_MAX_RUN_SHARE = 0.5
-_MAX_MARKUP = 0.5
-_MAX_TOKEN = 60
-_MIN_PIECES = 30
-_MIN_DISTINCT_PIECES = 0.2
-_LOOKED_AT = 10_000  # characters of a text; what follows is no different, and long texts repeat themselves
+# Of garbled(), whose numbers its docstring has.
 _TAG = re.compile(r"</?[a-zA-Z][\w:-]*(\s[^<>]*)?/?>|&#?\w+;")
 _RUN = re.compile(r"(\S)\1*")
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_-]+")
@@ -109,7 +98,7 @@ class QualityFilter:
         """
         config = self.config
         reasons: dict[int, str] = {}
-        earlier: set[tuple[str, str, tuple[str, ...]]] = set()
+        earlier: set[tuple[str, ...]] = set()
         for row, each in enumerate(dialogues):
             if min(len(each.question), len(each.answer)) < config.min_chars:
                 reasons[row] = "too_short"
@@ -117,7 +106,7 @@ class QualityFilter:
             if config.max_chars is not None and max(len(each.question), len(each.answer)) > config.max_chars:
                 reasons[row] = "too_long"
                 continue
-            form = (normalize(each.question), normalize(each.answer), tuple(map(normalize, each.context)))
+            form = form_of(each)
             if form in earlier:
                 reasons[row] = "duplicate"
                 continue
@@ -196,34 +185,34 @@ def garbled(text: str) -> bool:
 
     Words that mean nothing but look like words are not found.
     """
-    text = unicodedata.normalize("NFC", text)[:_LOOKED_AT]
+    text = unicodedata.normalize("NFC", text)[:10_000]  # what follows is no different, and long texts repeat themselves
     chars = "".join(text.split())
     if not any(char.isalnum() for char in chars):
         return True
     categories = Counter(unicodedata.category(char) for char in chars)
     # Cf, format characters, is left out: scripts and emoji need joiners.
     unreadable = sum(categories[each] for each in ("Cc", "Cn", "Co", "Cs")) + chars.count("\N{REPLACEMENT CHARACTER}")
-    if unreadable > _MAX_UNREADABLE * len(chars) or _is_mojibake(text):
+    if unreadable > 0.05 * len(chars) or _is_mojibake(text):
         return True
     run = max(len(match.group()) for match in _RUN.finditer(chars))
-    if run >= _MAX_RUN and run > _MAX_RUN_SHARE * len(chars):
+    if run >= 10 and run > 0.5 * len(chars):
         return True
-    if len(chars) >= _JUDGED_CHARS:
+    if len(chars) >= 20:
         letters = sum(count for category, count in categories.items() if category[0] in "LM")
-        if letters < _MIN_LETTERS * len(chars):
+        if letters < 0.3 * len(chars):
             return True
-        if len("".join(_TAG.sub("", text).split())) < (1 - _MAX_MARKUP) * len(chars):
+        if len("".join(_TAG.sub("", text).split())) < 0.5 * len(chars):
             return True
     token = max(map(len, _TOKEN.findall(text)), default=0)
-    if token >= _MAX_TOKEN and token > 0.5 * len(chars):
+    if token >= 60 and token > 0.5 * len(chars):
         return True
     form = normalize(text)
     pieces = [form[i : i + _PIECE] for i in range(len(form) - _PIECE + 1)]
-    return len(pieces) >= _MIN_PIECES and len(set(pieces)) < _MIN_DISTINCT_PIECES * len(pieces)
+    return len(pieces) >= 30 and len(set(pieces)) < 0.2 * len(pieces)
 
 
 def _is_mojibake(text: str) -> bool:
-    if sum(not char.isascii() for char in text) <= _MAX_MOJIBAKE * len(text):
+    if sum(not char.isascii() for char in text) <= 0.1 * len(text):
         return False
     for encoding in ("cp1252", "cp1251"):
         try:
