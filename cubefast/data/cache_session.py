@@ -34,6 +34,8 @@ class Session:
     def __init__(self, shards: ShardFolder, fingerprint: str, dim: int, statistics: CacheStatistics) -> None:
         self._shards = shards
         self._fingerprint, self._dim = fingerprint, dim
+        self._width = 4 * dim  # bytes of a vector
+        self._capacity = max(1, shards.shard_bytes // self._width)  # vectors in a full shard
         self._statistics = statistics
         self._maps: dict[int, Embeddings] = {}
         self._index, self._inode = shards.connect()
@@ -97,16 +99,6 @@ class Session:
         """Those that were found at these places, in this order."""
         numbers, shards = np.unique(shard, return_inverse=True)
         return CachedEmbeddings(self._dim, [self._maps[int(number)] for number in numbers], shards, row)
-
-    @property
-    def _width(self) -> int:
-        """Bytes of a vector."""
-        return 4 * self._dim
-
-    @property
-    def _capacity(self) -> int:
-        """Vectors in a full shard."""
-        return max(1, self._shards.shard_bytes // self._width)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
