@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..untrusted import shown
 
 _MOST_LINE = 20_000_000  # bytes; of a file that may mean ill
 
@@ -25,6 +26,12 @@ class Rows:
     vectors: NDArray[Any]
     keys: list[str] | None = None
     first_line: int | None = None
+
+    def place(self, row: int) -> str:
+        """What a row is called in messages: its number from 0, its line and its key."""
+        line = [] if self.first_line is None else [f"line {self.first_line + row}"]
+        key = [] if self.keys is None else [f"key {shown(self.keys[row])}"]
+        return f"row {row} ({', '.join(line + key)})" if line or key else f"row {row}"
 
 
 def decoded(path: Path, key: bytes, place: str) -> str:
