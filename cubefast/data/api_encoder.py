@@ -251,16 +251,15 @@ def _refusal(error: urllib.error.HTTPError, where: str, key: str) -> InputError:
         said = ""
     if 300 <= error.code < 400:
         said = f"moved to {error.headers.get('Location')}"
+    too_much = (
+        ". If a text is too long, drop it with data.quality.max_chars; if they are too many at once, say "
+        "openai:MODEL?batch_size=32"
+    )
     advice = {
-        401: f". Check {API_KEY}",
-        403: f". Check {API_KEY}",
+        **dict.fromkeys((401, 403), f". Check {API_KEY}"),
         404: f". Check the model's name and {BASE_URL}, which most often ends in /v1",
+        **dict.fromkeys((400, 413, 422), too_much),
     }.get(error.code, f". Check {BASE_URL}" if 300 <= error.code < 400 else "")
-    if error.code in (400, 413, 422):
-        advice = (
-            ". If a text is too long, drop it with data.quality.max_chars; if they are too many at once, say "
-            "openai:MODEL?batch_size=32"
-        )
     kind = EncoderUnavailableError if error.code in _PASSING or error.code in (401, 403, 404) else InputError
     reason = " ".join(said[:_MOST_SAID].split()).rstrip(".")
     return kind(_redacted(f"{where} answers {error.code} {error.reason}{': ' + reason if reason else ''}{advice}", key))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -103,20 +102,14 @@ class StaticEncoder:
 
 def _load_wordllama(dim: int) -> Any:
     root = logging.getLogger()
-    before = (list(root.handlers), root.level)
-    from wordllama import WordLlama  # half a second, and it configures the root logger
+    handlers, level = list(root.handlers), root.level
+    import wordllama  # half a second, and it configures the root logger
 
-    root.handlers, _ = before
-    root.setLevel(before[1])
+    root.handlers = handlers
+    root.setLevel(level)
     # WordLlama looks for its packaged tokenizer in the wrong folder; as a cache folder it finds it.
-    package = importlib.util.find_spec("wordllama")
-    assert package is not None
-    assert package.origin is not None
-    return WordLlama.load(
-        cache_dir=Path(package.origin).parent,
-        trunc_dim=None if dim == 256 else dim,
-        disable_download=True,
-    )
+    folder = Path(wordllama.__file__).parent
+    return wordllama.WordLlama.load(cache_dir=folder, trunc_dim=None if dim == 256 else dim, disable_download=True)
 
 
 def batches_by_length(
@@ -151,8 +144,7 @@ def unit_rows(vectors: Embeddings, texts: Sequence[str]) -> Embeddings:
     if bad.any():
         text = texts[int(bad.argmax())]
         raise InputError(f"the encoder has no vector for the text {text[:60]!r}; remove it")
-    unit: Embeddings = vectors / lengths
-    return unit
+    return np.asarray(vectors / lengths)
 
 
 class ConcatEncoder:
@@ -234,10 +226,7 @@ class FunctionEncoder:
             return unit_rows(found.astype(np.float32), texts)
 
 
-_SIZED: dict[str, type[StaticEncoder] | type[HashingEncoder]] = {
-    "static": StaticEncoder,
-    "hashing": HashingEncoder,
-}
+_SIZED: dict[str, type[StaticEncoder] | type[HashingEncoder]] = {"static": StaticEncoder, "hashing": HashingEncoder}
 # A plus joins only where a known kind follows it, so that a folder's name may hold others.
 JOINT = re.compile(r"\+(?=st:|openai:|(?:static|hashing)(?=[:+]|$))")
 
@@ -259,8 +248,7 @@ def create_encoder(name: str) -> TextEncoder:
 
     Raises InputError for another name.
     """
-    parts = JOINT.split(name)
-    encoders = [_create_single(part, name) for part in parts]
+    encoders = [_create_single(part, name) for part in JOINT.split(name)]
     return encoders[0] if len(encoders) == 1 else ConcatEncoder(encoders)
 
 
@@ -308,9 +296,15 @@ def absolute_encoder(name: str) -> str:
 def _create_single(part: str, name: str) -> TextEncoder:
     kind, _, rest = part.partition(":")
     if kind == "st" and rest:
-        return _create_transformer(rest)
+        from .transformer import SentenceTransformerEncoder  # it builds on this module
+
+        model, options = _model_and_options(kind, rest, _TRANSFORMER_OPTIONS)
+        return SentenceTransformerEncoder(model, **options)
     if kind == "openai" and rest:
-        return _create_api(rest)
+        from .api_encoder import OpenAIEncoder  # it builds on this module
+
+        model, options = _model_and_options(kind, rest, dict.fromkeys(_API_OPTIONS, _whole_number))
+        return OpenAIEncoder(model, **options)
     if kind not in _SIZED or not (rest == "" or (rest.isdecimal() and len(rest) < 20)):
         raise InputError(
             f"encoder must be {' or '.join(_SIZED)}, with a size after a colon if wanted (static:128), or "
@@ -318,20 +312,6 @@ def _create_single(part: str, name: str) -> TextEncoder:
             f"(static+st:all-MiniLM-L6-v2); got {shown(name)}"
         )
     return _SIZED[kind](int(rest)) if rest else _SIZED[kind]()
-
-
-def _create_transformer(text: str) -> TextEncoder:
-    from .transformer import SentenceTransformerEncoder  # it builds on this module
-
-    model, options = _model_and_options("st", text, _TRANSFORMER_OPTIONS)
-    return SentenceTransformerEncoder(model, **options)
-
-
-def _create_api(text: str) -> TextEncoder:
-    from .api_encoder import OpenAIEncoder  # it builds on this module
-
-    model, options = _model_and_options("openai", text, dict.fromkeys(_API_OPTIONS, _whole_number))
-    return OpenAIEncoder(model, **options)
 
 
 def _model_and_options(kind: str, text: str, known: Mapping[str, Callable[[str], Any]]) -> tuple[str, dict[str, Any]]:
