@@ -23,6 +23,7 @@ def agreement(
     vectors: Vectors | Embeddings,
     prepare: Preparation,
     *,
+    prompt: str = "",
     encoder: str,
     there: str,
     advice: str = "Name the encoder that made them",
@@ -32,9 +33,9 @@ def agreement(
 
     Args:
         encode: a list of n texts -> [n, D].
-        texts: n of them, as the encoder is to have them: with their prompt.
-        vectors: [n, D], prepared.
-        prepare: what was done to them, and is to what the encoder gives.
+        texts, vectors: n texts and their embeddings [n, D], prepared; four are looked at.
+        prepare: what was done to the embeddings, and is to what the encoder gives.
+        prompt: what the encoder is to have before each text.
         encoder, there: what the encoder and the embeddings are called in messages.
         advice: what to do about others.
         least: the cosine below which they must be by another encoder.
@@ -46,7 +47,7 @@ def agreement(
     """
     kept = vectors if isinstance(vectors, Vectors) else ArrayVectors(vectors)
     rows = np.unique(np.linspace(0, len(texts) - 1, _COMPARED).astype(np.int64))
-    made = real_array(encoder, encode([texts[row] for row in rows]))
+    made = real_array(encoder, encode([prompt + texts[row] for row in rows]))
     if made.ndim != 2 or len(made) != len(rows):
         raise InputError(f"{encoder} must give an array [{len(rows)}, D] for {len(rows)} texts; got {list(made.shape)}")
     if made.shape[1] != kept.dim:

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from ..errors import InputError
 from .config import SplitConfig
 from .dialogues import Dialogue, normalize
-from .vectors import Vectors, chunks
 
 ENOUGH_GROUPS = 20  # to be divided without joining them
 
@@ -61,13 +60,12 @@ def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = 
     chained = max(Counter(groups).values(), default=0) > len(dialogues) / 2 and len(set(own)) >= ENOUGH_GROUPS
     if chained:
         groups = own
+    held_out_groups = {"test": split.unseen_group, "validation": split.validation_group}
     rest: dict[tuple[str, str], list[int]] = defaultdict(list)  # rows of each answer still to be divided
     for row, (dialogue, group) in enumerate(zip(dialogues, groups, strict=True)):
-        place = _part(_hash(group), shares)
-        if place == "test":
-            split.unseen_group.append(row)
-        elif place == "validation":
-            split.validation_group.append(row)
+        place = _part(_hash(group.encode()), shares)
+        if place in held_out_groups:
+            held_out_groups[place].append(row)
         else:
             rest[group, normalize(dialogue.answer)].append(row)
     if chained:
@@ -82,11 +80,11 @@ def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = 
         for row in rows:
             asked[normalize(dialogues[row].question)].add(row)
     for (_, answer), rows in rest.items():
-        rows.sort(key=lambda row: _hash(normalize(dialogues[row].question)))
+        rows.sort(key=lambda row: _hash(normalize(dialogues[row].question).encode()))
         movable = [row for row in rows if len(asked[normalize(dialogues[row].question)]) == 1]
         held_out = set()
         if len(rows) >= 3:
-            number = _hash(answer) % 100
+            number = _hash(answer.encode()) % 100
             # From the two ends, so that with small shares no answer loses a question to both.
             if movable and number >= 100 - shares.test_paraphrase_percent:
                 split.unseen_paraphrase.append(movable[0])
@@ -100,22 +98,14 @@ def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = 
     return split
 
 
-def split_texts(texts: Sequence[str], shares: SplitConfig) -> Split:
-    """Split texts by the hash of their normal form, so that repetitions stay together. There are no paraphrases."""
-    return _split_hashes((_hash(normalize(text)) for text in texts), shares)
-
-
-def split_vectors(vectors: Vectors, shares: SplitConfig) -> Split:
-    """Split embeddings by the hash of their bytes, so that repetitions stay together."""
-    rows = (row for places in chunks(len(vectors)) for row in vectors.gather(places))
-    return _split_hashes((_hash_bytes(row.tobytes()) for row in rows), shares)
-
-
-def _split_hashes(hashes: Iterable[int], shares: SplitConfig) -> Split:
+def split_items(items: Iterable[bytes], shares: SplitConfig) -> Split:
+    """Split texts or embeddings by the hash of their bytes, so that repetitions stay together. There are no
+    paraphrases.
+    """
     split = Split()
     places = {"train": split.train, "validation": split.validation_group, "test": split.unseen_group}
-    for row, number in enumerate(hashes):
-        places[_part(number, shares)].append(row)
+    for row, item in enumerate(items):
+        places[_part(_hash(item), shares)].append(row)
     return split
 
 
@@ -145,11 +135,7 @@ def _part(number: int, shares: SplitConfig) -> str:
     return "validation" if percent < shares.test_percent + shares.validation_percent else "train"
 
 
-def _hash(text: str) -> int:
-    return _hash_bytes(text.encode())
-
-
-def _hash_bytes(data: bytes) -> int:
+def _hash(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
 
 

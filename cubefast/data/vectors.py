@@ -87,6 +87,35 @@ class StackedVectors:
 
 
 @dataclass(frozen=True)
+class MappedVectors:
+    """A view of embeddings in another order, or from which their mean is subtracted.
+
+    Attributes:
+        vectors: the embeddings.
+        rows: int64 [M], the row that stands at each place; -1 where there is none, and nothing may be gathered. None:
+            their own order.
+        mean: float32 [dim]; None: zero.
+    """
+
+    vectors: Vectors
+    rows: NDArray[np.int64] | None = None
+    mean: Embeddings | None = None
+
+    @property
+    def dim(self) -> int:
+        """The size of the embeddings."""
+        return self.vectors.dim
+
+    def __len__(self) -> int:
+        return len(self.vectors if self.rows is None else self.rows)
+
+    def gather(self, rows: NDArray[np.integer]) -> Embeddings:
+        """A copy of these rows, float32 [len(rows), dim]."""
+        vectors = self.vectors.gather(rows if self.rows is None else self.rows[rows])
+        return vectors if self.mean is None else vectors - self.mean
+
+
+@dataclass(frozen=True)
 class Preparation:
     """The preparation of every embedding, of questions and answers alike: centring, then scaling to unit length.
 
