@@ -34,21 +34,13 @@ _MOST_VALUES, _MOST_DEPTH = 20_000_000, 100
 
 @dataclass(frozen=True)
 class Conversation:
-    """The turns of one conversation.
+    """The turns of one conversation."""
 
-    Attributes:
-        turns: the texts, oldest first.
-        replies: which of them answer the turn before.
-        domain: what it is about, or "".
-        group: its name; without one, a hash of its turns.
-        row: its number in the file, or in all files of the folder, from 0.
-    """
-
-    turns: tuple[str, ...]
-    replies: tuple[int, ...]
-    domain: str
-    group: str
-    row: int
+    turns: tuple[str, ...]  # oldest first
+    replies: tuple[int, ...]  # which of them answer the turn before
+    domain: str  # what it is about, or ""
+    group: str  # its name; without one, a hash of its turns
+    row: int  # its number in the file, or in all files of the folder, from 0
 
 
 def messages_field(record: Record) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -263,13 +264,13 @@ def _given_dialogues(source: Any, settings: DatasetConfig) -> list[Dialogue]:
     items = list(items_of(source))
     if not items:
         raise InputError("a data set needs at least one question and answer; got none")
-    if isinstance(items[0], Mapping):
-        for row, item in enumerate(items):
-            if not isinstance(item, Mapping):
-                raise InputError(f"item {row} must be a mapping, as item 0 is; got {shown(item)}")
-        records = (Record(f"item {row}", dict(item)) for row, item in enumerate(items))
-        return dialogues_of(records, "the data set", settings.format, Columns(settings.columns), settings.limits)
-    return [_dialogue(item, row, settings) for row, item in enumerate(items)]
+    if not isinstance(items[0], Mapping):
+        return [_dialogue(item, row, settings) for row, item in enumerate(items)]
+    for row, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            raise InputError(f"item {row} must be a mapping, as item 0 is; got {shown(item)}")
+    records = (Record(f"item {row}", dict(item)) for row, item in enumerate(items))
+    return dialogues_of(records, "the data set", settings.format, Columns(settings.columns), settings.limits)
 
 
 def _dialogue(item: Any, row: int, settings: DatasetConfig) -> Dialogue:
@@ -309,10 +310,8 @@ def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str],
     inputs = [context_texts(each.question, each.context, config.context, prompts.question) for each in dialogues]
     answers = [prompts.answer + each.answer for each in dialogues]
     wrong = [[prompts.answer + text for text in each.negatives] for each in dialogues]
-    each_once: dict[str, None] = {}
-    for turns, answer, others in zip(inputs, answers, wrong, strict=True):
-        each_once.update(dict.fromkeys((*turns, answer, *others)))
-    texts = list(each_once)
+    every = ((*turns, answer, *others) for turns, answer, others in zip(inputs, answers, wrong, strict=True))
+    texts = list(dict.fromkeys(itertools.chain.from_iterable(every)))
     place = {text: row for row, text in enumerate(texts)}
     negatives = gather_rows(wrong, place) if any(wrong) else None
     answer_rows = np.array([place[answer] for answer in answers], np.int64)

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from .dialogues import normalize
-from .documents import Document
-from .markup import Block, is_question
+from .markup import Block, Document, is_question
 from .splits import ENOUGH_GROUPS
 
 Kind = Literal["faq", "heading", "sentence"]
@@ -54,10 +53,7 @@ class MadePair:
 class MadePairs:
     """What was made of documents.
 
-    Attributes:
-        pairs: in the order of the documents.
-        grouped_by: ``file`` or ``section``.
-        left_out: why something was left out, and how often.
+    ``grouped_by`` is ``file`` or ``section``; ``left_out`` says why something was left out, and how often.
     """
 
     pairs: list[MadePair]

@@ -46,8 +46,7 @@ class TextEncoder(Protocol):
 
 
 class HashingEncoder:
-    """An encoder for tests: signed hashing of words and their 3-letter pieces. It has no weights and knows only
-    spelling.
+    """An encoder for tests: signed hashing of words and their 3-letter pieces, without weights.
 
     Args:
         dim: numbers per embedding, 8 to 16,384.
@@ -73,8 +72,7 @@ class HashingEncoder:
 
 
 class StaticEncoder:
-    """An encoder with WordLlama: the mean of static token vectors, whose 256-d weights are in its package. Works
-    offline.
+    """WordLlama: the mean of static token vectors, whose 256-d weights are in its package. Works offline.
 
     Args:
         dim: 64, 128 or 256 (the vectors can be cut).
@@ -115,16 +113,11 @@ def _load_wordllama(dim: int) -> Any:
 def batches_by_length(
     texts: Sequence[str], most_texts: int, most_chars: int, longest: int | None = None
 ) -> Iterator[list[int]]:
-    """Yield the rows of texts of similar length, to be encoded together. Padded to the longest of them, a batch has at
-    most ``most_chars`` characters; a longer text is alone.
+    """Yield the rows of texts of similar length, to be encoded together: one long text among short ones would else make
+    all of them as long as itself.
 
-    One long text among short ones would else make all of them as long as itself.
-
-    Args:
-        texts: n of them.
-        most_texts: in a batch.
-        most_chars: of a batch, filled up.
-        longest: characters beyond which a text is cut by the encoder, and counts no more; None: it is not.
+    Padded to the longest of them, the texts of a batch have at most ``most_chars`` characters; a longer text is alone.
+    The encoder cuts a text after ``longest`` characters, which count no more; None: it does not.
     """
     lengths = [len(text) if longest is None else min(len(text), longest) for text in texts]
     batch: list[int] = []

@@ -7,7 +7,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ..untrusted import named, shown
 from .arrays import tensor_array
 from .parquet import read_vector_column, vector_columns
 from .vectors import CHUNK
-from .word_vectors import Rows, decoded, read_text, read_word2vec_binary
+from .word_vectors import LoadedEmbeddings, decoded, read_text, read_word2vec_binary
 
 # Each format, and what writes it.
 _EXPECTED = {
@@ -53,20 +53,6 @@ _SUFFIXES = {
 _MOST_FROM_LITTLE, _MOST_RATIO = 10**9, 100
 _WITH_NAMES = ("npz", "torch", "safetensors", "parquet")
 _WITH_KEYS = ("word2vec", "word2vec-binary", "glove", "text")
-
-
-@dataclass(frozen=True)
-class LoadedEmbeddings:
-    """The checked embeddings of a file.
-
-    Attributes:
-        vectors: [n, D]: a float32 array, or a memory map of the file in the file's own numeric type (.npy,
-            .safetensors); :class:`~cubefast.data.vectors.ArrayVectors` converts what it takes of it.
-        keys: the n different names of the rows; None where there are none.
-    """
-
-    vectors: NDArray[Any]
-    keys: list[str] | None
 
 
 def is_embedding_file(path: str | Path) -> bool:
@@ -135,7 +121,7 @@ class EmbeddingLoader:
             rows = replace(rows, keys=self._read_keys(self.keys, len(rows.vectors)))
         _check_values(self.path, rows)
         _check_keys(self.path, rows)
-        return LoadedEmbeddings(rows.vectors, rows.keys)
+        return rows
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -156,13 +142,13 @@ class EmbeddingLoader:
                 "file in another format give format="
             ) from error
 
-    def _read(self, array: str | None) -> Rows:
+    def _read(self, array: str | None) -> LoadedEmbeddings:
         if self.format not in _WITH_NAMES and array is not None:
             raise InputError(
                 f"{self.path}: {self.format} holds one array, without a name; leave array={shown(array)} out"
             )
         if self.format == "npy":
-            return Rows(np.lib.format.open_memmap(self.path, mode="r"))
+            return LoadedEmbeddings(np.lib.format.open_memmap(self.path, mode="r"))
         if self.format == "word2vec-binary":
             return read_word2vec_binary(self.path)
         if self.format not in _WITH_NAMES:
@@ -171,7 +157,9 @@ class EmbeddingLoader:
             values = read(self._chosen(names, array))
         if isinstance(values, torch.Tensor):
             values = tensor_array(values)
-        return Rows(values if self.format == "safetensors" else _as_float32(values))  # safetensors are mapped
+        return LoadedEmbeddings(
+            values if self.format == "safetensors" else _as_float32(values)
+        )  # safetensors are mapped
 
     @contextmanager
     def _arrays(self) -> Iterator[tuple[list[str], Callable[[str], Any]]]:
@@ -226,7 +214,7 @@ class EmbeddingLoader:
         return [decoded(path, line.rstrip(b"\r"), f"line {i}") for i, line in enumerate(lines, 1)]
 
 
-def _check_values(path: Path, rows: Rows) -> None:
+def _check_values(path: Path, rows: LoadedEmbeddings) -> None:
     for begin in range(0, len(rows.vectors), CHUNK):
         block = _as_float32(rows.vectors[begin : begin + CHUNK])
         unfinite = ~np.isfinite(block).all(axis=1)
@@ -243,7 +231,7 @@ def _check_values(path: Path, rows: Rows) -> None:
             raise InputError(f"{path}: {place} is all zeros; such a vector has no direction, remove it")
 
 
-def _check_keys(path: Path, rows: Rows) -> None:
+def _check_keys(path: Path, rows: LoadedEmbeddings) -> None:
     first: dict[str, int] = {}
     for row, key in enumerate(rows.keys or ()):
         if not key:

@@ -16,7 +16,7 @@ from ..errors import InputError
 from .config import QualityConfig
 from .dialogues import Dialogue, form_of, normalize
 
-_REASONS = (
+REASONS = (
     "too_short",
     "too_long",
     "duplicate",
@@ -26,8 +26,8 @@ _REASONS = (
     "high_cosine",
     "domain_full",
 )
-_EXAMPLES = 3
-_EXAMPLE_CHARS = 40
+"""Why a pair is dropped, in the order in which they are looked for."""
+_EXAMPLES, _EXAMPLE_CHARS = 3, 40
 
 # Of garbled(), whose numbers its docstring has.
 _TAG = re.compile(r"</?[a-zA-Z][\w:-]*(\s[^<>]*)?/?>|&#?\w+;")
@@ -56,8 +56,7 @@ class QualityReport:
     Attributes:
         seen: the number of pairs given.
         kept: the number of pairs left.
-        rejected: the rejections by reason, in this order: too_short, too_long, duplicate, garbled, near_duplicate,
-            low_cosine, high_cosine, domain_full. Each pair counts once, for the first reason met.
+        rejected: the rejections by reason, in the order of REASONS. Each pair counts once, for the first reason met.
     """
 
     seen: int = 0
@@ -70,21 +69,20 @@ class QualityReport:
 
     def __str__(self) -> str:
         lines = [f"{self.seen:,} pairs seen, {self.kept:,} kept"]
-        if self.rejected:
-            names = max(len(reason) for reason in self.rejected)
-            digits = max(len(f"{each.count:,}") for each in self.rejected.values())
-            for reason, each in self.rejected.items():
-                head = f"  {reason:<{names}}  {each.count:>{digits},}  "
-                lines.append(head + each.examples[0])
-                lines.extend(" " * len(head) + example for example in each.examples[1:])
+        names = max(map(len, self.rejected), default=0)
+        digits = max((len(f"{each.count:,}") for each in self.rejected.values()), default=0)
+        for reason, each in self.rejected.items():
+            head = f"  {reason:<{names}}  {each.count:>{digits},}  "
+            lines.append(head + each.examples[0])
+            lines.extend(" " * len(head) + example for example in each.examples[1:])
         return "\n".join(lines)
 
 
 class QualityFilter:
     """Drops pairs by the settings of QualityConfig in three steps, each called once: texts, cosines, balance.
 
-    One filter is for one data set: the steps add to one ``report``. All of them keep the order and give the very
-    objects that they were given.
+    One filter is for one data set: the steps add to one ``report``. They keep the order, and give the very objects that
+    they were given.
     """
 
     def __init__(self, config: QualityConfig) -> None:
@@ -100,19 +98,17 @@ class QualityFilter:
         reasons: dict[int, str] = {}
         earlier: set[tuple[str, ...]] = set()
         for row, each in enumerate(dialogues):
-            if min(len(each.question), len(each.answer)) < config.min_chars:
+            lengths = len(each.question), len(each.answer)
+            if min(lengths) < config.min_chars:
                 reasons[row] = "too_short"
-                continue
-            if config.max_chars is not None and max(len(each.question), len(each.answer)) > config.max_chars:
+            elif config.max_chars is not None and max(lengths) > config.max_chars:
                 reasons[row] = "too_long"
-                continue
-            form = form_of(each)
-            if form in earlier:
+            elif (form := form_of(each)) in earlier:
                 reasons[row] = "duplicate"
-                continue
-            earlier.add(form)
-            if config.drop_garbled and (garbled(each.question) or garbled(each.answer)):
-                reasons[row] = "garbled"
+            else:
+                earlier.add(form)
+                if config.drop_garbled and (garbled(each.question) or garbled(each.answer)):
+                    reasons[row] = "garbled"
         if config.near_duplicates is not None:
             rows = [row for row in range(len(dialogues)) if row not in reasons]
             for place in near_duplicates([dialogues[row] for row in rows], config.near_duplicates):
@@ -151,7 +147,7 @@ class QualityFilter:
 
     def _without(self, dialogues: Sequence[Dialogue], reasons: dict[int, str]) -> list[Dialogue]:
         report = self.report
-        for reason in _REASONS:
+        for reason in REASONS:
             rows = sorted(row for row, why in reasons.items() if why == reason)
             if rows:
                 report.rejected[reason] = Rejection(len(rows), [_example(dialogues[row]) for row in rows[:_EXAMPLES]])

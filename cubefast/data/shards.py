@@ -70,12 +70,7 @@ _TABLES = _made()
 
 
 class IndexDamagedError(Exception):
-    """The index that was opened cannot be used, or is no longer the folder's: quarantine it and begin again.
-
-    Args:
-        why: words for the user.
-        inode: of the index that was opened.
-    """
+    """The index that was opened, of this inode, cannot be used, or is no longer the folder's."""
 
     def __init__(self, why: str, inode: int) -> None:
         super().__init__(why)
@@ -117,16 +112,12 @@ class CachedEmbeddings:
 
     Stays valid, in this process and in those forked from it, when the cache evicts its shards or is deleted.
 
-    Attributes:
-        dim: numbers per embedding.
-        maps: the shards, each float32 [rows, dim].
-        shards, rows: int64 [n], which map and which of its rows holds an embedding.
     """
 
     dim: int
-    maps: list[Embeddings]
-    shards: Places
-    rows: Places
+    maps: list[Embeddings]  # of the shards, each float32 [rows, dim]
+    shards: Places  # which map holds an embedding
+    rows: Places  # and which of its rows
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -26,11 +26,6 @@ ENOUGH_GROUPS = 20  # to be divided without joining them
 class Split:
     """The row numbers of each part, ascending. No two parts share a question; parts made of whole groups share no
     answer with another part.
-
-    Attributes:
-        train: what is learnt from.
-        validation_paraphrase, validation_group: what selects, by regime.
-        unseen_paraphrase, unseen_group: the tests, by regime.
     """
 
     train: list[int] = field(default_factory=list)

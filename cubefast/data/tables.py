@@ -44,16 +44,12 @@ def tsv_records(path: Path, limits: LimitsConfig) -> Iterator[Record]:
 
 
 class _Lines:
-    """The lines of a file, without NULs.
-
-    Attributes:
-        number: how many were read.
-        size: of those since a record began, which whoever begins one sets to 0.
-    """
+    """The lines of a file, without NULs."""
 
     def __init__(self, path: Path, limits: LimitsConfig) -> None:
         self.path = path
-        self.number = self.size = 0
+        self.number = 0  # how many were read
+        self.size = 0  # of those since a record began; whoever begins one sets it to 0
         self.most = limits.line_mb * MB
         self._lines = read_lines(path, limits)
 

@@ -88,18 +88,13 @@ class StackedVectors:
 
 @dataclass(frozen=True)
 class MappedVectors:
-    """A view of embeddings in another order, or from which their mean is subtracted.
-
-    Attributes:
-        vectors: the embeddings.
-        rows: int64 [M], the row that stands at each place; -1 where there is none, and nothing may be gathered. None:
-            their own order.
-        mean: float32 [dim]; None: zero.
-    """
+    """A view of embeddings in another order, or from which their mean is subtracted."""
 
     vectors: Vectors
-    rows: NDArray[np.int64] | None = None
-    mean: Embeddings | None = None
+    rows: NDArray[np.int64] | None = (
+        None  # [M], the row at each place; -1: none, nothing may be gathered. None: all rows
+    )
+    mean: Embeddings | None = None  # float32 [dim]
 
     @property
     def dim(self) -> int:
