@@ -29,19 +29,16 @@ def agreement(
     advice: str = "Name the encoder that made them",
     least: float = _LEAST,
 ) -> float:
-    """The cosine between what an encoder gives for some of the texts and the embeddings that there are of them.
+    """The median cosine, for four of the texts, between what an encoder gives and the embeddings that there are: 1 for
+    the same encoder but for rounding, less where the embeddings are of other texts than these, such as longer ones.
 
     Args:
-        encode: a list of n texts -> [n, D].
-        texts, vectors: n texts and their embeddings [n, D], prepared; four are looked at.
+        encode: a list of n texts -> [n, D]; they have the ``prompt`` before them.
+        texts, vectors: n texts and their embeddings [n, D].
         prepare: what was done to the embeddings, and is to what the encoder gives.
-        prompt: what the encoder is to have before each text.
         encoder, there: what the encoder and the embeddings are called in messages.
         advice: what to do about others.
         least: the cosine below which they must be by another encoder.
-
-    Returns the median of four texts: 1 for the same encoder but for rounding, less where the embeddings are of other
-    texts than these, such as longer ones.
 
     Raises InputError for vectors of another size, and for a cosine below ``least``.
     """

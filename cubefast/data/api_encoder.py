@@ -53,7 +53,7 @@ class OpenAIEncoder:
     """
 
     known_by_name = True
-    """Whether the fingerprint is but a name, behind which the vectors may change."""
+    """See :func:`~cubefast.data.encoders.is_known_by_name`."""
 
     def __init__(
         self,
@@ -182,9 +182,8 @@ class OpenAIEncoder:
         if not all(type(place) is int for place in places) or sorted(places) != list(range(count)):
             raise wrong(f"the index of its embeddings must be each of 0 to {count - 1} once; got {shown(places)}")
         ordered = [item.get("embedding") for item in sorted(data, key=lambda item: item["index"])]
-        if not all(isinstance(row, list) for row in ordered):
-            got = next(row for row in ordered if not isinstance(row, list))
-            raise wrong(f"an embedding must be a list of numbers; got {shown(got)}")
+        if others := [row for row in ordered if not isinstance(row, list)]:
+            raise wrong(f"an embedding must be a list of numbers; got {shown(others[0])}")
         if len(sizes := {len(row) for row in ordered}) > 1 or 0 in sizes:
             raise wrong(f"it gives vectors of {' and of '.join(map(str, sorted(sizes)))} numbers in one answer")
         try:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -288,16 +288,12 @@ def absolute_encoder(name: str) -> str:
 
 def _create_single(part: str, name: str) -> TextEncoder:
     kind, _, rest = part.partition(":")
-    if kind == "st" and rest:
-        from .transformer import SentenceTransformerEncoder  # it builds on this module
+    if kind in _OPTIONS and rest:
+        from .api_encoder import OpenAIEncoder  # they build on this module
+        from .transformer import SentenceTransformerEncoder
 
-        model, options = _model_and_options(kind, rest, _TRANSFORMER_OPTIONS)
-        return SentenceTransformerEncoder(model, **options)
-    if kind == "openai" and rest:
-        from .api_encoder import OpenAIEncoder  # it builds on this module
-
-        model, options = _model_and_options(kind, rest, dict.fromkeys(_API_OPTIONS, _whole_number))
-        return OpenAIEncoder(model, **options)
+        model, options = _model_and_options(kind, rest)
+        return SentenceTransformerEncoder(model, **options) if kind == "st" else OpenAIEncoder(model, **options)
     if kind not in _SIZED or not (rest == "" or (rest.isdecimal() and len(rest) < 20)):
         raise InputError(
             f"encoder must be {' or '.join(_SIZED)}, with a size after a colon if wanted (static:128), or "
@@ -307,10 +303,10 @@ def _create_single(part: str, name: str) -> TextEncoder:
     return _SIZED[kind](int(rest)) if rest else _SIZED[kind]()
 
 
-def _model_and_options(kind: str, text: str, known: Mapping[str, Callable[[str], Any]]) -> tuple[str, dict[str, Any]]:
+def _model_and_options(kind: str, text: str) -> tuple[str, dict[str, Any]]:
     """A model's name, and the options that follow it after a question mark."""
     model, _, written = text.partition("?")
-    options: dict[str, Any] = {}
+    known, options = _OPTIONS[kind], dict[str, Any]()
     for option in written.split("&") if written else []:
         key, _, value = option.partition("=")
         if key not in known:
@@ -337,13 +333,15 @@ def _true_or_false(text: str) -> bool:
     return text == "true"
 
 
-_API_OPTIONS = ("batch_size", "dimensions", "retries", "timeout")
-_TRANSFORMER_OPTIONS: dict[str, Callable[[str], Any]] = {
-    "batch_size": _whole_number,
-    "device": str,
-    "max_length": _whole_number,
-    "normalize": _true_or_false,
-    "offline": _true_or_false,
-    "progress": _true_or_false,
-    "prompt": str,
+_OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
+    "st": {
+        "batch_size": _whole_number,
+        "device": str,
+        "max_length": _whole_number,
+        "normalize": _true_or_false,
+        "offline": _true_or_false,
+        "progress": _true_or_false,
+        "prompt": str,
+    },
+    "openai": dict.fromkeys(("batch_size", "dimensions", "retries", "timeout"), _whole_number),
 }

@@ -51,7 +51,7 @@ PRAGMA user_version = {LAYOUT};
 COMMIT;
 """
 T = TypeVar("T")
-_ATTEMPTS = 5  # with an index that is damaged each time
+_ATTEMPTS = 10  # with an index that is damaged each time
 _WAIT_S = 60  # for another process's lock on the folder or the index
 
 

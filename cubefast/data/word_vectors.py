@@ -6,7 +6,7 @@ import codecs
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,7 @@ def _is_number(text: bytes) -> bool:
 
 def _numbers_at_end(line: bytes) -> int:
     """The number of numbers at the end of a line; its first part belongs to the key."""
-    parts = line.split(b" ")
-    count = 0
-    while count < len(parts) - 1 and _is_number(parts[-1 - count]):
-        count += 1
-    return count
+    return len(list(takewhile(_is_number, reversed(line.split(b" ")[1:]))))
 
 
 def _split(line: bytes, dim: int) -> tuple[bytes, NDArray[np.float32]] | None:
