@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -33,6 +34,7 @@ _MOST_SAID = 300  # characters of what a server says
 _FIRST_WAIT = 0.5  # seconds, doubled with every try, where it does not say
 
 
+@dataclass(eq=False, repr=False)
 class OpenAIEncoder:
     """A model behind ``POST /v1/embeddings``, of OpenAI or of any server that speaks its API (vLLM, TEI, Ollama,
     llama.cpp, LM Studio, cubefast's own).
@@ -55,25 +57,19 @@ class OpenAIEncoder:
     known_by_name = True
     """See :func:`~cubefast.data.encoders.is_known_by_name`."""
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        dimensions: int | None = None,
-        batch_size: int = 256,
-        timeout: float = 60,
-        retries: int = 5,
-    ) -> None:
-        if not model.strip():
+    model: str
+    _: KW_ONLY
+    dimensions: int | None = None
+    batch_size: int = 256
+    timeout: float = 60
+    retries: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.model.strip():
             raise InputError("OpenAIEncoder needs the name of a model, such as openai:text-embedding-3-small")
-        for name, value in (("dimensions", dimensions), ("batch_size", batch_size), ("timeout", timeout)):
-            if value is not None and value <= 0:
-                raise InputError(f"openai:{model}: {name} must be more than 0; got {value}")
-        self.model = model
-        self.dimensions = dimensions
-        self.batch_size = batch_size
-        self.timeout = timeout
-        self.retries = retries
+        for name in ("dimensions", "batch_size", "timeout"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise InputError(f"{self}: {name} must be more than 0; got {value}")
 
     @cached_property
     def dim(self) -> int:

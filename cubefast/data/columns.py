@@ -13,9 +13,9 @@ import numpy as np
 from ..errors import InputError
 from ..settings import as_override
 from ..untrusted import named
-from .config import ColumnsConfig
+from .config import ColumnsConfig, LimitsConfig
 from .conversations import MESSAGES
-from .records import Record
+from .records import Record, text_field
 
 TEXT = "text"  # what a column of texts is called if nobody says
 
@@ -50,12 +50,14 @@ class Columns:
     (question, answer, negative) also finds the usual other names: query and prompt, response and positive.
 
     Args:
-        config: the settings.
+        config, limits: the settings; None: the defaults.
         settable: whether whoever reads a message can change them.
     """
 
-    def __init__(self, config: ColumnsConfig, *, settable: bool = True) -> None:
-        self.config = config
+    def __init__(
+        self, config: ColumnsConfig | None = None, limits: LimitsConfig | None = None, *, settable: bool = True
+    ) -> None:
+        self.config, self.limits = config or ColumnsConfig(), limits or LimitsConfig()
         self.settable = settable
         self._fields_of = lru_cache(maxsize=1000)(self._find)  # most records of a file have the same names
 
@@ -112,8 +114,20 @@ class Columns:
                 return found
         return []
 
-    def required(self, role: str, record: Record) -> str:
-        """The same, which must be there: else the error says what to type, for a column that has no other meaning."""
+    def texts(self, role: str, record: Record) -> list[str]:
+        """The texts of the field for a role: one, or several answers.
+
+        Raises InputError where the field is missing, or holds something else.
+        """
+        field = self._required(role, record)
+        value = record.fields[field]
+        values = answers_of(value, record.where, field) if role == "answer" else [value]
+        return [text_field(each, record.where, field, self.limits) for each in values]
+
+    def _required(self, role: str, record: Record) -> str:
+        """The name of the field for a role; if it is missing, the error says what to type, for a column without another
+        meaning.
+        """
         name = self.find(role, record)
         if name is not None:
             return name

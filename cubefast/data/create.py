@@ -270,7 +270,7 @@ def _given_dialogues(source: Any, settings: DatasetConfig) -> list[Dialogue]:
         if not isinstance(item, Mapping):
             raise InputError(f"item {row} must be a mapping, as item 0 is; got {shown(item)}")
     records = (Record(f"item {row}", dict(item)) for row, item in enumerate(items))
-    return dialogues_of(records, "the data set", settings.format, Columns(settings.columns), settings.limits)
+    return dialogues_of(records, "the data set", settings.format, Columns(settings.columns, settings.limits))
 
 
 def _dialogue(item: Any, row: int, settings: DatasetConfig) -> Dialogue:

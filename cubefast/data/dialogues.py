@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..errors import InputError
-from .columns import Columns, answers_of
+from .columns import Columns
 from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, ColumnsConfig, Format, LimitsConfig
 from .conversations import Conversation, chat_conversations, chatterbot_conversations, messages_field
 from .formats import file_format, read_records
@@ -63,21 +63,19 @@ def load_dialogues(
         InputError: the source is missing, unreadable, beyond the limits, has no pairs, or a record is not as said; the
             message names it.
     """
-    fields, limits = Columns(columns or ColumnsConfig()), limits or LimitsConfig()
-    source = _read(path, format, fields, limits)
+    fields = Columns(columns, limits)
+    source = _read(path, format, fields)
     if source.kind == "text":
         raise InputError(
             f"{path}: a text per line has no questions and answers; it is for mode=autoencoder. For a table, set "
             "data.format=tsv or csv, whatever its suffix"
         )
-    return _dialogues_in(source, str(path), fields, limits)
+    return _dialogues_in(source, str(path), fields)
 
 
-def dialogues_of(
-    records: Iterator[Record], source: str, format: Format, columns: Columns, limits: LimitsConfig
-) -> list[Dialogue]:
+def dialogues_of(records: Iterator[Record], source: str, format: Format, columns: Columns) -> list[Dialogue]:
     """The dialogues of records of pairs or chats. Raises InputError if there are none, like :func:`load_dialogues`."""
-    return _dialogues_in(_of_records(records, format, columns, limits), source, columns, limits)
+    return _dialogues_in(_of_records(records, format, columns), source, columns)
 
 
 def load_texts(
@@ -98,17 +96,17 @@ def load_texts(
 
     Raises InputError as :func:`load_dialogues` does.
     """
-    fields, limits = Columns(columns or ColumnsConfig()), limits or LimitsConfig()
-    source = _read(path, format, fields, limits)
+    fields = Columns(columns, limits)
+    source = _read(path, format, fields)
     if source.kind == "text":
         texts = list(source.items)
     elif source.kind == "conversations":
         texts = [turn for each in source.items for turn in each.turns]
     elif source.first is not None and _are_pairs(source.first, fields):
-        pairs = (each for record in source.items for each in _dialogues(record, 0, fields, limits))
+        pairs = (each for record in source.items for each in _dialogues(record, 0, fields))
         texts = [text for each in pairs for text in (each.question, each.answer)]
     else:
-        texts = [_text(record, "text", fields, limits) for record in source.items]
+        texts = [text for record in source.items for text in fields.texts("text", record)]
     if not texts:
         raise InputError(f"{path} has no texts")
     return texts
@@ -130,16 +128,16 @@ def load_side(
 
     Raises InputError as :func:`load_dialogues` does.
     """
-    fields, limits = Columns(columns or ColumnsConfig(), settable=False), limits or LimitsConfig()
-    source = _read(path, "auto", fields, limits)
+    fields = Columns(columns, limits, settable=False)
+    source = _read(path, "auto", fields)
     if source.kind == "text":
         texts = load_texts(path, limits=limits)
     elif source.kind == "records" and source.first is not None:
         has_role = fields.find(role, source.first) is not None
         used = role if has_role or fields.find("text", source.first) is None else "text"
-        texts = [text for record in source.items for text in _texts(record, used, fields, limits)]
+        texts = [text for record in source.items for text in fields.texts(used, record)]
     else:
-        dialogues = _dialogues_in(source, str(path), fields, limits)
+        dialogues = _dialogues_in(source, str(path), fields)
         texts = [each.answer if role == "answer" else each.question for each in dialogues]
     return list(dict.fromkeys(texts))
 
@@ -152,34 +150,34 @@ class _Source(NamedTuple):
     first: Record | None = None  # also of the items
 
 
-def _read(path: str | Path, format: Format, columns: Columns, limits: LimitsConfig) -> _Source:
+def _read(path: str | Path, format: Format, columns: Columns) -> _Source:
     source = str(_SAMPLE if str(path) == BUILTIN else path)
-    kind = file_format(source, format)
+    kind, limits = file_format(source, format), columns.limits
     if kind == "text":
         lines = enumerate(read_lines(Path(source), limits), start=1)
         texts = (text_field(line, f"{path}, line {i}", "text", limits) for i, line in lines if line.strip())
         return _Source("text", texts)
     if kind == "chatterbot":
         return _Source("conversations", chatterbot_conversations(Path(source), limits))
-    return _of_records(read_records(source, kind, columns.chosen, limits), format, columns, limits)
+    return _of_records(read_records(source, kind, columns.chosen, limits), format, columns)
 
 
-def _of_records(records: Iterator[Record], format: Format, columns: Columns, limits: LimitsConfig) -> _Source:
+def _of_records(records: Iterator[Record], format: Format, columns: Columns) -> _Source:
     """The records, or the conversations if they are chats."""
     first = next(records, None)
     records = itertools.chain([] if first is None else [first], records)
     if format == "chat" or (format == "auto" and first is not None and messages_field(first) is not None):
         config = columns.config
-        return _Source("conversations", chat_conversations(records, config.domain, config.group, limits))
+        return _Source("conversations", chat_conversations(records, config.domain, config.group, columns.limits))
     return _Source("records", records, first)
 
 
-def _dialogues_in(source: _Source, name: str, columns: Columns, limits: LimitsConfig) -> list[Dialogue]:
+def _dialogues_in(source: _Source, name: str, columns: Columns) -> list[Dialogue]:
     if source.kind == "conversations":
         dialogues, wanted = _of_conversations(source.items), "conversation in which a turn is answered"
     else:
         records, wanted = enumerate(source.items), "question/answer pairs"
-        dialogues = [each for row, record in records for each in _dialogues(record, row, columns, limits)]
+        dialogues = [each for row, record in records for each in _dialogues(record, row, columns)]
     if not dialogues:
         raise InputError(f"{name} has no {wanted}")
     return dialogues
@@ -191,28 +189,16 @@ def _are_pairs(first: Record, columns: Columns) -> bool:
     return all(columns.find(role, first) is not None for role in ("question", "answer"))
 
 
-def _dialogues(record: Record, row: int, columns: Columns, limits: LimitsConfig) -> Iterator[Dialogue]:
+def _dialogues(record: Record, row: int, columns: Columns) -> Iterator[Dialogue]:
     """Yield the dialogues of a record, one for each of its answers, all in one group."""
-    question = _text(record, "question", columns, limits)
-    answers = _texts(record, "answer", columns, limits)
+    (question,) = columns.texts("question", record)
+    answers = columns.texts("answer", record)
     names = (columns.find(role, record) for role in ("domain", "group"))
     domain, group = ("" if name is None else record.name(name) for name in names)
     wrong = columns.negatives(record)[:MOST_NEGATIVES]
-    negatives = tuple(text_field(value, record.where, "negative", limits) for value in wrong)
+    negatives = tuple(text_field(value, record.where, "negative", columns.limits) for value in wrong)
     for answer in answers:
         yield Dialogue(question, answer, domain, group or normalize(answers[0]), (), row, negatives)
-
-
-def _text(record: Record, role: str, columns: Columns, limits: LimitsConfig) -> str:
-    field = columns.required(role, record)
-    return text_field(record.fields[field], record.where, field, limits)
-
-
-def _texts(record: Record, role: str, columns: Columns, limits: LimitsConfig) -> list[str]:
-    """The texts of a field, of which an answer may have several."""
-    field = columns.required(role, record)
-    values = answers_of(record.fields[field], record.where, field) if role == "answer" else [record.fields[field]]
-    return [text_field(value, record.where, field, limits) for value in values]
 
 
 def _of_conversations(conversations: Iterator[Conversation]) -> list[Dialogue]:
