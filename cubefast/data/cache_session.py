@@ -178,7 +178,7 @@ class Session:
             warnings.warn(
                 f"{len(damaged[number])} cached embeddings in {self._shards.shard(number)} were damaged; they are "
                 "encoded again",
-                stacklevel=6,
+                stacklevel=7,
             )
 
     def _shard_with_room(self, encoder: int) -> tuple[int, int]:

@@ -60,11 +60,12 @@ def create_text_dataset(
     """
     settings = DatasetConfig.load(config)
     _refuse_teacher_vectors(settings)
-    texts = list(items_of(texts))
-    for row, text in enumerate(texts):
+    given = list(items_of(texts))
+    for row, text in enumerate(given):
         text_field(text, f"text {row}", "text", settings.limits)
-    if not texts:
+    if not given:
         raise InputError("a data set needs at least one text; got none")
+    texts = list(map(str, given))  # of numpy's texts plain ones
     prompted = [settings.prompts.answer + text for text in texts]
     used, vectors, seen = _encoded(prompted, encoder, cache, progress)
     others = [_encoded(prompted, each, cache, progress)[1] for each in teachers]
@@ -144,7 +145,7 @@ def create_dialogue_dataset(
                 f"{settings.path} has wrong answers, of which data.vectors has no embeddings: encode, or set "
                 "data.columns.negative=null to go on without them"
             )
-        files = [settings.vectors, *filter(None, [settings.answer_vectors])]
+        files = [file for file in (settings.vectors, settings.answer_vectors) if file is not None]
         vectors, rows = ready_vectors("vectors", files, settings, dialogues, records)
         fingerprint = fingerprint_of(files)
     else:

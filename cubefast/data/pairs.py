@@ -240,7 +240,6 @@ class PairDataset(Dataset[Batch]):
         singles = np.unique(np.concatenate([self.input_rows[:, 0], self.target_rows]))
         count = round(len(self) * share / (1 - share))
         chosen = np.resize(np.random.default_rng(seed).permutation(singles), count)
-
         alone = np.full((count, self.input_rows.shape[1]), -1, np.int64)
         alone[:, 0] = chosen
 
