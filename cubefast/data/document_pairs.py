@@ -30,23 +30,14 @@ REPEATED = 3
 
 @dataclass(frozen=True)
 class MadePair:
-    """A question and an answer made of a document.
+    """A question and an answer made of a document."""
 
-    Attributes:
-        question: a heading with those above it, a first sentence, or a question that stands there.
-        answer: the text under the heading, the rest of the passage, or what answers the question.
-        kind: ``heading``, ``sentence`` or ``faq``.
-        file: the document's name.
-        group: what must stay on one side of a split: the file, or the section in it.
-        source: the file and the headings that lead to the place.
-    """
-
-    question: str
-    answer: str
+    question: str  # a heading with those above it, a first sentence, or a question that stands there
+    answer: str  # the text under the heading, the rest of the passage, or what answers the question
     kind: Kind
-    file: str
-    group: str
-    source: str
+    file: str  # the document's name
+    group: str  # what must stay on one side of a split: the file, or the section in it
+    source: str  # the file and the headings that lead to the place
 
 
 @dataclass

@@ -51,17 +51,12 @@ class Rejection:
 
 @dataclass
 class QualityReport:
-    """The result of a QualityFilter so far.
-
-    Attributes:
-        seen: the number of pairs given.
-        kept: the number of pairs left.
-        rejected: the rejections by reason, in the order of REASONS. Each pair counts once, for the first reason met.
-    """
+    """The numbers of pairs that a QualityFilter was given and has kept so far."""
 
     seen: int = 0
     kept: int = 0
     rejected: dict[str, Rejection] = field(default_factory=dict)
+    """By reason, in the order of REASONS. Each pair counts once, for the first reason met."""
 
     def as_dict(self) -> dict[str, Any]:
         """The report as a mapping for JSON."""

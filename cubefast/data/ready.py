@@ -23,17 +23,11 @@ _BEGINNING = "vectors-"  # of a fingerprint
 
 @dataclass(frozen=True)
 class DialogueRows:
-    """The row numbers of the texts of each dialogue among some embeddings.
+    """The row numbers of the texts of n dialogues among some embeddings; -1 for no text."""
 
-    Attributes:
-        questions: int64 [n, W], the question and, further right, the turns before it, the latest first; -1 for none.
-        answers: int64 [n].
-        negatives: int64 [n, K], wrong answers; -1 for none. None: nobody has any.
-    """
-
-    questions: NDArray[np.int64]
-    answers: NDArray[np.int64]
-    negatives: NDArray[np.int64] | None = None
+    questions: NDArray[np.int64]  # [n, W], the question and, further right, the turns before it, the latest first
+    answers: NDArray[np.int64]  # [n]
+    negatives: NDArray[np.int64] | None = None  # [n, K], the wrong answers; None: nobody has any
 
 
 def ready_vectors(

@@ -79,21 +79,14 @@ class IndexDamagedError(Exception):
 
 @dataclass
 class CacheStatistics:
-    """What one cache object has seen.
+    """What one cache object has seen."""
 
-    Attributes:
-        hits, misses: texts that were there (or came twice in a call), and texts that were encoded.
-        damaged: vectors that did not match their CRC, or whose shard was cut or gone.
-        bytes_read, bytes_written: of vectors, while texts were looked up and stored.
-        encoding_seconds: spent in the encoder.
-    """
-
-    hits: int = 0
-    misses: int = 0
-    damaged: int = 0
-    bytes_read: int = 0
+    hits: int = 0  # texts that were there, or came twice in a call
+    misses: int = 0  # texts that were encoded
+    damaged: int = 0  # vectors that did not match their CRC, or whose shard was cut or gone
+    bytes_read: int = 0  # of vectors, while texts were looked up
     bytes_written: int = 0
-    encoding_seconds: float = 0.0
+    encoding_seconds: float = 0.0  # spent in the encoder
 
 
 @dataclass(frozen=True)
