@@ -311,10 +311,17 @@ def _encoder_of(
             "match. Install that version, or train again"
         )
     if chosen or is_known_by_name(encoder):
-        texts = [config.data.prompts.answer + text for text in bank.texts]
         name = f"the encoder {shown(named)[1:-1] if isinstance(named, str) else encoder}"
         there = f"the answers of {run.path}"
-        cosine = agreement(encoder.encode, texts, bank.vectors, bank.prepare, encoder=name, there=there)
+        cosine = agreement(
+            encoder.encode,
+            bank.texts,
+            bank.vectors,
+            bank.prepare,
+            prompt=config.data.prompts.answer,
+            encoder=name,
+            there=there,
+        )
         if cosine < SURE:
             warnings.warn(
                 f"{name} gives vectors a little different from those of {there} (cosine {cosine:.2f}): they may be of "

@@ -23,30 +23,28 @@ def agreement(
     vectors: Vectors | Embeddings,
     prepare: Preparation,
     *,
+    prompt: str = "",
     encoder: str,
     there: str,
     advice: str = "Name the encoder that made them",
     least: float = _LEAST,
 ) -> float:
-    """The cosine between what an encoder gives for some of the texts and the embeddings that there are of them.
+    """The median cosine, for four of the texts, between what an encoder gives and the embeddings that there are: 1 for
+    the same encoder but for rounding, less where the embeddings are of other texts than these, such as longer ones.
 
     Args:
-        encode: a list of n texts -> [n, D].
-        texts: n of them, as the encoder is to have them: with their prompt.
-        vectors: [n, D], prepared.
-        prepare: what was done to them, and is to what the encoder gives.
+        encode: a list of n texts -> [n, D]; they have the ``prompt`` before them.
+        texts, vectors: n texts and their embeddings [n, D].
+        prepare: what was done to the embeddings, and is to what the encoder gives.
         encoder, there: what the encoder and the embeddings are called in messages.
         advice: what to do about others.
         least: the cosine below which they must be by another encoder.
-
-    Returns the median of four texts: 1 for the same encoder but for rounding, less where the embeddings are of other
-    texts than these, such as longer ones.
 
     Raises InputError for vectors of another size, and for a cosine below ``least``.
     """
     kept = vectors if isinstance(vectors, Vectors) else ArrayVectors(vectors)
     rows = np.unique(np.linspace(0, len(texts) - 1, _COMPARED).astype(np.int64))
-    made = real_array(encoder, encode([texts[row] for row in rows]))
+    made = real_array(encoder, encode([prompt + texts[row] for row in rows]))
     if made.ndim != 2 or len(made) != len(rows):
         raise InputError(f"{encoder} must give an array [{len(rows)}, D] for {len(rows)} texts; got {list(made.shape)}")
     if made.shape[1] != kept.dim:

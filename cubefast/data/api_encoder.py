@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
@@ -33,6 +34,7 @@ _MOST_SAID = 300  # characters of what a server says
 _FIRST_WAIT = 0.5  # seconds, doubled with every try, where it does not say
 
 
+@dataclass(eq=False, repr=False)
 class OpenAIEncoder:
     """A model behind ``POST /v1/embeddings``, of OpenAI or of any server that speaks its API (vLLM, TEI, Ollama,
     llama.cpp, LM Studio, cubefast's own).
@@ -53,27 +55,21 @@ class OpenAIEncoder:
     """
 
     known_by_name = True
-    """Whether the fingerprint is but a name, behind which the vectors may change."""
+    """See :func:`~cubefast.data.encoders.is_known_by_name`."""
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        dimensions: int | None = None,
-        batch_size: int = 256,
-        timeout: float = 60,
-        retries: int = 5,
-    ) -> None:
-        if not model.strip():
+    model: str
+    _: KW_ONLY
+    dimensions: int | None = None
+    batch_size: int = 256
+    timeout: float = 60
+    retries: int = 5
+
+    def __post_init__(self) -> None:
+        if not self.model.strip():
             raise InputError("OpenAIEncoder needs the name of a model, such as openai:text-embedding-3-small")
-        for name, value in (("dimensions", dimensions), ("batch_size", batch_size), ("timeout", timeout)):
-            if value is not None and value <= 0:
-                raise InputError(f"openai:{model}: {name} must be more than 0; got {value}")
-        self.model = model
-        self.dimensions = dimensions
-        self.batch_size = batch_size
-        self.timeout = timeout
-        self.retries = retries
+        for name in ("dimensions", "batch_size", "timeout"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise InputError(f"{self}: {name} must be more than 0; got {value}")
 
     @cached_property
     def dim(self) -> int:
@@ -182,9 +178,8 @@ class OpenAIEncoder:
         if not all(type(place) is int for place in places) or sorted(places) != list(range(count)):
             raise wrong(f"the index of its embeddings must be each of 0 to {count - 1} once; got {shown(places)}")
         ordered = [item.get("embedding") for item in sorted(data, key=lambda item: item["index"])]
-        if not all(isinstance(row, list) for row in ordered):
-            got = next(row for row in ordered if not isinstance(row, list))
-            raise wrong(f"an embedding must be a list of numbers; got {shown(got)}")
+        if others := [row for row in ordered if not isinstance(row, list)]:
+            raise wrong(f"an embedding must be a list of numbers; got {shown(others[0])}")
         if len(sizes := {len(row) for row in ordered}) > 1 or 0 in sizes:
             raise wrong(f"it gives vectors of {' and of '.join(map(str, sorted(sizes)))} numbers in one answer")
         try:
@@ -251,16 +246,15 @@ def _refusal(error: urllib.error.HTTPError, where: str, key: str) -> InputError:
         said = ""
     if 300 <= error.code < 400:
         said = f"moved to {error.headers.get('Location')}"
+    too_much = (
+        ". If a text is too long, drop it with data.quality.max_chars; if they are too many at once, say "
+        "openai:MODEL?batch_size=32"
+    )
     advice = {
-        401: f". Check {API_KEY}",
-        403: f". Check {API_KEY}",
+        **dict.fromkeys((401, 403), f". Check {API_KEY}"),
         404: f". Check the model's name and {BASE_URL}, which most often ends in /v1",
+        **dict.fromkeys((400, 413, 422), too_much),
     }.get(error.code, f". Check {BASE_URL}" if 300 <= error.code < 400 else "")
-    if error.code in (400, 413, 422):
-        advice = (
-            ". If a text is too long, drop it with data.quality.max_chars; if they are too many at once, say "
-            "openai:MODEL?batch_size=32"
-        )
     kind = EncoderUnavailableError if error.code in _PASSING or error.code in (401, 403, 404) else InputError
     reason = " ".join(said[:_MOST_SAID].split()).rstrip(".")
     return kind(_redacted(f"{where} answers {error.code} {error.reason}{': ' + reason if reason else ''}{advice}", key))

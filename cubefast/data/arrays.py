@@ -72,13 +72,7 @@ def _as_array(name: str, values: Any) -> NDArray[Any]:
     if isinstance(values, np.ndarray):
         return values
     if isinstance(values, Tensor):
-        if values.is_complex():
-            return np.zeros(0, complex)  # which is refused, whatever it holds
-        plain = values.detach().to_dense() if values.layout != torch.strided else values.detach()
-        plain = plain.dequantize() if plain.is_quantized else plain
-        if plain.is_floating_point() and plain.dtype not in (torch.float16, torch.float32, torch.float64):
-            plain = plain.float()  # of bfloat16 and the like numpy has none
-        return np.asarray(plain.cpu().resolve_neg().numpy())
+        return np.zeros(0, complex) if values.is_complex() else tensor_array(values)  # complex: refused, whatever it is
     if hasattr(values, "__iter__") and not hasattr(values, "__len__"):
         values = list(values)
     if isinstance(values, (list, tuple)) and values and isinstance(values[0], Tensor):
@@ -87,6 +81,17 @@ def _as_array(name: str, values: Any) -> NDArray[Any]:
         return np.asarray(values)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name} must be an array of numbers; got {type(values).__name__} ({error})") from None
+
+
+def tensor_array(tensor: Tensor) -> NDArray[Any]:
+    """The numbers of a tensor of any layout and dtype as an array, in the same memory where that is possible; of
+    bfloat16 and the like, which numpy lacks, float32.
+    """
+    plain = tensor.detach().to_dense() if tensor.layout != torch.strided else tensor.detach()
+    plain = plain.dequantize() if plain.is_quantized else plain
+    if plain.is_floating_point() and plain.dtype not in (torch.float16, torch.float32, torch.float64):
+        plain = plain.float()
+    return np.asarray(plain.cpu().resolve_conj().resolve_neg().numpy())
 
 
 def _of_objects(name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -8,28 +8,17 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from ..errors import InputError
 from .cache_session import Session
 from .encoders import Embeddings, TextEncoder
-from .shards import (
-    CachedEmbeddings,
-    CacheStatistics,
-    EncoderContents,
-    IndexDamagedError,
-    Keys,
-    ShardFolder,
-)
+from .shards import CachedEmbeddings, CacheStatistics, EncoderContents, Keys, ShardFolder
 
-__all__ = ["CacheStatistics", "CachedEmbeddings", "EmbeddingCache", "EncoderContents", "default_folder"]
-
-T = TypeVar("T")
 Progress = Callable[[int], None]
 _SHARD_BYTES = 256 * 2**20  # a few hundred open files hold 100 GB
-_ATTEMPTS = 5  # at what another process may undo
+_ATTEMPTS = 5  # at storing what another process evicts
 
 
 class EmbeddingCache:
@@ -38,9 +27,8 @@ class EmbeddingCache:
     A text is known by its SHA-256, its encoder by fingerprint and dim. Processes may share the folder and be killed at
     any moment: what is committed is kept, and whole. What is damaged is said with a warning and encoded again.
 
-    A disk that is full, or a folder that cannot be written, raises InputError rather than going on uncached: a long
-    job would have nothing to show for it if stopped. What was encoded before that is kept, and a folder that cannot
-    be written still serves what it holds.
+    A disk that is full, or a folder that cannot be written, raises InputError rather than going on uncached. What was
+    encoded before that is kept, and a folder that cannot be written still serves what it holds.
 
     Args:
         folder: made if it is not there. None: ``$CUBEFAST_CACHE``, else ``$XDG_CACHE_HOME/cubefast``, else
@@ -61,15 +49,15 @@ class EmbeddingCache:
     def __init__(
         self, folder: str | Path | None = None, *, limit_bytes: int | None = None, shard_bytes: int | None = None
     ) -> None:
-        if limit_bytes is not None and limit_bytes < 1:
-            raise InputError(f"limit_bytes of an embedding cache must be at least 1, or None; got {limit_bytes}")
+        for name, value in (("limit_bytes", limit_bytes), ("shard_bytes", shard_bytes)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} of an embedding cache must be at least 1, or None; got {value}")
         if shard_bytes is None:
             shard_bytes = _SHARD_BYTES if limit_bytes is None else min(_SHARD_BYTES, max(1, limit_bytes // 8))
-        if shard_bytes < 1:
-            raise InputError(f"shard_bytes of an embedding cache must be at least 1; got {shard_bytes}")
         self.folder = Path(folder) if folder is not None else default_folder()
         self.statistics = CacheStatistics()
         self._shards = ShardFolder(self.folder, limit_bytes, shard_bytes)
+        self._shards.undamaged(self._shards.connect)[0].close()
 
     def encode(
         self,
@@ -80,7 +68,7 @@ class EmbeddingCache:
         progress: Progress = lambda done: None,
     ) -> Embeddings:
         """The embeddings of ``texts``, float32 [n, dim]: :meth:`rows`, brought into memory."""
-        return self._rows(encoder, texts, batch_size, progress).gather(np.arange(len(texts)))
+        return self.rows(encoder, texts, batch_size=batch_size, progress=progress).gather(np.arange(len(texts)))
 
     def rows(
         self,
@@ -98,15 +86,6 @@ class EmbeddingCache:
 
         Raises InputError for output of the encoder that is not finite or not [n, dim], and when the disk fails.
         """
-        return self._rows(encoder, texts, batch_size, progress)
-
-    def contents(self) -> list[EncoderContents]:
-        """What the folder holds, by encoder: its fingerprint and dim, its vectors and their bytes."""
-        return self._undamaged(self._shards.contents)
-
-    def _rows(
-        self, encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: Progress
-    ) -> CachedEmbeddings:
         if encoder.dim < 1 or batch_size < 1:
             raise InputError(f"an encoder's dim and batch_size must be at least 1; got {encoder.dim} and {batch_size}")
 
@@ -114,16 +93,11 @@ class EmbeddingCache:
             with closing(Session(self._shards, encoder.fingerprint, encoder.dim, self.statistics)) as session:
                 return self._fill(session, encoder, texts, batch_size, progress)
 
-        return self._undamaged(fill)
+        return self._shards.undamaged(fill)
 
-    def _undamaged(self, work: Callable[[], T]) -> T:
-        """The result of ``work``, begun again where the index turns out to be damaged."""
-        for _ in range(_ATTEMPTS):
-            try:
-                return work()
-            except IndexDamagedError as damage:
-                self._shards.quarantine(damage)
-        raise self._shards.refusal("its index was damaged again and again")
+    def contents(self) -> list[EncoderContents]:
+        """What the folder holds, by encoder: its fingerprint and dim, its vectors and their bytes."""
+        return self._shards.undamaged(self._shards.contents)
 
     def _fill(
         self, session: Session, encoder: TextEncoder, texts: Sequence[str], batch_size: int, progress: Progress

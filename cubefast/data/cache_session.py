@@ -23,17 +23,15 @@ _LOOKED_AT = 2**20  # bytes of vectors at once
 class Session:
     """One call's view of a cache: a connection, and a map of every shard that the call needs.
 
-    The maps also say what this call must not evict. Used in one thread; ends with :meth:`close`.
-
-    Args:
-        shards: the cache's folder.
-        fingerprint, dim: of the encoder.
-        statistics: are added to.
+    The maps also say what this call must not evict. Used in one thread; ends with :meth:`close`. The ``statistics`` are
+    added to.
     """
 
     def __init__(self, shards: ShardFolder, fingerprint: str, dim: int, statistics: CacheStatistics) -> None:
         self._shards = shards
         self._fingerprint, self._dim = fingerprint, dim
+        self._width = 4 * dim  # bytes of a vector
+        self._capacity = max(1, shards.shard_bytes // self._width)  # vectors in a full shard
         self._statistics = statistics
         self._maps: dict[int, Embeddings] = {}
         self._index, self._inode = shards.connect()
@@ -59,14 +57,9 @@ class Session:
                     bad = here[~self._read(number, row[here], crc[here])]
                     if len(bad):
                         damaged[number] = bad
-            for number, count in self._drop(damaged, keys, row).items():
-                self._statistics.damaged += count
-                warnings.warn(
-                    f"{count} cached embeddings in {self._shards.shard(number)} were damaged; they are encoded again",
-                    stacklevel=5,
-                )
-            for bad in damaged.values():
-                shard[bad] = -1
+                        shard[bad] = -1
+            if damaged:
+                self._drop(damaged, keys, row)
         return shard, row
 
     def store(self, keys: Keys, vectors: Embeddings) -> tuple[Places, Places]:
@@ -97,16 +90,6 @@ class Session:
         """Those that were found at these places, in this order."""
         numbers, shards = np.unique(shard, return_inverse=True)
         return CachedEmbeddings(self._dim, [self._maps[int(number)] for number in numbers], shards, row)
-
-    @property
-    def _width(self) -> int:
-        """Bytes of a vector."""
-        return 4 * self._dim
-
-    @property
-    def _capacity(self) -> int:
-        """Vectors in a full shard."""
-        return max(1, self._shards.shard_bytes // self._width)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -178,21 +161,25 @@ class Session:
             mapped = mmap.mmap(descriptor, rows * self._width, access=mmap.ACCESS_READ)
             self._maps[number] = np.frombuffer(mapped, np.float32).reshape(rows, self._dim)
 
-    def _drop(self, damaged: dict[int, Places], keys: Keys, row: Places) -> dict[int, int]:
-        """Take the damaged out of the index: how many by shard, less the shards that were evicted in between."""
-        if not damaged:
-            return {}
-        if not self._shards.writable:
-            return {number: len(bad) for number, bad in damaged.items()}
-        with self._transaction():
-            encoder = self._encoder_id()
-            there = {number for (number,) in self._numbers("SELECT id FROM shard")}
-            for number, bad in damaged.items():
-                self._index.executemany(
-                    "DELETE FROM vector WHERE encoder = ? AND key = ? AND shard = ? AND row = ?",
-                    [(encoder, keys[i].item(), number, int(row[i])) for i in bad],
-                )
-        return {number: len(bad) for number, bad in damaged.items() if number in there}
+    def _drop(self, damaged: dict[int, Places], keys: Keys, row: Places) -> None:
+        """Take the damaged out of the index, with a warning for each shard that was not evicted in between."""
+        there = set(damaged)
+        if self._shards.writable:
+            with self._transaction():
+                encoder = self._encoder_id()
+                there &= {number for (number,) in self._numbers("SELECT id FROM shard")}
+                for number, bad in damaged.items():
+                    self._index.executemany(
+                        "DELETE FROM vector WHERE encoder = ? AND key = ? AND shard = ? AND row = ?",
+                        [(encoder, keys[i].item(), number, int(row[i])) for i in bad],
+                    )
+        for number in sorted(there):
+            self._statistics.damaged += len(damaged[number])
+            warnings.warn(
+                f"{len(damaged[number])} cached embeddings in {self._shards.shard(number)} were damaged; they are "
+                "encoded again",
+                stacklevel=7,
+            )
 
     def _shard_with_room(self, encoder: int) -> tuple[int, int]:
         """(number, rows in it) of the shard to append to: the newest, or a new one where that is full or cut."""

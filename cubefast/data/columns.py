@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from ..errors import InputError
 from ..settings import as_override
 from ..untrusted import named
-from .config import ColumnsConfig
+from .config import ColumnsConfig, LimitsConfig
 from .conversations import MESSAGES
-from .records import Record
+from .records import Record, text_field
 
 TEXT = "text"  # what a column of texts is called if nobody says
 
@@ -49,14 +50,16 @@ class Columns:
     (question, answer, negative) also finds the usual other names: query and prompt, response and positive.
 
     Args:
-        config: the settings.
+        config, limits: the settings; None: the defaults.
         settable: whether whoever reads a message can change them.
     """
 
-    def __init__(self, config: ColumnsConfig, *, settable: bool = True) -> None:
-        self.config = config
+    def __init__(
+        self, config: ColumnsConfig | None = None, limits: LimitsConfig | None = None, *, settable: bool = True
+    ) -> None:
+        self.config, self.limits = config or ColumnsConfig(), limits or LimitsConfig()
         self.settable = settable
-        self._known: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+        self._fields_of = lru_cache(maxsize=1000)(self._find)  # most records of a file have the same names
 
     def chosen(self, names: Sequence[str]) -> list[str]:
         """Those of a file's columns that may be looked at."""
@@ -66,7 +69,7 @@ class Columns:
         for role, others in _OTHER_NAMES.items():
             if getattr(self.config, role) == fields[role].default:
                 forms.update(*others)
-        numbered = set(self._negatives(names))
+        numbered = set(self._find("negative", names))
         return [name for name in names if _form(name) in forms or name in numbered]
 
     def find(self, role: str, record: Record) -> str | None:
@@ -74,7 +77,7 @@ class Columns:
 
         Raises InputError where it has several.
         """
-        found = self._found(role, record)
+        found = self._fields_of(role, tuple(record.fields))
         if len(found) > 1:
             example = next(name for name in found if name != ColumnsConfig.model_fields[role].default)
             raise InputError(
@@ -86,7 +89,7 @@ class Columns:
     def negatives(self, record: Record) -> list[object]:
         """The wrong answers of a record, from all its fields of that role: texts, where they are what they must be."""
         found: list[object] = []
-        for name in self._found("negative", record):
+        for name in self._fields_of("negative", tuple(record.fields)):
             value = record.fields[name]
             if value is None or (isinstance(value, float) and math.isnan(value)):
                 continue
@@ -94,64 +97,51 @@ class Columns:
             found += [value] if values is None else values
         return [value for value in found if value != ""]
 
-    def _found(self, role: str, record: Record) -> list[str]:
-        """The names of the fields that may be meant by a role."""
-        key = role, tuple(record.fields)
-        if key not in self._known:
-            if len(self._known) > 1000:  # records of ever other fields
-                self._known.clear()
-            self._known[key] = self._find(role, record)
-        return self._known[key]
-
-    def _find(self, role: str, record: Record) -> list[str]:
-        if role == "negative":
-            return self._negatives(record.fields)
+    def _find(self, role: str, names: Sequence[str]) -> list[str]:
+        """Those of a record's names that may be meant by a role."""
         wanted = getattr(self.config, role) or (TEXT if role == "text" else None)
         if wanted is None:
             return []
         is_default = wanted == ColumnsConfig.model_fields[role].default
-        if not is_default and wanted in record.fields:
+        if not is_default and wanted in names:
             return [str(wanted)]
-        others = _OTHER_NAMES.get(role, ()) if is_default else ()
-        for names in ((_form(wanted),), *others):
-            if found := [name for name in record.fields if _form(name) in names]:
+        groups = ((_form(wanted),), *(_OTHER_NAMES.get(role, ()) if is_default else ()))
+        if role == "negative":  # all of them count, also under a number: "negative_2" is a "negative" too
+            known: set[str] = set().union(*groups)
+            return [name for name in names if not known.isdisjoint({_form(name), _NUMBER.sub("", _form(name))})]
+        for forms in groups:
+            if found := [name for name in names if _form(name) in forms]:
                 return found
         return []
 
-    def _negatives(self, names: Collection[str]) -> list[str]:
-        """Those of the names that hold wrong answers, also under a number: "negative_2" is a "negative" too."""
-        wanted = self.config.negative
-        if wanted is None:
-            return []
-        is_default = wanted == ColumnsConfig.model_fields["negative"].default
-        if not is_default and wanted in names:
-            return [wanted]
-        forms = {_form(wanted), *(_OTHER_NAMES["negative"][0] if is_default else ())}
-        return [name for name in names if not forms.isdisjoint({_form(name), _NUMBER.sub("", _form(name))})]
+    def texts(self, role: str, record: Record) -> list[str]:
+        """The texts of the field for a role: one, or several answers.
 
-    def required(self, role: str, record: Record) -> str:
-        """The same, which must be there."""
+        Raises InputError where the field is missing, or holds something else.
+        """
+        field = self._required(role, record)
+        value = record.fields[field]
+        values = answers_of(value, record.where, field) if role == "answer" else [value]
+        return [text_field(each, record.where, field, self.limits) for each in values]
+
+    def _required(self, role: str, record: Record) -> str:
+        """The name of the field for a role; if it is missing, the error says what to type, for a column without another
+        meaning.
+        """
         name = self.find(role, record)
-        if name is None:
-            raise self._missing(role, record)
-        return name
-
-    def _missing(self, role: str, record: Record) -> InputError:
-        """What is said of a record without a field: with what to type, for a column that has no other meaning."""
-        wanted = getattr(self.config, role) or TEXT
-        others = [other for other in ColumnsConfig.model_fields if other != role]
-        taken = {name for other in others for name in self._found(other, record)}
-        free = [name for name in record.fields if name not in taken]
-        advice = ""
-        if any(len(name) > _LONGEST_NAME or name.endswith(("?", ".")) for name in record.fields):
-            advice, free = ". If these are texts, put a first line with the names before them: question,answer", []
-        return InputError(
-            f'{record.where}: the field "{wanted}" is missing; there are {named(record.fields) or "no fields"}. '
-            + (
-                f"Say what it is called, such as {_setting(role, free[0] if free else 'NAME')}{advice}"
-                if self.settable
-                else "Call it so"
-            )
+        if name is not None:
+            return name
+        names = tuple(record.fields)
+        taken = {
+            each for other in ColumnsConfig.model_fields if other != role for each in self._fields_of(other, names)
+        }
+        free, advice = [each for each in names if each not in taken], ""
+        if any(len(each) > _LONGEST_NAME or each.endswith(("?", ".")) for each in names):
+            free, advice = [], ". If these are texts, put a first line with the names before them: question,answer"
+        say = f"Say what it is called, such as {_setting(role, (free or ['NAME'])[0])}{advice}"
+        raise InputError(
+            f'{record.where}: the field "{getattr(self.config, role) or TEXT}" is missing; there are '
+            f"{named(names) or 'no fields'}. {say if self.settable else 'Call it so'}"
         )
 
 

@@ -13,11 +13,7 @@ from .config import ContextConfig
 def context_texts(question: str, before: Sequence[str], context: ContextConfig, prompt: str = "") -> list[str]:
     """The texts of a question's input: the question, then the turns before it, the latest first, each after the prompt.
 
-    Args:
-        question: the last turn.
-        before: the turns before it, the earliest first.
-        context: how many of them count, and how.
-        prompt: put before each text, for encoders that want one.
+    ``before`` has the turns from the earliest on; ``context`` says how many of them count, and how.
     """
     turns = before[-context.window :]
     texts = [question]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +34,13 @@ _MOST_VALUES, _MOST_DEPTH = 20_000_000, 100
 
 @dataclass(frozen=True)
 class Conversation:
-    """The turns of one conversation.
+    """The turns of one conversation."""
 
-    Attributes:
-        turns: the texts, oldest first.
-        replies: which of them answer the turn before.
-        domain: what it is about, or "".
-        group: its name; without one, a hash of its turns.
-        row: its number in the file, or in all files of the folder, from 0.
-    """
-
-    turns: tuple[str, ...]
-    replies: tuple[int, ...]
-    domain: str
-    group: str
-    row: int
+    turns: tuple[str, ...]  # oldest first
+    replies: tuple[int, ...]  # which of them answer the turn before
+    domain: str  # what it is about, or ""
+    group: str  # its name; without one, a hash of its turns
+    row: int  # its number in the file, or in all files of the folder, from 0
 
 
 def messages_field(record: Record) -> str | None:
@@ -56,7 +50,7 @@ def messages_field(record: Record) -> str | None:
 
 
 def chat_conversations(
-    records: Iterator[Record], domain: str, group: str, limits: LimitsConfig | None = None
+    records: Iterator[Record], domain: str, group: str, limits: LimitsConfig
 ) -> Iterator[Conversation]:
     """Read chats from records with ``messages``: [{"role": "user" | "assistant" | "system", "content": text}, ...], or
     with ShareGPT's ``conversations``: [{"from": "human" | "gpt", "value": text}, ...].
@@ -65,30 +59,16 @@ def chat_conversations(
     and tool messages, and an assistant's that has no content because it calls a tool. Messages of one role that follow
     each other are one turn, joined by a line break. A content may be a list of {"type": "text", "text": text}.
 
-    Args:
-        records: of a file.
-        domain: the field of the domain, if there is one.
-        group: the field of the conversation's name; without one, the field ``id``.
-        limits: how long a text may be; None: the defaults.
-
-    Raises InputError naming the record and the message that is not so.
+    The fields ``domain`` and ``group`` have what the conversation is about and its name (else ``id``), if they are
+    there. Raises InputError naming the record and the message that is not so.
     """
-    limits = limits or LimitsConfig()
     for row, record in enumerate(records):
-        turns: list[list[str]] = []
-        roles: list[str] = []
-        for role, text in _messages(record, limits):
-            if roles and roles[-1] == role:
-                turns[-1].append(text)
-            else:
-                roles.append(role)
-                turns.append([text])
-        texts = tuple("\n".join(turn) for turn in turns)
-        replies = tuple(i for i, role in enumerate(roles) if i > 0 and role == "assistant")
-        name = name_field(record.fields.get(group), record.where, group)
-        name = name or name_field(record.fields.get("id"), record.where, "id")
-        about = name_field(record.fields.get(domain), record.where, domain)
-        yield Conversation(texts, replies, about, name or _hash(texts), row)
+        by_role = itertools.groupby(_messages(record, limits), itemgetter(0))
+        turns = [(role, "\n".join(text for _, text in said)) for role, said in by_role]
+        texts = tuple(text for _, text in turns)
+        replies = tuple(i for i, (role, _) in enumerate(turns) if i > 0 and role == "assistant")
+        name = record.name(group) or record.name("id") or _hash(texts)
+        yield Conversation(texts, replies, record.name(domain), name, row)
 
 
 def _messages(record: Record, limits: LimitsConfig) -> Iterator[tuple[str, str]]:
@@ -129,7 +109,7 @@ def _content(content: object, where: str, limits: LimitsConfig) -> str:
     return text_field("\n".join(part["text"] for part in content), where, "content", limits)
 
 
-def chatterbot_conversations(path: Path, limits: LimitsConfig | None = None) -> Iterator[Conversation]:
+def chatterbot_conversations(path: Path, limits: LimitsConfig) -> Iterator[Conversation]:
     """Read a ChatterBot file (``categories``, and ``conversations`` as lists of turns), or a folder of such files, also
     nested.
 
@@ -138,17 +118,18 @@ def chatterbot_conversations(path: Path, limits: LimitsConfig | None = None) -> 
 
     Raises InputError naming the file and the conversation that is not so.
     """
-    row = 0
-    limits = limits or LimitsConfig()
+    rows = itertools.count()
     for file in _yaml_files(path):
         corpus = _corpus(file, limits)
         categories = corpus.get("categories")
         first = categories[0] if isinstance(categories, list) and categories else categories
         domain = name_field(first, str(file), "categories") if isinstance(first, str) else ""
-        for number, each in enumerate(_conversations(corpus, file), start=1):
+        conversations = corpus["conversations"] or []  # nothing after the colon is ""
+        if not isinstance(conversations, list):
+            raise InputError(f"{file}: conversations must be a list of lists of turns; got {shown(conversations)}")
+        for number, each in enumerate(conversations, start=1):
             turns, replies = _chain(each, f"{file}, conversation {number}", limits)
-            yield Conversation(turns, replies, domain or file.name.split(".")[0], _hash(turns), row)
-            row += 1
+            yield Conversation(turns, replies, domain or file.name.split(".")[0], _hash(turns), next(rows))
 
 
 def _yaml_files(path: Path) -> list[Path]:
@@ -181,20 +162,16 @@ def _corpus(file: Path, limits: LimitsConfig) -> dict[str, Any]:
     return corpus
 
 
-def _conversations(corpus: dict[str, Any], file: Path) -> list[object]:
-    conversations = corpus["conversations"] or []  # nothing after the colon is ""
-    if not isinstance(conversations, list):
-        raise InputError(f"{file}: conversations must be a list of lists of turns; got {shown(conversations)}")
-    return conversations
-
-
 def _chain(turns: object, where: str, limits: LimitsConfig) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The turns that are not blank, and which of them directly follow another one."""
+    if isinstance(turns, str):
+        turns = [turns]  # ChatterBot's own corpus has some, where the indentation is wrong
+    if not isinstance(turns, list):
+        raise InputError(f"{where}: expected a list of turns, got {shown(turns)}")
     texts: list[str] = []
     replies = []
     follows = False
-    # A text in place of a list is one turn; ChatterBot's own corpus has some, where the indentation is wrong.
-    for number, turn in enumerate([turns] if isinstance(turns, str) else _listed(turns, where), start=1):
+    for number, turn in enumerate(turns, start=1):
         if not isinstance(turn, str):
             raise InputError(
                 f"{where}, turn {number}: expected a text, got {shown(turn)}. "
@@ -208,11 +185,5 @@ def _chain(turns: object, where: str, limits: LimitsConfig) -> tuple[tuple[str, 
     return tuple(texts), tuple(replies)
 
 
-def _listed(turns: object, where: str) -> list[object]:
-    if not isinstance(turns, list):
-        raise InputError(f"{where}: expected a list of turns, got {shown(turns)}")
-    return turns
-
-
-def _hash(turns: list[str] | tuple[str, ...]) -> str:
+def _hash(turns: tuple[str, ...]) -> str:
     return hashlib.sha256("\0".join(turns).encode()).hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..untrusted import named, shown
 from .agreement import SURE, agreement
-from .cache import CacheStatistics, EmbeddingCache
+from .cache import EmbeddingCache
 from .columns import Columns
 from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, DatasetConfig
 from .context import context_texts, gather_rows
@@ -22,13 +23,11 @@ from .encoders import TextEncoder, create_encoder, is_known_by_name
 from .formats import suffix_of
 from .loader import EmbeddingLoader, is_embedding_file
 from .quality import QualityFilter
-from .ready import fingerprint_of, ready_vectors
+from .ready import DialogueRows, aligned, fingerprint_of, ready_vectors
 from .records import Record, text_field
+from .shards import CacheStatistics
 from .statistics import cosines
-from .teachers import DialogueRows, aligned
 from .vectors import ArrayVectors, Preparation, Vectors
-
-_PAIR = ("question", "answer")
 
 ConfigSource = DatasetConfig | Mapping[str, Any] | str | Path | None
 Progress = Callable[[str, int], Callable[[int], None]]
@@ -61,9 +60,12 @@ def create_text_dataset(
     """
     settings = DatasetConfig.load(config)
     _refuse_teacher_vectors(settings)
-    texts = [_checked(text, f"text {row}", "text", settings) for row, text in enumerate(items_of(texts))]
-    if not texts:
+    given = list(items_of(texts))
+    for row, text in enumerate(given):
+        text_field(text, f"text {row}", "text", settings.limits)
+    if not given:
         raise InputError("a data set needs at least one text; got none")
+    texts = list(map(str, given))  # of numpy's texts plain ones
     prompted = [settings.prompts.answer + text for text in texts]
     used, vectors, seen = _encoded(prompted, encoder, cache, progress)
     others = [_encoded(prompted, each, cache, progress)[1] for each in teachers]
@@ -129,10 +131,49 @@ def create_dialogue_dataset(
     if source is None:
         source = settings.path
     if isinstance(source, (str, Path)):
-        dialogues = load_dialogues(source, settings.format, settings.columns, settings.limits)
+        read = load_dialogues(source, settings.format, settings.columns, settings.limits)
     else:
-        dialogues = _given_dialogues(source, settings)
-    return _dialogue_dataset(dialogues, settings, encoder, teachers, cache, progress)
+        read = _given_dialogues(source, settings)
+    quality = QualityFilter(settings.quality)
+    records = 1 + max(dialogue.row for dialogue in read)
+    dialogues = with_all_negatives(_not_empty(quality.texts(read), quality), read)
+    texts, by_text = _texts(dialogues, settings)
+    seen = None
+    if settings.vectors is not None:
+        if by_text.negatives is not None:
+            raise InputError(
+                f"{settings.path} has wrong answers, of which data.vectors has no embeddings: encode, or set "
+                "data.columns.negative=null to go on without them"
+            )
+        files = [file for file in (settings.vectors, settings.answer_vectors) if file is not None]
+        vectors, rows = ready_vectors("vectors", files, settings, dialogues, records)
+        fingerprint = fingerprint_of(files)
+    else:
+        used, vectors, seen = _encoded(texts, encoder, cache, progress)
+        rows, fingerprint = by_text, used.fingerprint
+    others = [(_encoded(texts, each, cache, progress)[1], by_text) for each in teachers]
+    others += [
+        ready_vectors("teacher_vectors", [file], settings, dialogues, records) for file in settings.teacher_vectors
+    ]
+
+    place = {id(dialogue): row for row, dialogue in enumerate(dialogues)}
+    kept = dialogues
+    if settings.quality.min_cosine is not None or settings.quality.max_cosine is not None:
+        kept = quality.cosines(kept, cosines(vectors, rows.questions[:, 0], rows.answers))
+    kept = _not_empty(quality.balance(kept), quality)
+    chosen = [place[id(dialogue)] for dialogue in kept]
+    return DialogueDataset(
+        kept,
+        vectors,
+        rows.questions[chosen],
+        rows.answers[chosen],
+        settings,
+        fingerprint=fingerprint,
+        report=quality.report,
+        cache=seen,
+        teachers=[aligned(other, theirs, rows, len(vectors)) for other, theirs in others],
+        negative_rows=None if rows.negatives is None else rows.negatives[chosen],
+    )
 
 
 def create_conversation_dataset(
@@ -209,16 +250,14 @@ def items_of(given: Any) -> Iterable[Any]:
 
     Raises InputError for a single text, a mapping, and what cannot be gone through.
     """
+    rows: Iterable[Any] = given
     if hasattr(given, "columns") and hasattr(given, "to_dict"):  # pandas
-        rows: Iterable[Any] = given.to_dict("records")
-        return rows
-    if hasattr(given, "to_dicts"):  # polars
+        rows = given.to_dict("records")
+    elif hasattr(given, "to_dicts"):  # polars
         rows = given.to_dicts()
-        return rows
-    if isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__iter__"):
+    elif isinstance(given, (str, bytes, Mapping)) or not hasattr(given, "__iter__"):
         kind = f"a mapping of {named(given)}" if isinstance(given, Mapping) else shown(given)
         raise InputError(f"expected a list of items, one for each row; got {kind}")
-    rows = given
     return rows
 
 
@@ -226,93 +265,38 @@ def _given_dialogues(source: Any, settings: DatasetConfig) -> list[Dialogue]:
     items = list(items_of(source))
     if not items:
         raise InputError("a data set needs at least one question and answer; got none")
-    if isinstance(items[0], Mapping):
-        for row, item in enumerate(items):
-            if not isinstance(item, Mapping):
-                raise InputError(f"item {row} must be a mapping, as item 0 is; got {shown(item)}")
-        records = (Record(f"item {row}", dict(item)) for row, item in enumerate(items))
-        columns = Columns(settings.columns)
-        dialogues = dialogues_of(records, "the data set", settings.format, columns, settings.limits)
-        if not dialogues:
-            raise InputError("the data set has no conversation in which a turn is answered")
-        return dialogues
-    return [_dialogue(item, row, settings) for row, item in enumerate(items)]
+    if not isinstance(items[0], Mapping):
+        return [_dialogue(item, row, settings) for row, item in enumerate(items)]
+    for row, item in enumerate(items):
+        if not isinstance(item, Mapping):
+            raise InputError(f"item {row} must be a mapping, as item 0 is; got {shown(item)}")
+    records = (Record(f"item {row}", dict(item)) for row, item in enumerate(items))
+    return dialogues_of(records, "the data set", settings.format, Columns(settings.columns, settings.limits))
 
 
 def _dialogue(item: Any, row: int, settings: DatasetConfig) -> Dialogue:
     where = f"item {row}"
     if isinstance(item, Dialogue):
-        for field, text in (
-            *zip(_PAIR, (item.question, item.answer), strict=True),
-            *(("turn", t) for t in item.context),
-            *(("negative", t) for t in item.negatives),
-        ):
-            _checked(text, where, field, settings)
+        fields = {
+            "question": [item.question],
+            "answer": [item.answer],
+            "turn": item.context,
+            "negative": item.negatives,
+        }
+        for field, texts in fields.items():
+            for text in texts:
+                text_field(text, where, field, settings.limits)
         return item
     if isinstance(item, np.ndarray):
         item = item.tolist()
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         raise InputError(f"{where} must be (question, answer), which wrong answers may follow; got {shown(item)}")
     question, answer = (
-        text_field(text, where, name, settings.limits) for name, text in zip(_PAIR, item[:2], strict=True)
+        text_field(item[i], where, role, settings.limits) for i, role in enumerate(("question", "answer"))
     )
     wrong = [] if settings.columns.negative is None else item[2 : 2 + MOST_NEGATIVES]
     negatives = tuple(text_field(text, where, "negative", settings.limits) for text in wrong)
     return Dialogue(question, answer, "", normalize(answer), (), row, negatives)
-
-
-def _checked(text: Any, where: str, field: str, settings: DatasetConfig) -> str:
-    """The text itself. Raises InputError if :func:`text_field` refuses it."""
-    text_field(text, where, field, settings.limits)
-    return str(text)
-
-
-def _dialogue_dataset(
-    dialogues: list[Dialogue],
-    config: DatasetConfig,
-    encoder: str | TextEncoder,
-    teachers: Sequence[str | TextEncoder],
-    cache: EmbeddingCache | str | Path | None,
-    progress: Progress | None,
-) -> DialogueDataset:
-    quality = QualityFilter(config.quality)
-    records = 1 + max(dialogue.row for dialogue in dialogues)
-    dialogues = with_all_negatives(_not_empty(quality.texts(dialogues), quality), dialogues)
-    texts, by_text = _texts(dialogues, config)
-    seen = None
-    if config.vectors is not None:
-        if by_text.negatives is not None:
-            raise InputError(
-                f"{config.path} has wrong answers, of which data.vectors has no embeddings: encode, or set "
-                "data.columns.negative=null to go on without them"
-            )
-        files = [config.vectors] if config.answer_vectors is None else [config.vectors, config.answer_vectors]
-        vectors, rows = ready_vectors("vectors", files, config, dialogues, records)
-        fingerprint = fingerprint_of(files)
-    else:
-        used, vectors, seen = _encoded(texts, encoder, cache, progress)
-        rows, fingerprint = by_text, used.fingerprint
-    others = [(_encoded(texts, each, cache, progress)[1], by_text) for each in teachers]
-    others += [ready_vectors("teacher_vectors", [path], config, dialogues, records) for path in config.teacher_vectors]
-
-    where = {id(dialogue): row for row, dialogue in enumerate(dialogues)}
-    kept = dialogues
-    if config.quality.min_cosine is not None or config.quality.max_cosine is not None:
-        kept = quality.cosines(kept, cosines(vectors, rows.questions[:, 0], rows.answers))
-    kept = _not_empty(quality.balance(kept), quality)
-    chosen = [where[id(dialogue)] for dialogue in kept]
-    return DialogueDataset(
-        kept,
-        vectors,
-        rows.questions[chosen],
-        rows.answers[chosen],
-        config,
-        fingerprint=fingerprint,
-        report=quality.report,
-        cache=seen,
-        teachers=[aligned(other, theirs, rows, len(vectors)) for other, theirs in others],
-        negative_rows=None if rows.negatives is None else rows.negatives[chosen],
-    )
 
 
 def _not_empty(dialogues: list[Dialogue], quality: QualityFilter) -> list[Dialogue]:
@@ -327,10 +311,8 @@ def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str],
     inputs = [context_texts(each.question, each.context, config.context, prompts.question) for each in dialogues]
     answers = [prompts.answer + each.answer for each in dialogues]
     wrong = [[prompts.answer + text for text in each.negatives] for each in dialogues]
-    each_once: dict[str, None] = {}
-    for turns, answer, others in zip(inputs, answers, wrong, strict=True):
-        each_once.update(dict.fromkeys((*turns, answer, *others)))
-    texts = list(each_once)
+    every = ((*turns, answer, *others) for turns, answer, others in zip(inputs, answers, wrong, strict=True))
+    texts = list(dict.fromkeys(itertools.chain.from_iterable(every)))
     place = {text: row for row, text in enumerate(texts)}
     negatives = gather_rows(wrong, place) if any(wrong) else None
     answer_rows = np.array([place[answer] for answer in answers], np.int64)

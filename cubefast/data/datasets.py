@@ -7,24 +7,23 @@ by group (splits). Whatever is fitted is fitted on the training part alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .cache import CacheStatistics
 from .config import DatasetConfig
 from .context import context_weights
 from .dialogues import Dialogue, normalize
 from .encoders import Embeddings
 from .pairs import PairDataset
 from .quality import QualityReport
-from .splits import Split, check_leaks, split_dialogues, split_texts, split_vectors
+from .shards import CacheStatistics
+from .splits import Split, check_leaks, split_dialogues, split_items
 from .statistics import DatasetStatistics, Spread, cosines
-from .teachers import MappedVectors
-from .vectors import Preparation, Vectors, chunks
+from .vectors import MappedVectors, Preparation, Vectors, chunks
 
 PARAPHRASE, GROUP, TEXT = "unseen paraphrase", "unseen group", "unseen text"
 """The regimes, by what is new in them: the wording alone, the topic; of an autoencoder on single texts, the text."""
@@ -59,9 +58,7 @@ class Parts:
 
     @property
     def bank(self) -> Embeddings | None:
-        """All answers, trained and new, that ranks are computed among: float32 [answers, D]. None for an
-        autoencoder.
-        """
+        """All answers, that ranks are computed among: float32 [answers, D]. None for an autoencoder."""
         return self.answer_vectors if self.finds_answers and self.answers else None
 
     @property
@@ -117,13 +114,11 @@ class DialogueDataset(PairDataset):
         negative_rows: NDArray[np.int64] | None = None,
     ) -> None:
         forms = [normalize(dialogue.answer) for dialogue in dialogues]
-        first: dict[str, int] = {}
-        for row, form in enumerate(forms):
-            first.setdefault(form, row)
-        number = {form: i for i, form in enumerate(first)}
-        self.answers = [dialogues[row].answer for row in first.values()]
-        self.answer_rows = answer_rows[list(first.values())]
+        number = {form: i for i, form in enumerate(dict.fromkeys(forms))}
         ids = np.array([number[form] for form in forms], np.int64)
+        first = np.unique(ids, return_index=True)[1]
+        self.answers = [dialogues[row].answer for row in first]
+        self.answer_rows = answer_rows[first]
         super().__init__(
             vectors,
             question_rows,
@@ -155,43 +150,32 @@ class DialogueDataset(PairDataset):
         split = split_dialogues(self.dialogues, self.config.split)
         check_leaks(*([self.dialogues[row] for row in rows] for rows in (split.train, split.unseen_group)))
 
-        def part(rows: list[int], with_answers: bool) -> PairDataset:
-            """``with_answers``: whether these are in no other part, so that an autoencoder may have them too."""
-            if mode == "dialogue":
-                return self.subset(rows)
-            return self._identities(self._text_rows(rows, with_answers), seed)
-
-        validations = {PARAPHRASE: split.validation_paraphrase, GROUP: split.validation_group}
         # The answers of topics that are held out must be as new as the topics: none is learnt to be wrong.
         held_out = self.target_ids[[*split.validation_group, *split.unseen_group]]
-        return _finish(
-            self,
-            train=part(split.train, True).without_negatives(held_out),
-            validation=part(split.validation, False),
-            validations={name: part(rows, False) for name, rows in validations.items()},
-            tests={PARAPHRASE: part(split.unseen_paraphrase, False), GROUP: part(split.unseen_group, True)},
-            rows={
-                "train": split.train,
-                "validation": split.validation,
-                PARAPHRASE: split.unseen_paraphrase,
-                GROUP: split.unseen_group,
-            },
-            answers=self.answers,
-            answer_rows=self.answer_rows,
-            wants_tests=self.config.split.has_tests,
-            finds_answers=mode == "dialogue",
-        )
 
-    def _identities(self, rows: NDArray[np.int64], seed: int) -> PairDataset:
+        def part(rows: list[int]) -> PairDataset:
+            if mode != "dialogue":
+                # Of these alone the answers are in no other part, so that an autoencoder may have them too.
+                return self._identities(rows, rows is split.train or rows is split.unseen_group, seed)
+            chosen = self.subset(rows)
+            return chosen.without_negatives(held_out) if rows is split.train else chosen
+
+        regimes = {
+            PARAPHRASE: (split.validation_paraphrase, split.unseen_paraphrase),
+            GROUP: (split.validation_group, split.unseen_group),
+        }
+        return _parts(self, split, regimes, part, self.config.split.has_tests, finds_answers=mode == "dialogue")
+
+    def _identities(self, items: list[int], with_answers: bool, seed: int) -> PairDataset:
+        """The distinct texts of these items, each as its own target."""
+        texts = self.input_rows[items, 0]
+        if with_answers:
+            texts = np.concatenate([texts, self.target_rows[items]])
+        rows = np.array(list(dict.fromkeys(texts.tolist())), np.int64)
         noise = self.config.noise
         return PairDataset(
             self.vectors, rows, rows, rows, prepare=self.prepare, noise=noise, seed=seed, teachers=self.teachers
         )
-
-    def _text_rows(self, rows: list[int], with_answers: bool) -> NDArray[np.int64]:
-        questions = self.input_rows[rows, 0]
-        chosen = np.concatenate([questions, self.target_rows[rows]]) if with_answers else questions
-        return np.array(list(dict.fromkeys(chosen.tolist())), np.int64)
 
     def stats(self) -> DatasetStatistics:
         """Statistics: counts, lengths, cos(question, answer), rejections by the quality filter, use of the cache."""
@@ -269,19 +253,13 @@ class AutoencoderDataset(PairDataset):
         Raises InputError when there are too few: only the test may be empty, and only where its share is 0.
         """
         shares = self.config.split
-        split: Split = split_vectors(self.vectors, shares) if self.texts is None else split_texts(self.texts, shares)
-        return _finish(
-            self,
-            train=self.subset(split.train),
-            validation=self.subset(split.validation),
-            validations={TEXT: self.subset(split.validation)},
-            tests={TEXT: self.subset(split.unseen_group)},
-            rows={"train": split.train, "validation": split.validation, TEXT: split.unseen_group},
-            answers=[],
-            answer_rows=np.zeros(0, np.int64),
-            wants_tests=shares.test_percent > 0,
-            finds_answers=False,
-        )
+        if self.texts is not None:
+            items = (normalize(text).encode() for text in self.texts)
+        else:
+            items = (row.tobytes() for places in chunks(len(self)) for row in self.vectors.gather(places))
+        split = split_items(items, shares)
+        regimes = {TEXT: (split.validation_group, split.unseen_group)}
+        return _parts(self, split, regimes, self.subset, shares.test_percent > 0, finds_answers=False)
 
     def stats(self) -> DatasetStatistics:
         """Statistics: counts, lengths, use of the cache."""
@@ -305,21 +283,22 @@ def _negative_ids(dialogues: Sequence[Dialogue], number: Mapping[str, int], widt
     return ids
 
 
-def _finish(
+def _parts(
     dataset: DialogueDataset | AutoencoderDataset,
-    *,
-    train: PairDataset,
-    validation: PairDataset,
-    validations: dict[str, PairDataset],
-    tests: dict[str, PairDataset],
-    rows: dict[str, list[int]],
-    answers: list[str],
-    answer_rows: NDArray[np.int64],
+    split: Split,
+    regimes: Mapping[str, tuple[list[int], list[int]]],
+    part: Callable[[list[int]], PairDataset],
     wants_tests: bool,
+    *,
     finds_answers: bool,
 ) -> Parts:
-    """Check that the parts have enough pairs, centre the embeddings on the training part, and return the parts."""
-    validations, tests = ({name: part for name, part in each.items() if len(part)} for each in (validations, tests))
+    """The parts, if they have enough pairs, with embeddings that are centred on the training part if that is set.
+
+    ``regimes`` has the rows of validation and of the test by regime; ``part`` makes the pairs of some rows.
+    """
+    train, validation = part(split.train), part(split.validation)
+    validations = {name: part(rows) for name, (rows, _) in regimes.items() if rows}
+    tests = {name: part(rows) for name, (_, rows) in regimes.items() if rows}
     if not len(train) or not len(validation) or (wants_tests and not tests):
         raise InputError(
             f"{len(dataset)} pairs are too few to split into train, validation and test; "
@@ -331,9 +310,12 @@ def _finish(
         known = known[known >= 0]
         prepare = Preparation(_mean(dataset.vectors, known), dataset.config.normalize)
         teachers = tuple(MappedVectors(teacher, mean=_mean(teacher, known)) for teacher in dataset.teachers)
-        for part in (train, validation, *validations.values(), *tests.values()):
-            part.prepare, part.teachers = prepare, teachers
-    bank = prepare(dataset.vectors.gather(answer_rows)) if answers else np.zeros((0, dataset.dim), np.float32)
+        for each in (train, validation, *validations.values(), *tests.values()):
+            each.prepare, each.teachers = prepare, teachers
+    answers, bank = list[str](), np.zeros((0, dataset.dim), np.float32)
+    if isinstance(dataset, DialogueDataset):
+        answers, bank = dataset.answers, prepare(dataset.vectors.gather(dataset.answer_rows))
+    rows = {"train": split.train, "validation": split.validation, **{name: test for name, (_, test) in regimes.items()}}
     return Parts(train, validation, validations, tests, answers, bank, prepare, rows, finds_answers)
 
 

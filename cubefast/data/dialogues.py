@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from ..errors import InputError
-from .columns import Columns, answers_of
+from .columns import Columns
 from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, ColumnsConfig, Format, LimitsConfig
 from .conversations import Conversation, chat_conversations, chatterbot_conversations, messages_field
 from .formats import file_format, read_records
 from .lines import read_lines
-from .records import Record, name_field, text_field
+from .records import Record, text_field
+
+_SAMPLE = Path(__file__).parent / "samples" / "dialogues.jsonl"  # the built-in set
 
 
 @dataclass(frozen=True)
@@ -63,37 +63,19 @@ def load_dialogues(
         InputError: the source is missing, unreadable, beyond the limits, has no pairs, or a record is not as said; the
             message names it.
     """
-    limits = limits or LimitsConfig()
-    with _source(path) as source:
-        kind = file_format(source, format)
-        if kind == "text":
-            raise InputError(
-                f"{path}: a text per line has no questions and answers; it is for mode=autoencoder. For a table, set "
-                "data.format=tsv or csv, whatever its suffix"
-            )
-        if kind == "chatterbot":
-            dialogues = _of_conversations(chatterbot_conversations(Path(source), limits))
-        else:
-            fields = Columns(columns or ColumnsConfig())
-            records = read_records(source, kind, fields.chosen, limits)
-            dialogues = dialogues_of(records, str(path), format, fields, limits)
-    if not dialogues:
-        raise InputError(f"{path} has no conversation in which a turn is answered")
-    return dialogues
+    fields = Columns(columns, limits)
+    source = _read(path, format, fields)
+    if source.kind == "text":
+        raise InputError(
+            f"{path}: a text per line has no questions and answers; it is for mode=autoencoder. For a table, set "
+            "data.format=tsv or csv, whatever its suffix"
+        )
+    return _dialogues_in(source, str(path), fields)
 
 
-def dialogues_of(
-    records: Iterator[Record], source: str, format: Format, columns: Columns, limits: LimitsConfig
-) -> list[Dialogue]:
+def dialogues_of(records: Iterator[Record], source: str, format: Format, columns: Columns) -> list[Dialogue]:
     """The dialogues of records of pairs or chats. Raises InputError if there are none, like :func:`load_dialogues`."""
-    first, records = _peek(records)
-    if _is_chat(first, format):
-        config = columns.config
-        return _of_conversations(chat_conversations(records, config.domain, config.group, limits))
-    dialogues = [each for row, record in enumerate(records) for each in _dialogues(record, row, columns, limits)]
-    if not dialogues:
-        raise InputError(f"{source} has no question/answer pairs")
-    return dialogues
+    return _dialogues_in(_of_records(records, format, columns), source, columns)
 
 
 def load_texts(
@@ -114,26 +96,17 @@ def load_texts(
 
     Raises InputError as :func:`load_dialogues` does.
     """
-    limits = limits or LimitsConfig()
-    with _source(path) as source:
-        kind = file_format(source, format)
-        if kind == "text":
-            lines = enumerate(read_lines(Path(source), limits), start=1)
-            texts = [text_field(line, f"{path}, line {i}", "text", limits) for i, line in lines if line.strip()]
-        elif kind == "chatterbot":
-            texts = [turn for each in chatterbot_conversations(Path(source), limits) for turn in each.turns]
-        else:
-            fields = Columns(columns or ColumnsConfig())
-            first, records = _peek(read_records(source, kind, fields.chosen, limits))
-            if _is_chat(first, format):
-                config = fields.config
-                conversations = chat_conversations(records, config.domain, config.group, limits)
-                texts = [turn for each in conversations for turn in each.turns]
-            elif first is not None and _are_pairs(first, fields):
-                pairs = (each for record in records for each in _dialogues(record, 0, fields, limits))
-                texts = [text for each in pairs for text in (each.question, each.answer)]
-            else:
-                texts = [_text(record, "text", fields, limits) for record in records]
+    fields = Columns(columns, limits)
+    source = _read(path, format, fields)
+    if source.kind == "text":
+        texts = list(source.items)
+    elif source.kind == "conversations":
+        texts = [turn for each in source.items for turn in each.turns]
+    elif source.first is not None and _are_pairs(source.first, fields):
+        pairs = (each for record in source.items for each in _dialogues(record, 0, fields))
+        texts = [text for each in pairs for text in (each.question, each.answer)]
+    else:
+        texts = [text for record in source.items for text in fields.texts("text", record)]
     if not texts:
         raise InputError(f"{path} has no texts")
     return texts
@@ -155,37 +128,59 @@ def load_side(
 
     Raises InputError as :func:`load_dialogues` does.
     """
-    limits = limits or LimitsConfig()
-    with _source(path) as source:
-        kind = file_format(source, "auto")
-        if kind == "text":
-            return list(dict.fromkeys(load_texts(path, limits=limits)))
-        if kind != "chatterbot":
-            fields = Columns(columns or ColumnsConfig(), settable=False)
-            first, records = _peek(read_records(source, kind, fields.chosen, limits))
-            if first is not None and not _is_chat(first, "auto"):
-                used = "text" if fields.find(role, first) is None and fields.find("text", first) is not None else role
-                return list(dict.fromkeys(text for record in records for text in _texts(record, used, fields, limits)))
-    dialogues = load_dialogues(path, columns=columns, limits=limits)
-    return list(dict.fromkeys(each.answer if role == "answer" else each.question for each in dialogues))
+    fields = Columns(columns, limits, settable=False)
+    source = _read(path, "auto", fields)
+    if source.kind == "text":
+        texts = load_texts(path, limits=limits)
+    elif source.kind == "records" and source.first is not None:
+        has_role = fields.find(role, source.first) is not None
+        used = role if has_role or fields.find("text", source.first) is None else "text"
+        texts = [text for record in source.items for text in fields.texts(used, record)]
+    else:
+        dialogues = _dialogues_in(source, str(path), fields)
+        texts = [each.answer if role == "answer" else each.question for each in dialogues]
+    return list(dict.fromkeys(texts))
 
 
-@contextmanager
-def _source(path: str | Path) -> Iterator[str]:
-    if str(path) != BUILTIN:
-        yield str(path)
-        return
-    with resources.as_file(resources.files("cubefast.data") / "samples" / "dialogues.jsonl") as sample:
-        yield str(sample)
+class _Source(NamedTuple):
+    """What a source has: texts, conversations or records, which are read as they are gone through."""
+
+    kind: Literal["text", "conversations", "records"]
+    items: Iterator[Any]
+    first: Record | None = None  # also of the items
 
 
-def _peek(records: Iterator[Record]) -> tuple[Record | None, Iterator[Record]]:
+def _read(path: str | Path, format: Format, columns: Columns) -> _Source:
+    source = str(_SAMPLE if str(path) == BUILTIN else path)
+    kind, limits = file_format(source, format), columns.limits
+    if kind == "text":
+        lines = enumerate(read_lines(Path(source), limits), start=1)
+        texts = (text_field(line, f"{path}, line {i}", "text", limits) for i, line in lines if line.strip())
+        return _Source("text", texts)
+    if kind == "chatterbot":
+        return _Source("conversations", chatterbot_conversations(Path(source), limits))
+    return _of_records(read_records(source, kind, columns.chosen, limits), format, columns)
+
+
+def _of_records(records: Iterator[Record], format: Format, columns: Columns) -> _Source:
+    """The records, or the conversations if they are chats."""
     first = next(records, None)
-    return first, records if first is None else itertools.chain([first], records)
+    records = itertools.chain([] if first is None else [first], records)
+    if format == "chat" or (format == "auto" and first is not None and messages_field(first) is not None):
+        config = columns.config
+        return _Source("conversations", chat_conversations(records, config.domain, config.group, columns.limits))
+    return _Source("records", records, first)
 
 
-def _is_chat(first: Record | None, format: str) -> bool:
-    return format == "chat" or (format == "auto" and first is not None and messages_field(first) is not None)
+def _dialogues_in(source: _Source, name: str, columns: Columns) -> list[Dialogue]:
+    if source.kind == "conversations":
+        dialogues, wanted = _of_conversations(source.items), "conversation in which a turn is answered"
+    else:
+        records, wanted = enumerate(source.items), "question/answer pairs"
+        dialogues = [each for row, record in records for each in _dialogues(record, row, columns)]
+    if not dialogues:
+        raise InputError(f"{name} has no {wanted}")
+    return dialogues
 
 
 def _are_pairs(first: Record, columns: Columns) -> bool:
@@ -194,33 +189,16 @@ def _are_pairs(first: Record, columns: Columns) -> bool:
     return all(columns.find(role, first) is not None for role in ("question", "answer"))
 
 
-def _dialogues(record: Record, row: int, columns: Columns, limits: LimitsConfig) -> Iterator[Dialogue]:
+def _dialogues(record: Record, row: int, columns: Columns) -> Iterator[Dialogue]:
     """Yield the dialogues of a record, one for each of its answers, all in one group."""
-    where = record.where
-    question = _text(record, "question", columns, limits)
-    answers = _texts(record, "answer", columns, limits)
-    domain, group = (_name(record, role, columns) for role in ("domain", "group"))
+    (question,) = columns.texts("question", record)
+    answers = columns.texts("answer", record)
+    names = (columns.find(role, record) for role in ("domain", "group"))
+    domain, group = ("" if name is None else record.name(name) for name in names)
     wrong = columns.negatives(record)[:MOST_NEGATIVES]
-    negatives = tuple(text_field(value, where, "negative", limits) for value in wrong)
+    negatives = tuple(text_field(value, record.where, "negative", columns.limits) for value in wrong)
     for answer in answers:
         yield Dialogue(question, answer, domain, group or normalize(answers[0]), (), row, negatives)
-
-
-def _text(record: Record, role: str, columns: Columns, limits: LimitsConfig) -> str:
-    field = columns.required(role, record)
-    return text_field(record.fields[field], record.where, field, limits)
-
-
-def _texts(record: Record, role: str, columns: Columns, limits: LimitsConfig) -> list[str]:
-    """The texts of a field, of which an answer may have several."""
-    field = columns.required(role, record)
-    values = answers_of(record.fields[field], record.where, field) if role == "answer" else [record.fields[field]]
-    return [text_field(value, record.where, field, limits) for value in values]
-
-
-def _name(record: Record, role: str, columns: Columns) -> str:
-    field = columns.find(role, record)
-    return "" if field is None else name_field(record.fields[field], record.where, field)
 
 
 def _of_conversations(conversations: Iterator[Conversation]) -> list[Dialogue]:
@@ -239,14 +217,15 @@ def with_all_negatives(kept: Sequence[Dialogue], read: Sequence[Dialogue]) -> li
     negatives_of: dict[tuple[str, ...], dict[str, None]] = {}
     for each in read:
         if each.negatives:
-            negatives_of.setdefault(_form_of(each), {}).update(dict.fromkeys(each.negatives))
+            negatives_of.setdefault(form_of(each), {}).update(dict.fromkeys(each.negatives))
     if not negatives_of:
         return list(kept)
-    all_negatives = [tuple(negatives_of.get(_form_of(each), ()))[:MOST_NEGATIVES] for each in kept]
+    all_negatives = [tuple(negatives_of.get(form_of(each), ()))[:MOST_NEGATIVES] for each in kept]
     return [replace(each, negatives=negatives) for each, negatives in zip(kept, all_negatives, strict=True)]
 
 
-def _form_of(dialogue: Dialogue) -> tuple[str, ...]:
+def form_of(dialogue: Dialogue) -> tuple[str, ...]:
+    """The normal forms of its texts, by which two dialogues count as equal."""
     return tuple(map(normalize, (dialogue.question, dialogue.answer, *dialogue.context)))
 
 

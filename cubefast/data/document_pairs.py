@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from .dialogues import normalize
-from .documents import Document
-from .markup import Block, is_question
+from .markup import Block, Document, is_question
 from .splits import ENOUGH_GROUPS
 
 Kind = Literal["faq", "heading", "sentence"]
@@ -31,33 +30,21 @@ REPEATED = 3
 
 @dataclass(frozen=True)
 class MadePair:
-    """A question and an answer made of a document.
+    """A question and an answer made of a document."""
 
-    Attributes:
-        question: a heading with those above it, a first sentence, or a question that stands there.
-        answer: the text under the heading, the rest of the passage, or what answers the question.
-        kind: ``heading``, ``sentence`` or ``faq``.
-        file: the document's name.
-        group: what must stay on one side of a split: the file, or the section in it.
-        source: the file and the headings that lead to the place.
-    """
-
-    question: str
-    answer: str
+    question: str  # a heading with those above it, a first sentence, or a question that stands there
+    answer: str  # the text under the heading, the rest of the passage, or what answers the question
     kind: Kind
-    file: str
-    group: str
-    source: str
+    file: str  # the document's name
+    group: str  # what must stay on one side of a split: the file, or the section in it
+    source: str  # the file and the headings that lead to the place
 
 
 @dataclass
 class MadePairs:
     """What was made of documents.
 
-    Attributes:
-        pairs: in the order of the documents.
-        grouped_by: ``file`` or ``section``.
-        left_out: why something was left out, and how often.
+    ``grouped_by`` is ``file`` or ``section``; ``left_out`` says why something was left out, and how often.
     """
 
     pairs: list[MadePair]
@@ -149,17 +136,15 @@ def _pairs_of(
                     asked.add(normalize(path[-1]))
                     yield from made("faq", path[-1], passage, section, source)
                 else:
-                    yield from made("heading", _short(": ".join(path), path[-1]), passage, section, source)
+                    headings = ": ".join(path)
+                    question = headings if len(headings) <= QUESTION_CHARS[1] else path[-1]
+                    yield from made("heading", question, passage, section, source)
             first, rest = _first_sentence(passage)
             if rest:
                 yield from made("sentence", first, rest, section, source)
     for question, answer in document.faq:
         if normalize(question) not in asked:  # else it is what the page shows, once more for machines
             yield from made("faq", question, next(_passages([answer]), ""), question, question)
-
-
-def _short(text: str, shorter: str) -> str:
-    return text if len(text) <= QUESTION_CHARS[1] else shorter
 
 
 def _sections(document: Document) -> Iterator[tuple[tuple[str, ...], list[str]]]:

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..files import open_regular
 from ..untrusted import named
 from .lines import MB, decoded, reading
-from .markup import Block, MarkupError, read_html, text_blocks
+from .markup import Block, Document, MarkupError, read_html, text_blocks
 
 MARKDOWN = (".md", ".markdown")
 PLAIN = (".txt", ".text")
@@ -26,54 +26,23 @@ MOST_FILE_MB = 5
 MOST_TOTAL_MB = 500
 
 
-@dataclass(frozen=True)
-class Document:
-    """A file as it is read.
-
-    Attributes:
-        name: its path below the folder, with ``/``.
-        title: what it is called, or "".
-        blocks: its headings and paragraphs, in order.
-        faq: questions and answers that the file marks as such for machines (schema.org's FAQPage).
-        links: how many blocks were left out because they are mostly links.
-    """
-
-    name: str
-    title: str
-    blocks: list[Block]
-    faq: list[tuple[str, str]] = field(default_factory=list)
-    links: int = 0
-
-
 @dataclass
 class Folder:
-    """What a folder holds.
+    """What a folder holds."""
 
-    Attributes:
-        path: of the folder, or of the one file that was named in its place.
-        files: the documents, in the order of their names.
-        others: how many other files there are, by suffix.
-        excluded: how many documents were left out by name.
-        symlinks: how many symbolic links there are. They are not followed.
-    """
-
-    path: Path
-    files: list[Path] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
-    excluded: int = 0
-    symlinks: int = 0
+    path: Path  # or that of the one file that was named in its place
+    files: list[Path] = field(default_factory=list)  # the documents, in the order of their names
+    others: Counter[str] = field(default_factory=Counter)  # how many other files there are, by suffix
+    excluded: int = 0  # documents that were left out by name
+    symlinks: int = 0  # which are not followed
 
 
 def find_documents(path: Path, exclude: Sequence[str] = ()) -> Folder:
     """The documents in a folder and the folders inside it; or the one file that ``path`` is.
 
-    Args:
-        path: the folder.
-        exclude: patterns such as ``print.html`` and ``old/*``; a document whose path below the folder, or whose name,
-            is like one of them is left out.
-
-    Names that begin with a dot are passed over. Symbolic links are not followed: they may lead out of the folder, or
-    around in it.
+    A document whose path below the folder, or whose name, is like one of the patterns ``exclude`` (``print.html``,
+    ``old/*``) is left out, and so is a name that begins with a dot. Symbolic links are not followed: they may lead out
+    of the folder, or around in it.
 
     Raises InputError where ``path`` is not there or cannot be read, or has no documents or too many.
     """
@@ -153,8 +122,7 @@ def _read(name: str, text: str, suffix: str) -> Document:
         title, text = _without_front_matter(text)
         text = _html_of(text)
     page = read_html(text)
-    title = title or _SITE.split(page.title, maxsplit=1)[0] or _title_of(name)
-    return Document(name, title, page.blocks, page.faq, page.links)
+    return replace(page, name=name, title=title or _SITE.split(page.title, maxsplit=1)[0] or _title_of(name))
 
 
 def _title_of(name: str) -> str:

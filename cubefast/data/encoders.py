@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -47,8 +46,7 @@ class TextEncoder(Protocol):
 
 
 class HashingEncoder:
-    """An encoder for tests: signed hashing of words and their 3-letter pieces. It has no weights and knows only
-    spelling.
+    """An encoder for tests: signed hashing of words and their 3-letter pieces, without weights.
 
     Args:
         dim: numbers per embedding, 8 to 16,384.
@@ -74,8 +72,7 @@ class HashingEncoder:
 
 
 class StaticEncoder:
-    """An encoder with WordLlama: the mean of static token vectors, whose 256-d weights are in its package. Works
-    offline.
+    """WordLlama: the mean of static token vectors, whose 256-d weights are in its package. Works offline.
 
     Args:
         dim: 64, 128 or 256 (the vectors can be cut).
@@ -103,35 +100,24 @@ class StaticEncoder:
 
 def _load_wordllama(dim: int) -> Any:
     root = logging.getLogger()
-    before = (list(root.handlers), root.level)
-    from wordllama import WordLlama  # half a second, and it configures the root logger
+    handlers, level = list(root.handlers), root.level
+    import wordllama  # half a second, and it configures the root logger
 
-    root.handlers, _ = before
-    root.setLevel(before[1])
+    root.handlers = handlers
+    root.setLevel(level)
     # WordLlama looks for its packaged tokenizer in the wrong folder; as a cache folder it finds it.
-    package = importlib.util.find_spec("wordllama")
-    assert package is not None
-    assert package.origin is not None
-    return WordLlama.load(
-        cache_dir=Path(package.origin).parent,
-        trunc_dim=None if dim == 256 else dim,
-        disable_download=True,
-    )
+    folder = Path(wordllama.__file__).parent
+    return wordllama.WordLlama.load(cache_dir=folder, trunc_dim=None if dim == 256 else dim, disable_download=True)
 
 
 def batches_by_length(
     texts: Sequence[str], most_texts: int, most_chars: int, longest: int | None = None
 ) -> Iterator[list[int]]:
-    """Yield the rows of texts of similar length, to be encoded together. Padded to the longest of them, a batch has at
-    most ``most_chars`` characters; a longer text is alone.
+    """Yield the rows of texts of similar length, to be encoded together: one long text among short ones would else make
+    all of them as long as itself.
 
-    One long text among short ones would else make all of them as long as itself.
-
-    Args:
-        texts: n of them.
-        most_texts: in a batch.
-        most_chars: of a batch, filled up.
-        longest: characters beyond which a text is cut by the encoder, and counts no more; None: it is not.
+    Padded to the longest of them, the texts of a batch have at most ``most_chars`` characters; a longer text is alone.
+    The encoder cuts a text after ``longest`` characters, which count no more; None: it does not.
     """
     lengths = [len(text) if longest is None else min(len(text), longest) for text in texts]
     batch: list[int] = []
@@ -151,8 +137,7 @@ def unit_rows(vectors: Embeddings, texts: Sequence[str]) -> Embeddings:
     if bad.any():
         text = texts[int(bad.argmax())]
         raise InputError(f"the encoder has no vector for the text {text[:60]!r}; remove it")
-    unit: Embeddings = vectors / lengths
-    return unit
+    return np.asarray(vectors / lengths)
 
 
 class ConcatEncoder:
@@ -234,10 +219,7 @@ class FunctionEncoder:
             return unit_rows(found.astype(np.float32), texts)
 
 
-_SIZED: dict[str, type[StaticEncoder] | type[HashingEncoder]] = {
-    "static": StaticEncoder,
-    "hashing": HashingEncoder,
-}
+_SIZED: dict[str, type[StaticEncoder] | type[HashingEncoder]] = {"static": StaticEncoder, "hashing": HashingEncoder}
 # A plus joins only where a known kind follows it, so that a folder's name may hold others.
 JOINT = re.compile(r"\+(?=st:|openai:|(?:static|hashing)(?=[:+]|$))")
 
@@ -259,8 +241,7 @@ def create_encoder(name: str) -> TextEncoder:
 
     Raises InputError for another name.
     """
-    parts = JOINT.split(name)
-    encoders = [_create_single(part, name) for part in parts]
+    encoders = [_create_single(part, name) for part in JOINT.split(name)]
     return encoders[0] if len(encoders) == 1 else ConcatEncoder(encoders)
 
 
@@ -307,10 +288,12 @@ def absolute_encoder(name: str) -> str:
 
 def _create_single(part: str, name: str) -> TextEncoder:
     kind, _, rest = part.partition(":")
-    if kind == "st" and rest:
-        return _create_transformer(rest)
-    if kind == "openai" and rest:
-        return _create_api(rest)
+    if kind in _OPTIONS and rest:
+        from .api_encoder import OpenAIEncoder  # they build on this module
+        from .transformer import SentenceTransformerEncoder
+
+        model, options = _model_and_options(kind, rest)
+        return SentenceTransformerEncoder(model, **options) if kind == "st" else OpenAIEncoder(model, **options)
     if kind not in _SIZED or not (rest == "" or (rest.isdecimal() and len(rest) < 20)):
         raise InputError(
             f"encoder must be {' or '.join(_SIZED)}, with a size after a colon if wanted (static:128), or "
@@ -320,24 +303,10 @@ def _create_single(part: str, name: str) -> TextEncoder:
     return _SIZED[kind](int(rest)) if rest else _SIZED[kind]()
 
 
-def _create_transformer(text: str) -> TextEncoder:
-    from .transformer import SentenceTransformerEncoder  # it builds on this module
-
-    model, options = _model_and_options("st", text, _TRANSFORMER_OPTIONS)
-    return SentenceTransformerEncoder(model, **options)
-
-
-def _create_api(text: str) -> TextEncoder:
-    from .api_encoder import OpenAIEncoder  # it builds on this module
-
-    model, options = _model_and_options("openai", text, dict.fromkeys(_API_OPTIONS, _whole_number))
-    return OpenAIEncoder(model, **options)
-
-
-def _model_and_options(kind: str, text: str, known: Mapping[str, Callable[[str], Any]]) -> tuple[str, dict[str, Any]]:
+def _model_and_options(kind: str, text: str) -> tuple[str, dict[str, Any]]:
     """A model's name, and the options that follow it after a question mark."""
     model, _, written = text.partition("?")
-    options: dict[str, Any] = {}
+    known, options = _OPTIONS[kind], dict[str, Any]()
     for option in written.split("&") if written else []:
         key, _, value = option.partition("=")
         if key not in known:
@@ -364,13 +333,15 @@ def _true_or_false(text: str) -> bool:
     return text == "true"
 
 
-_API_OPTIONS = ("batch_size", "dimensions", "retries", "timeout")
-_TRANSFORMER_OPTIONS: dict[str, Callable[[str], Any]] = {
-    "batch_size": _whole_number,
-    "device": str,
-    "max_length": _whole_number,
-    "normalize": _true_or_false,
-    "offline": _true_or_false,
-    "progress": _true_or_false,
-    "prompt": str,
+_OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
+    "st": {
+        "batch_size": _whole_number,
+        "device": str,
+        "max_length": _whole_number,
+        "normalize": _true_or_false,
+        "offline": _true_or_false,
+        "progress": _true_or_false,
+        "prompt": str,
+    },
+    "openai": dict.fromkeys(("batch_size", "dimensions", "retries", "timeout"), _whole_number),
 }

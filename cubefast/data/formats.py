@@ -82,30 +82,23 @@ def suffix_of(path: str | Path) -> str:
 
 
 def read_records(path: str, kind: str, chosen: Chosen, limits: LimitsConfig) -> Iterator[Record]:
-    """Read the records of a file of the kind ``jsonl``, ``json``, ``csv``, ``tsv`` or ``parquet``, or of a ``hub``
-    name.
+    """Read the records of a file, or a ``hub`` name, of a kind that :func:`file_format` gives (no text, no ChatterBot).
 
-    Args:
-        path: the file or name.
-        kind: as of :func:`file_format`.
-        chosen: gives those of the fields' names that will be looked at. Parquet and the hub read only these; the others
-            are then None.
-        limits: how large the file and its parts may be.
+    ``chosen`` gives those of the fields' names that will be looked at. Parquet and the hub read only these; the others
+    are then None.
 
     Raises InputError (while iterating) naming the file and the line or record that cannot be read.
     """
-    for number, record in enumerate(_records(path, kind, chosen, limits), start=1):
+    if kind == "hub":
+        records = _hub_rows(path, chosen)
+    elif kind == "parquet":
+        records = parquet_records(Path(path), chosen, limits)
+    else:
+        records = _READERS[kind](Path(path), limits)
+    for number, record in enumerate(records, start=1):
         if number > limits.records:
             raise InputError(f"{path} has more than {limits.records:,} records; raise data.limits.records, or cut it")
         yield record
-
-
-def _records(path: str, kind: str, chosen: Chosen, limits: LimitsConfig) -> Iterator[Record]:
-    if kind == "hub":
-        return _hub_rows(path, chosen)
-    if kind == "parquet":
-        return parquet_records(Path(path), chosen, limits)
-    return _READERS[kind](Path(path), limits)
 
 
 def _json_lines(path: Path, limits: LimitsConfig) -> Iterator[Record]:
@@ -121,13 +114,13 @@ def _json_list(path: Path, limits: LimitsConfig) -> Iterator[Record]:
     if not text.strip():
         return
     records = _json(text, str(path), "It must be a list of objects; for an object on each line set data.format=jsonl")
+    if isinstance(records, dict):
+        raise InputError(
+            f"{path}: expected a list of JSON objects, got dict of {named(records)}. Give the list of records alone "
+            "(with pandas: to_json(path, orient='records'))"
+        )
     if not isinstance(records, list):
-        advice = ""
-        if isinstance(records, dict):
-            advice = (
-                f" of {named(records)}. Give the list of records alone (with pandas: to_json(path, orient='records'))"
-            )
-        raise InputError(f"{path}: expected a list of JSON objects, got {type(records).__name__}{advice}")
+        raise InputError(f"{path}: expected a list of JSON objects, got {type(records).__name__}")
     for number, record in enumerate(records, start=1):
         where = f"{path}, record {number}"
         yield Record(where, _object(record, where))

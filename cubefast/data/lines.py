@@ -38,18 +38,13 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"the data file {path} cannot be read: {reason}") from None
 
 
-def read_lines(path: Path, limits: LimitsConfig | None = None) -> Iterator[str]:
+def read_lines(path: Path, limits: LimitsConfig) -> Iterator[str]:
     r"""The lines of a UTF-8 text file, also gzipped, each with its end; byte order marks are passed over.
 
     \n, \r\n and \r end a line, as editors have it; U+2028 does not, for JSON may have it inside a text.
 
-    Args:
-        path: the file.
-        limits: the limits on the size of the file and a line and the number of lines; None: the defaults.
-
     Raises InputError for what is no regular file; it names a line that is too long, beyond the limits or not UTF-8.
     """
-    limits = limits or LimitsConfig()
     most_line = limits.line_mb * MB
     # Every byte is a character of Latin-1: so lines can be found first, and UTF-8 is decoded line by line, to name the
     # line in an error.
@@ -67,9 +62,8 @@ def read_lines(path: Path, limits: LimitsConfig | None = None) -> Iterator[str]:
             yield decoded(line.encode("latin-1"), path, number)
 
 
-def read_whole(path: Path, limits: LimitsConfig | None = None) -> str:
+def read_whole(path: Path, limits: LimitsConfig) -> str:
     """A UTF-8 text file, also gzipped, as one text of at most ``limits.whole_file_mb``. Raises InputError."""
-    limits = limits or LimitsConfig()
     with _open(path) as file:
         content = file.read(limits.whole_file_mb * MB + 1)
     if len(content) > limits.whole_file_mb * MB:

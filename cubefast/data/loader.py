@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 import pickle
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from safetensors import safe_open
 from ..errors import InputError
 from ..files import open_regular
 from ..untrusted import named, shown
+from .arrays import tensor_array
 from .parquet import read_vector_column, vector_columns
 from .vectors import CHUNK
-from .word_vectors import Rows, decoded, read_text, read_word2vec_binary
+from .word_vectors import LoadedEmbeddings, decoded, read_text, read_word2vec_binary
 
 # Each format, and what writes it.
 _EXPECTED = {
@@ -51,20 +53,6 @@ _SUFFIXES = {
 _MOST_FROM_LITTLE, _MOST_RATIO = 10**9, 100
 _WITH_NAMES = ("npz", "torch", "safetensors", "parquet")
 _WITH_KEYS = ("word2vec", "word2vec-binary", "glove", "text")
-
-
-@dataclass(frozen=True)
-class LoadedEmbeddings:
-    """The checked embeddings of a file.
-
-    Attributes:
-        vectors: [n, D]: a float32 array, or a memory map of the file in the file's own numeric type (.npy,
-            .safetensors); :class:`~cubefast.data.vectors.ArrayVectors` converts what it takes of it.
-        keys: the n different names of the rows; None where there are none.
-    """
-
-    vectors: NDArray[Any]
-    keys: list[str] | None
 
 
 def is_embedding_file(path: str | Path) -> bool:
@@ -114,18 +102,8 @@ class EmbeddingLoader:
 
         Raises InputError for a file that cannot be read.
         """
-        with self._readable():
-            if self.format == "npz":
-                with _npz(self.path) as file:
-                    return list(file.files)
-            if self.format == "safetensors":
-                with safe_open(self.path, framework="pt") as file:
-                    return list(file.keys())
-            if self.format == "torch":
-                return list(_torch_tensors(self.path))
-            if self.format == "parquet":
-                return vector_columns(self.path)
-            return []
+        with self._readable(), self._arrays() as (names, _):
+            return names
 
     def load(self, *, array: str | None = None) -> LoadedEmbeddings:
         """Read and check everything: .npy and .safetensors chunk by chunk, without loading the whole.
@@ -139,12 +117,11 @@ class EmbeddingLoader:
         with self._readable():
             rows = self._read(array)
         self._check_shape(rows.vectors)
-        keys = rows.keys if self.keys is None else self._read_keys(self.keys, len(rows.vectors))
-        place = _Place(keys, rows.first_line)
-        _check_values(self.path, rows.vectors, place)
-        if keys is not None:
-            _check_keys(self.path, keys, place)
-        return LoadedEmbeddings(rows.vectors, keys)
+        if self.keys is not None:
+            rows = replace(rows, keys=self._read_keys(self.keys, len(rows.vectors)))
+        _check_values(self.path, rows)
+        _check_keys(self.path, rows)
+        return rows
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -165,27 +142,42 @@ class EmbeddingLoader:
                 "file in another format give format="
             ) from error
 
-    def _read(self, array: str | None) -> Rows:
+    def _read(self, array: str | None) -> LoadedEmbeddings:
         if self.format not in _WITH_NAMES and array is not None:
             raise InputError(
                 f"{self.path}: {self.format} holds one array, without a name; leave array={shown(array)} out"
             )
         if self.format == "npy":
-            return Rows(np.lib.format.open_memmap(self.path, mode="r"))
-        if self.format == "npz":
-            with _npz(self.path) as file:
-                return Rows(_as_float32(file[self._chosen(file.files, array)]))
-        if self.format == "safetensors":
-            with safe_open(self.path, framework="pt") as file:
-                return Rows(_as_array(file.get_tensor(self._chosen(list(file.keys()), array))))
-        if self.format == "torch":
-            tensors = _torch_tensors(self.path)
-            return Rows(_as_float32(_as_array(tensors[self._chosen(list(tensors), array)])))
-        if self.format == "parquet":
-            return Rows(_as_float32(read_vector_column(self.path, self._chosen(vector_columns(self.path), array))))
+            return LoadedEmbeddings(np.lib.format.open_memmap(self.path, mode="r"))
         if self.format == "word2vec-binary":
             return read_word2vec_binary(self.path)
-        return read_text(self.path, self.format)
+        if self.format not in _WITH_NAMES:
+            return read_text(self.path, self.format)
+        with self._arrays() as (names, read):
+            values = read(self._chosen(names, array))
+        if isinstance(values, torch.Tensor):
+            values = tensor_array(values)
+        return LoadedEmbeddings(
+            values if self.format == "safetensors" else _as_float32(values)
+        )  # safetensors are mapped
+
+    @contextmanager
+    def _arrays(self) -> Iterator[tuple[list[str], Callable[[str], Any]]]:
+        """The names of the arrays in the file, and what reads the one of a name."""
+        if self.format in ("npz", "torch"):
+            _check_unpacked_size(self.path)
+        if self.format == "npz":
+            # The file is opened here, because numpy leaves one open that it finds damaged.
+            with self.path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+                yield list(file.files), file.__getitem__
+        elif self.format == "safetensors":
+            with safe_open(self.path, framework="pt") as file:
+                yield list(file.keys()), file.get_tensor
+        elif self.format == "parquet":
+            yield vector_columns(self.path), partial(read_vector_column, self.path)
+        else:
+            tensors = _torch_tensors(self.path) if self.format == "torch" else {}
+            yield list(tensors), tensors.__getitem__
 
     def _chosen(self, names: Sequence[str], array: str | None) -> str:
         """The name of the array to read: the given one, or the only one."""
@@ -222,43 +214,30 @@ class EmbeddingLoader:
         return [decoded(path, line.rstrip(b"\r"), f"line {i}") for i, line in enumerate(lines, 1)]
 
 
-@dataclass(frozen=True)
-class _Place:
-    """Describes the place of a row."""
-
-    keys: list[str] | None
-    first_line: int | None
-
-    def __call__(self, row: int) -> str:
-        line = "" if self.first_line is None else f"line {self.first_line + row}"
-        key = "" if self.keys is None else f"key {shown(self.keys[row])}"
-        more = ", ".join(part for part in (line, key) if part)
-        return f"row {row} ({more})" if more else f"row {row}"
-
-
-def _check_values(path: Path, vectors: NDArray[Any], place: _Place) -> None:
-    for begin in range(0, len(vectors), CHUNK):
-        block = _as_float32(vectors[begin : begin + CHUNK])
+def _check_values(path: Path, rows: LoadedEmbeddings) -> None:
+    for begin in range(0, len(rows.vectors), CHUNK):
+        block = _as_float32(rows.vectors[begin : begin + CHUNK])
         unfinite = ~np.isfinite(block).all(axis=1)
         zero = ~block.any(axis=1)
         if unfinite.any():
             row = int(unfinite.argmax())
             value = block[row][~np.isfinite(block[row])][0]
             raise InputError(
-                f"{path}: {place(begin + row)} holds {value} in float32; every number must be finite, remove the row"
+                f"{path}: {rows.place(begin + row)} holds {value} in float32; every number must be finite, remove the "
+                "row"
             )
         if zero.any():
-            row = int(zero.argmax())
-            raise InputError(f"{path}: {place(begin + row)} is all zeros; such a vector has no direction, remove it")
+            place = rows.place(begin + int(zero.argmax()))
+            raise InputError(f"{path}: {place} is all zeros; such a vector has no direction, remove it")
 
 
-def _check_keys(path: Path, keys: list[str], place: _Place) -> None:
+def _check_keys(path: Path, rows: LoadedEmbeddings) -> None:
     first: dict[str, int] = {}
-    for row, key in enumerate(keys):
+    for row, key in enumerate(rows.keys or ()):
         if not key:
-            raise InputError(f"{path}: {place(row)} has an empty key")
+            raise InputError(f"{path}: {rows.place(row)} has an empty key")
         if key in first:
-            raise InputError(f"{path}: {place(first[key])} and {place(row)} have the same key; remove one")
+            raise InputError(f"{path}: {rows.place(first[key])} and {rows.place(row)} have the same key; remove one")
         first[key] = row
 
 
@@ -268,14 +247,6 @@ def _as_float32(array: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(array)
     with np.errstate(over="ignore"):
         return np.asarray(array, dtype=np.float32)
-
-
-def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
-    """A tensor's memory as an array; bfloat16, which numpy lacks, is converted to float32."""
-    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
-        tensor = tensor.float()
-    array: NDArray[Any] = tensor.detach().numpy()
-    return array
 
 
 def _check_unpacked_size(path: Path) -> None:
@@ -291,17 +262,8 @@ def _check_unpacked_size(path: Path) -> None:
         )
 
 
-@contextmanager
-def _npz(path: Path) -> Iterator[Any]:
-    _check_unpacked_size(path)
-    # The file is opened here, because numpy leaves one open that it finds damaged.
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-        yield file
-
-
 def _torch_tensors(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a file by name; a single one without a name is called ``tensor``."""
-    _check_unpacked_size(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any, Literal, NamedTuple
 
@@ -21,13 +21,8 @@ BELOW_HEADINGS = 7
 
 @dataclass(frozen=True)
 class Block:
-    """A piece of a document.
-
-    Attributes:
-        kind: ``heading``; ``text``, a paragraph or the like; ``end``, behind which the headings of this level and below
-            hold no longer.
-        text: white space is single blanks.
-        level: of a heading or an end, 1 to 7.
+    """A heading or a paragraph of a document, white space as single blanks; or an end, behind which the headings of its
+    level and below hold no longer. The level of a heading or an end is 1 to 7.
     """
 
     kind: Literal["heading", "text", "end"]
@@ -39,25 +34,19 @@ class MarkupError(ValueError):
     """HTML that is too damaged to be read; its message says how, and is to follow the name of the file."""
 
 
-@dataclass
-class Markup:
-    """What a page holds.
+@dataclass(frozen=True)
+class Document:
+    """A page or a file as it is read."""
 
-    Attributes:
-        title: of its ``<title>``, or "".
-        blocks: its text, in order.
-        faq: questions and answers of schema.org's FAQPage.
-        links: how many blocks were left out because they were mostly links.
-    """
-
-    title: str
+    name: str  # its path below the folder, with /
+    title: str  # or ""
     blocks: list[Block]
-    faq: list[tuple[str, str]]
-    links: int
+    faq: list[tuple[str, str]] = field(default_factory=list)  # questions and answers of schema.org's FAQPage
+    links: int = 0  # blocks that were left out because they were mostly links
 
 
-def read_html(text: str) -> Markup:
-    """The blocks of a page; of one with a main part (``<main>``, ``role="main"``) or an article, only what is in it.
+def read_html(text: str) -> Document:
+    """A page, without a name; of one with a main part (``<main>``, ``role="main"``) or an article, only what is in it.
 
     Raises MarkupError where so much of it is damaged that reading it would take very long.
     """
@@ -74,7 +63,7 @@ def read_html(text: str) -> Markup:
     in_main = any(main for _, main in reader.blocks)
     blocks = [block for block, main in reader.blocks if main or not in_main]
     title = " ".join("".join(reader.title).split())
-    return Markup(title, blocks, [pair for data in reader.data for pair in _faq_of("".join(data))], reader.links)
+    return Document("", title, blocks, [pair for data in reader.data for pair in _faq_of("".join(data))], reader.links)
 
 
 def plain(html: str) -> str:
@@ -194,11 +183,6 @@ class _Reader(HTMLParser):
                 level=_HEADINGS.get(tag, 0 if tag in _BLOCKS else around.level),
             )
         )
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in _VOID:
-            self.handle_endtag(tag)
 
     def handle_endtag(self, tag: str) -> None:
         if tag in _BLOCKS:

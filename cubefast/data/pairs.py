@@ -16,11 +16,12 @@ from ..errors import InputError
 from .arrays import real_tensor, whole_numbers
 from .config import NoiseConfig
 from .encoders import Embeddings
-from .noise import add_noise
 from .vectors import ArrayVectors, Preparation, StackedVectors, Vectors, chunks
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs float32 [n, D], targets float32 [n, D], target ids int64 [n]."""
+
+_PER_PAIR = ("input_rows", "target_rows", "target_ids", "weights", "noisy", "lengths", "negative_rows", "negative_ids")
 
 
 @dataclass(frozen=True)
@@ -213,16 +214,8 @@ class PairDataset(Dataset[Batch]):
     def subset(self, rows: NDArray[np.integer] | Sequence[int]) -> PairDataset:
         """The pairs with these numbers, over the same embeddings."""
         places = np.asarray(rows, dtype=np.int64)
-        return self._with(
-            input_rows=self.input_rows[places],
-            target_rows=self.target_rows[places],
-            target_ids=self.target_ids[places],
-            weights=None if self.weights is None else self.weights[places],
-            noisy=None if self.noisy is None else self.noisy[places],
-            lengths=None if self.lengths is None else self.lengths[places],
-            negative_rows=None if self.negative_rows is None else self.negative_rows[places],
-            negative_ids=None if self.negative_ids is None else self.negative_ids[places],
-        )
+        each_pairs = {name: getattr(self, name) for name in _PER_PAIR}
+        return self._with(**{name: None if each is None else each[places] for name, each in each_pairs.items()})
 
     def without_negatives(self, ids: NDArray[np.integer] | None = None) -> PairDataset:
         """A copy without the wrong targets that have these ids; None: without all of them."""
@@ -247,26 +240,23 @@ class PairDataset(Dataset[Batch]):
         singles = np.unique(np.concatenate([self.input_rows[:, 0], self.target_rows]))
         count = round(len(self) * share / (1 - share))
         chosen = np.resize(np.random.default_rng(seed).permutation(singles), count)
-        width = self.input_rows.shape[1]
-        alone = np.full((count, width), -1, np.int64)
+        alone = np.full((count, self.input_rows.shape[1]), -1, np.int64)
         alone[:, 0] = chosen
-        weights = None if self.weights is None else np.concatenate([self.weights, np.ones((count, width), np.float32)])
-        lengths = None if self.lengths is None else np.concatenate([self.lengths, np.zeros(count, np.int64)])
-        negatives, negative_ids = (
-            None if each is None else np.concatenate([each, np.full((count, each.shape[1]), -1, np.int64)])
-            for each in (self.negative_rows, self.negative_ids)
-        )
+
+        def lengthened(each: NDArray[Any] | None, fill: int) -> NDArray[Any] | None:
+            return None if each is None else np.concatenate([each, np.full((count, *each.shape[1:]), fill, each.dtype)])
+
         return self._with(
             input_rows=np.concatenate([self.input_rows, alone]),
             target_rows=np.concatenate([self.target_rows, chosen]),
             target_ids=np.concatenate([self.target_ids, self.target_ids.max(initial=-1) + 1 + chosen]),
-            weights=weights,
+            weights=lengthened(self.weights, 1),
             noise=noise,
             noisy=np.arange(len(self) + count) >= len(self),
             seed=seed,
-            lengths=lengths,
-            negative_rows=negatives,
-            negative_ids=negative_ids,
+            lengths=lengthened(self.lengths, 0),
+            negative_rows=lengthened(self.negative_rows, -1),
+            negative_ids=lengthened(self.negative_ids, -1),
         )
 
     def batches(self, *, noisy: bool = True) -> Iterator[Batch]:
@@ -296,3 +286,26 @@ def _checked(name: str, values: Tensor | ArrayLike) -> Tensor:
         kind = "all zeros" if lengths[row] == 0 else "NaN or Inf"
         raise InputError(f"row {row} of {name} is {kind} ({int(bad.sum())} such rows); remove them")
     return tensor
+
+
+def add_noise(clean: Embeddings, rows: NDArray[np.integer], noise: NoiseConfig, seed: int, epoch: int) -> Embeddings:
+    """Add noise to ``clean`` [n, D]. The noise of item i depends on (seed, epoch, rows[i]) alone.
+
+    Each item draws one of the kinds and one of the levels: gaussian and uniform add numbers of mean 0 and standard
+    deviation ``level``; dropout sets each number to 0 with probability ``level`` and scales the others by
+    1 / (1 - level).
+    """
+    noisy: Embeddings = clean.copy()
+    for i, row in enumerate(rows):
+        # A counter-based generator: a stream of its own for every item, at the price of a few microseconds.
+        random = np.random.Generator(np.random.Philox(key=[seed, epoch], counter=[0, 0, 0, int(row)]))
+        kind = noise.kinds[random.integers(len(noise.kinds))]
+        level = noise.levels[random.integers(len(noise.levels))]
+        width = clean.shape[1]
+        if kind == "gaussian":
+            noisy[i] += np.float32(level) * random.standard_normal(width, np.float32)
+        elif kind == "uniform":
+            noisy[i] += np.float32(level * 3**0.5) * (2 * random.random(width, np.float32) - 1)
+        else:
+            noisy[i] *= (random.random(width, np.float32) >= level) / np.float32(1 - level)
+    return noisy

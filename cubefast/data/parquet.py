@@ -31,37 +31,28 @@ def parquet_records(path: Path, chosen: Callable[[Sequence[str]], list[str]], li
     if is_gzipped(path):
         raise InputError(f"{path}: a gzipped Parquet file is not read; gunzip it (Parquet is compressed inside)")
     with reading(path):
-        rows = _rows(parquet, path, chosen, limits)
-        number, size = 0, 0
-        while True:
-            try:
-                fields = next(rows)
-            except StopIteration:
-                return
-            except (OSError, InputError):
-                raise
-            except Exception as error:  # a damaged file raises whatever one of many decoders raises
-                raise InputError(f"{path}: not a Parquet file that can be read ({shown(str(error))[1:-1]})") from None
-            number += 1
-            size += _chars(fields)
-            if size > limits.file_mb * MB:
-                raise InputError(
-                    f"{path} holds more than {limits.file_mb:,} MB of texts; raise data.limits.file_mb, or cut it"
-                )
-            yield Record(f"{path}, record {number}", fields)
+        size = 0
+        try:
+            for number, fields in enumerate(_rows(parquet, path, chosen, limits), start=1):
+                size += _chars(fields)
+                if size > limits.file_mb * MB:
+                    raise InputError(
+                        f"{path} holds more than {limits.file_mb:,} MB of texts; raise data.limits.file_mb, or cut it"
+                    )
+                yield Record(f"{path}, record {number}", fields)
+        except (OSError, InputError):
+            raise
+        except Exception as error:  # a damaged file raises whatever one of many decoders raises
+            raise InputError(f"{path}: not a Parquet file that can be read ({shown(str(error))[1:-1]})") from None
 
 
 def vector_columns(path: Path) -> list[str]:
     """The names of the columns of lists of numbers. Raises what pyarrow does for a file that cannot be read."""
     import pyarrow.types as types
 
-    schema = _pyarrow_parquet(path).read_schema(path)
-    lists = [field for field in schema if hasattr(field.type, "value_type")]
-    return [
-        field.name
-        for field in lists
-        if types.is_floating(field.type.value_type) or types.is_integer(field.type.value_type)
-    ]
+    lists = [field for field in _pyarrow_parquet(path).read_schema(path) if hasattr(field.type, "value_type")]
+    is_number = (types.is_floating, types.is_integer)
+    return [field.name for field in lists if any(each(field.type.value_type) for each in is_number)]
 
 
 def read_vector_column(path: Path, name: str) -> NDArray[Any]:
@@ -130,13 +121,10 @@ def _check_sizes(metadata: Any, wanted_columns: list[str], path: Path, limits: L
             f"{path} has {metadata.num_rows:,} records, more than {limits.records:,}; raise data.limits.records, or "
             "cut it"
         )
-    size = 0
-    for group in range(metadata.num_row_groups):
-        columns = metadata.row_group(group)
-        for number in range(metadata.num_columns):
-            column = columns.column(number)
-            if column.path_in_schema.split(".")[0] in wanted_columns:
-                size += column.total_uncompressed_size
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    columns = [group.column(number) for group in groups for number in range(metadata.num_columns)]
+    used = [column for column in columns if column.path_in_schema.split(".")[0] in wanted_columns]
+    size = sum(column.total_uncompressed_size for column in used)
     if size > limits.file_mb * MB:
         raise InputError(
             f"{path} has {size // MB:,} MB in its columns, more than {limits.file_mb:,}; raise data.limits.file_mb, or "

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .config import QualityConfig
-from .dialogues import Dialogue, normalize
+from .dialogues import Dialogue, form_of, normalize
 
-_REASONS = (
+REASONS = (
     "too_short",
     "too_long",
     "duplicate",
@@ -26,21 +26,10 @@ _REASONS = (
     "high_cosine",
     "domain_full",
 )
-_EXAMPLES = 3
-_EXAMPLE_CHARS = 40
+"""Why a pair is dropped, in the order in which they are looked for."""
+_EXAMPLES, _EXAMPLE_CHARS = 3, 40
 
-# What counts as garbled; see garbled().
-_JUDGED_CHARS = 20
-_MIN_LETTERS = 0.3
-_MAX_UNREADABLE = 0.05
-_MAX_MOJIBAKE = 0.1
-_MAX_RUN = 10
-_MAX_RUN_SHARE = 0.5
-_MAX_MARKUP = 0.5
-_MAX_TOKEN = 60
-_MIN_PIECES = 30
-_MIN_DISTINCT_PIECES = 0.2
-_LOOKED_AT = 10_000  # characters of a text; what follows is no different, and long texts repeat themselves
+# Of garbled(), whose numbers its docstring has.
 _TAG = re.compile(r"</?[a-zA-Z][\w:-]*(\s[^<>]*)?/?>|&#?\w+;")
 _RUN = re.compile(r"(\S)\1*")
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_-]+")
@@ -62,18 +51,12 @@ class Rejection:
 
 @dataclass
 class QualityReport:
-    """The result of a QualityFilter so far.
-
-    Attributes:
-        seen: the number of pairs given.
-        kept: the number of pairs left.
-        rejected: the rejections by reason, in this order: too_short, too_long, duplicate, garbled, near_duplicate,
-            low_cosine, high_cosine, domain_full. Each pair counts once, for the first reason met.
-    """
+    """The numbers of pairs that a QualityFilter was given and has kept so far."""
 
     seen: int = 0
     kept: int = 0
     rejected: dict[str, Rejection] = field(default_factory=dict)
+    """By reason, in the order of REASONS. Each pair counts once, for the first reason met."""
 
     def as_dict(self) -> dict[str, Any]:
         """The report as a mapping for JSON."""
@@ -81,21 +64,20 @@ class QualityReport:
 
     def __str__(self) -> str:
         lines = [f"{self.seen:,} pairs seen, {self.kept:,} kept"]
-        if self.rejected:
-            names = max(len(reason) for reason in self.rejected)
-            digits = max(len(f"{each.count:,}") for each in self.rejected.values())
-            for reason, each in self.rejected.items():
-                head = f"  {reason:<{names}}  {each.count:>{digits},}  "
-                lines.append(head + each.examples[0])
-                lines.extend(" " * len(head) + example for example in each.examples[1:])
+        names = max(map(len, self.rejected), default=0)
+        digits = max((len(f"{each.count:,}") for each in self.rejected.values()), default=0)
+        for reason, each in self.rejected.items():
+            head = f"  {reason:<{names}}  {each.count:>{digits},}  "
+            lines.append(head + each.examples[0])
+            lines.extend(" " * len(head) + example for example in each.examples[1:])
         return "\n".join(lines)
 
 
 class QualityFilter:
     """Drops pairs by the settings of QualityConfig in three steps, each called once: texts, cosines, balance.
 
-    One filter is for one data set: the steps add to one ``report``. All of them keep the order and give the very
-    objects that they were given.
+    One filter is for one data set: the steps add to one ``report``. They keep the order, and give the very objects that
+    they were given.
     """
 
     def __init__(self, config: QualityConfig) -> None:
@@ -109,21 +91,19 @@ class QualityFilter:
         """
         config = self.config
         reasons: dict[int, str] = {}
-        earlier: set[tuple[str, str, tuple[str, ...]]] = set()
+        earlier: set[tuple[str, ...]] = set()
         for row, each in enumerate(dialogues):
-            if min(len(each.question), len(each.answer)) < config.min_chars:
+            lengths = len(each.question), len(each.answer)
+            if min(lengths) < config.min_chars:
                 reasons[row] = "too_short"
-                continue
-            if config.max_chars is not None and max(len(each.question), len(each.answer)) > config.max_chars:
+            elif config.max_chars is not None and max(lengths) > config.max_chars:
                 reasons[row] = "too_long"
-                continue
-            form = (normalize(each.question), normalize(each.answer), tuple(map(normalize, each.context)))
-            if form in earlier:
+            elif (form := form_of(each)) in earlier:
                 reasons[row] = "duplicate"
-                continue
-            earlier.add(form)
-            if config.drop_garbled and (garbled(each.question) or garbled(each.answer)):
-                reasons[row] = "garbled"
+            else:
+                earlier.add(form)
+                if config.drop_garbled and (garbled(each.question) or garbled(each.answer)):
+                    reasons[row] = "garbled"
         if config.near_duplicates is not None:
             rows = [row for row in range(len(dialogues)) if row not in reasons]
             for place in near_duplicates([dialogues[row] for row in rows], config.near_duplicates):
@@ -162,7 +142,7 @@ class QualityFilter:
 
     def _without(self, dialogues: Sequence[Dialogue], reasons: dict[int, str]) -> list[Dialogue]:
         report = self.report
-        for reason in _REASONS:
+        for reason in REASONS:
             rows = sorted(row for row, why in reasons.items() if why == reason)
             if rows:
                 report.rejected[reason] = Rejection(len(rows), [_example(dialogues[row]) for row in rows[:_EXAMPLES]])
@@ -196,34 +176,34 @@ def garbled(text: str) -> bool:
 
     Words that mean nothing but look like words are not found.
     """
-    text = unicodedata.normalize("NFC", text)[:_LOOKED_AT]
+    text = unicodedata.normalize("NFC", text)[:10_000]  # what follows is no different, and long texts repeat themselves
     chars = "".join(text.split())
     if not any(char.isalnum() for char in chars):
         return True
     categories = Counter(unicodedata.category(char) for char in chars)
     # Cf, format characters, is left out: scripts and emoji need joiners.
     unreadable = sum(categories[each] for each in ("Cc", "Cn", "Co", "Cs")) + chars.count("\N{REPLACEMENT CHARACTER}")
-    if unreadable > _MAX_UNREADABLE * len(chars) or _is_mojibake(text):
+    if unreadable > 0.05 * len(chars) or _is_mojibake(text):
         return True
     run = max(len(match.group()) for match in _RUN.finditer(chars))
-    if run >= _MAX_RUN and run > _MAX_RUN_SHARE * len(chars):
+    if run >= 10 and run > 0.5 * len(chars):
         return True
-    if len(chars) >= _JUDGED_CHARS:
+    if len(chars) >= 20:
         letters = sum(count for category, count in categories.items() if category[0] in "LM")
-        if letters < _MIN_LETTERS * len(chars):
+        if letters < 0.3 * len(chars):
             return True
-        if len("".join(_TAG.sub("", text).split())) < (1 - _MAX_MARKUP) * len(chars):
+        if len("".join(_TAG.sub("", text).split())) < 0.5 * len(chars):
             return True
     token = max(map(len, _TOKEN.findall(text)), default=0)
-    if token >= _MAX_TOKEN and token > 0.5 * len(chars):
+    if token >= 60 and token > 0.5 * len(chars):
         return True
     form = normalize(text)
     pieces = [form[i : i + _PIECE] for i in range(len(form) - _PIECE + 1)]
-    return len(pieces) >= _MIN_PIECES and len(set(pieces)) < _MIN_DISTINCT_PIECES * len(pieces)
+    return len(pieces) >= 30 and len(set(pieces)) < 0.2 * len(pieces)
 
 
 def _is_mojibake(text: str) -> bool:
-    if sum(not char.isascii() for char in text) <= _MAX_MOJIBAKE * len(text):
+    if sum(not char.isascii() for char in text) <= 0.1 * len(text):
         return False
     for encoding in ("cp1252", "cp1251"):
         try:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files import sha256_of
@@ -13,11 +15,19 @@ from .columns import array_of
 from .config import DatasetConfig
 from .dialogues import Dialogue
 from .loader import EmbeddingLoader
-from .teachers import DialogueRows
-from .vectors import ArrayVectors, StackedVectors, Vectors
+from .vectors import ArrayVectors, MappedVectors, StackedVectors, Vectors
 
 _PAIR = ("question", "answer")
 _BEGINNING = "vectors-"  # of a fingerprint
+
+
+@dataclass(frozen=True)
+class DialogueRows:
+    """The row numbers of the texts of n dialogues among some embeddings; -1 for no text."""
+
+    questions: NDArray[np.int64]  # [n, W], the question and, further right, the turns before it, the latest first
+    answers: NDArray[np.int64]  # [n]
+    negatives: NDArray[np.int64] | None = None  # [n, K], the wrong answers; None: nobody has any
 
 
 def ready_vectors(
@@ -26,14 +36,8 @@ def ready_vectors(
     """The ready embeddings of ``data.KEY``, row for row with the records of which these dialogues are left: of a file
     that has both, or of one of questions and one of answers.
 
-    Args:
-        key: of the settings, for messages.
-        files: one or two.
-        config: of the data set.
-        dialogues: those that the quality filter left.
-        records: how many the source has.
-
-    Returns the embeddings, and which rows of them each dialogue has. Raises InputError where they do not match.
+    Returns the embeddings, and which rows of them each dialogue has. Raises InputError where the files do not match
+    each other, or the number of ``records`` of the source.
     """
     if config.context.mode != "none":
         raise InputError(
@@ -81,3 +85,18 @@ def fingerprint_of(files: Sequence[str | Path]) -> str:
 def is_ready(fingerprint: str) -> bool:
     """Whether a fingerprint is that of ready embeddings, and not of an encoder."""
     return fingerprint.startswith(_BEGINNING)
+
+
+def aligned(teacher: Vectors, teacher_rows: DialogueRows, own_rows: DialogueRows, count: int) -> Vectors:
+    """The embeddings of a teacher in the order of the data set's own, of which there are ``count``.
+
+    The rows are those of the same dialogues' texts among both. Where a text has one row among the data set's embeddings
+    and several among the teacher's, the first of these is taken.
+    """
+    if teacher_rows is own_rows:
+        return teacher
+    rows = np.full(count, -1, np.int64)
+    places, sources = (np.concatenate([each.questions.ravel(), each.answers]) for each in (own_rows, teacher_rows))
+    used = np.flatnonzero(places >= 0)[::-1]  # backwards, so that of several sources for one place the first stays
+    rows[places[used]] = sources[used]
+    return MappedVectors(teacher, rows)

@@ -28,17 +28,20 @@ class Record:
     where: str
     fields: dict[str, Any]
 
+    def name(self, field: str) -> str:
+        """The :func:`name_field` of this name; "" if there is none."""
+        return name_field(self.fields.get(field), self.where, field)
 
-def text_field(value: object, where: str, field: str, limits: LimitsConfig | None = None) -> str:
+
+def text_field(value: object, where: str, field: str, limits: LimitsConfig) -> str:
     """The value of a text field, without surrounding blanks.
 
-    Raises InputError unless it is a text that is not blank, that UTF-8 can hold, and within the limits (None: the
-    defaults).
+    Raises InputError unless it is a text that is not blank, that UTF-8 can hold, and within the limits.
     """
     if not isinstance(value, str) or not value.strip():
         raise InputError(f'{where}: "{field}" must be a text that is not blank; got {shown(value)}')
     text = value.strip()
-    if len(text) > (most := (limits or LimitsConfig()).text_chars):
+    if len(text) > (most := limits.text_chars):
         raise InputError(
             f'{where}: "{field}" has {len(text):,} characters, more than {most:,}; raise data.limits.text_chars, or '
             "divide it"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..lattice.checks import check_choice, check_count
-from .arrays import real_array, real_tensor
+from .arrays import real_tensor
 
 PLACEMENTS = ("principal", "order")
 """principal: rotated to the training set's principal axes first, largest variance first. order: as it comes."""
@@ -46,12 +46,6 @@ def lattice_shape(dim: int) -> tuple[int, int, int]:
 
 def _divisors(number: int) -> list[int]:
     return [d for d in range(1, number + 1) if number % d == 0]
-
-
-def _native(array: NDArray[np.floating]) -> NDArray[np.floating]:
-    """An array whose memory torch can share: in native byte order, contiguous and writeable."""
-    contiguous = np.ascontiguousarray(real_array("embeddings", array), array.dtype.newbyteorder("="))
-    return contiguous if contiguous.flags.writeable else contiguous.copy()
 
 
 class EmbeddingReshaper(nn.Module):
@@ -127,7 +121,7 @@ class EmbeddingReshaper(nn.Module):
     def to_lattice(self, embedding: Array) -> Array:
         """Map embeddings [..., D] to lattices [..., X, Y, Z]; a tensor gives a tensor, a numpy array an array."""
         if isinstance(embedding, np.ndarray):
-            return self.to_lattice(torch.from_numpy(_native(embedding))).numpy()
+            return self.to_lattice(real_tensor("embeddings", embedding, embedding.dtype.newbyteorder("="))).numpy()
         if embedding.shape[-1:] != (self.dim,):
             raise ValueError(f"embedding must be [..., {self.dim}]; got {list(embedding.shape)}")
         if self.rotation is not None:
@@ -138,7 +132,7 @@ class EmbeddingReshaper(nn.Module):
     def to_embedding(self, lattice: Array) -> Array:
         """Map lattices [..., X, Y, Z] to embeddings [..., D], the inverse of :meth:`to_lattice`."""
         if isinstance(lattice, np.ndarray):
-            return self.to_embedding(torch.from_numpy(_native(lattice))).numpy()
+            return self.to_embedding(real_tensor("lattice", lattice, lattice.dtype.newbyteorder("="))).numpy()
         if tuple(lattice.shape[-3:]) != self.shape:
             raise ValueError(f"lattice must be [..., {self.shape}]; got {list(lattice.shape)}")
         flat = lattice.reshape(*lattice.shape[:-3], self.cells)[..., : self.dim]

@@ -11,16 +11,10 @@ keeps them right, whoever is killed and whenever:
 - an index that cannot be read is moved to ``quarantine/``, with the shards that only it could explain. Another process
   may have it open: it sees at its next transaction that the file is a different one, and begins again.
 
-Why not one SQLite file with a row for each vector: written out with the same behaviour it was as long (761 lines; 780
-here). Measured in turns on a busy machine, 50,000 to a million vectors of 384 numbers took, beside what is here:
-
-- 1.06 times the space, and 1.7 to 1.9 times the bytes written: its log holds all of them twice, and each random key
-  touches a page of its own;
-- 1 to 2 times the CPU time to write, 1.05 to 1.3 times to find again in order, about 1.2 times at random;
-- a copy of what a call has found, 1.5 GB for a million, where that is to outlive evictions as it does here.
-
-Either is little beside encoding: the fastest encoder here takes 126 microseconds of CPU time for a text, and storing it
-took 22 to 46. Why not LMDB: a file that was cut short ended the process that read it (SIGBUS, ten times of ten).
+Why not one SQLite file with a row for each vector: written out it was as long, and for 50,000 to a million vectors of
+384 numbers it wrote 1.7 to 1.9 times the bytes, took up to twice the CPU time to store, and needed a copy in memory of
+what a call has found, where that is to outlive evictions as it does here. Why not LMDB: a file that was cut short ended
+the process that read it (SIGBUS).
 """
 
 from __future__ import annotations
@@ -31,10 +25,11 @@ import sqlite3
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +50,8 @@ CREATE TABLE vector (encoder INTEGER, key BLOB, shard INTEGER, row INTEGER, crc 
 PRAGMA user_version = {LAYOUT};
 COMMIT;
 """
+T = TypeVar("T")
+_ATTEMPTS = 10  # with an index that is damaged each time
 _WAIT_S = 60  # for another process's lock on the folder or the index
 
 
@@ -73,12 +70,7 @@ _TABLES = _made()
 
 
 class IndexDamagedError(Exception):
-    """The index that was opened cannot be used, or is no longer the folder's: quarantine it and begin again.
-
-    Args:
-        why: words for the user.
-        inode: of the index that was opened.
-    """
+    """The index that was opened, of this inode, cannot be used, or is no longer the folder's."""
 
     def __init__(self, why: str, inode: int) -> None:
         super().__init__(why)
@@ -87,21 +79,14 @@ class IndexDamagedError(Exception):
 
 @dataclass
 class CacheStatistics:
-    """What one cache object has seen.
+    """What one cache object has seen."""
 
-    Attributes:
-        hits, misses: texts that were there (or came twice in a call), and texts that were encoded.
-        damaged: vectors that did not match their CRC, or whose shard was cut or gone.
-        bytes_read, bytes_written: of vectors, while texts were looked up and stored.
-        encoding_seconds: spent in the encoder.
-    """
-
-    hits: int = 0
-    misses: int = 0
-    damaged: int = 0
-    bytes_read: int = 0
+    hits: int = 0  # texts that were there, or came twice in a call
+    misses: int = 0  # texts that were encoded
+    damaged: int = 0  # vectors that did not match their CRC, or whose shard was cut or gone
+    bytes_read: int = 0  # of vectors, while texts were looked up
     bytes_written: int = 0
-    encoding_seconds: float = 0.0
+    encoding_seconds: float = 0.0  # spent in the encoder
 
 
 @dataclass(frozen=True)
@@ -120,16 +105,12 @@ class CachedEmbeddings:
 
     Stays valid, in this process and in those forked from it, when the cache evicts its shards or is deleted.
 
-    Attributes:
-        dim: numbers per embedding.
-        maps: the shards, each float32 [rows, dim].
-        shards, rows: int64 [n], which map and which of its rows holds an embedding.
     """
 
     dim: int
-    maps: list[Embeddings]
-    shards: Places
-    rows: Places
+    maps: list[Embeddings]  # of the shards, each float32 [rows, dim]
+    shards: Places  # which map holds an embedding
+    rows: Places  # and which of its rows
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -147,12 +128,7 @@ class CachedEmbeddings:
 class ShardFolder:
     """A cache's folder: made, opened, put in quarantine, and what is in it.
 
-    Args:
-        folder: made if it is not there.
-        limit_bytes: of all shards together, or None.
-        shard_bytes: of one shard, at most (one vector always fits).
-
-    Raises InputError when the folder cannot be used.
+    Its methods raise InputError when the folder cannot be used, and IndexDamagedError when its index cannot.
     """
 
     def __init__(self, folder: Path, limit_bytes: int | None, shard_bytes: int) -> None:
@@ -162,7 +138,6 @@ class ShardFolder:
         self._path = folder / "index.sqlite"
         with self.failures():
             folder.mkdir(parents=True, exist_ok=True)
-        self.connect()[0].close()
 
     @property
     def writable(self) -> bool:
@@ -225,25 +200,25 @@ class ShardFolder:
             return 0
 
     def connect(self) -> tuple[sqlite3.Connection, int]:
-        """A connection, to be closed, and its inode. A damaged index is quarantined first, with a warning."""
-        for _ in range(3):
-            with self.failures():
-                if self.writable:
-                    self._path.touch()  # so that it has an inode, which says later whether it is still the same
-                inode = self.inode()
-            index = None
+        """A connection, to be closed, and its inode."""
+        with self.failures():
+            if self.writable:
+                self._path.touch()  # so that it has an inode, which says later whether it is still the same
+            inode = self.inode()
+        with self.failures(inode), ExitStack() as stack:
+            index = stack.enter_context(closing(self._open()))
+            index.text_factory = lambda raw: raw.decode(errors="replace")
+            self._check(index, inode)
+            stack.pop_all()  # it stays open
+        return index, inode
+
+    def undamaged(self, work: Callable[[], T]) -> T:
+        """The result of ``work``; where the index is damaged, it is put in quarantine and the work begins again."""
+        for _ in range(_ATTEMPTS):
             try:
-                with self.failures(inode):
-                    index = self._open()
-                    index.text_factory = lambda raw: raw.decode(errors="replace")
-                    self._check(index, inode)
-                return index, inode
-            except BaseException as error:
-                if index is not None:
-                    index.close()
-                if not isinstance(error, IndexDamagedError):
-                    raise
-                self.quarantine(error)
+                return work()
+            except IndexDamagedError as damage:
+                self.quarantine(damage)
         raise self.refusal("its index was damaged again and again")
 
     def contents(self) -> list[EncoderContents]:
@@ -285,17 +260,14 @@ class ShardFolder:
                     raise IndexDamagedError("another process has put it aside", inode)
                 index.execute("PRAGMA journal_mode = WAL")
                 if index.execute("PRAGMA user_version").fetchone() == (0,):  # still, now that no other can make it
-                    self._make(index, inode)
+                    if index.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
+                        raise IndexDamagedError("it is of an older layout", inode)
+                    if self.files():
+                        raise IndexDamagedError("it names none of the shards that are there", inode)
+                    index.executescript(_SCHEMA)
         if _tables_of(index) != _TABLES:
             raise IndexDamagedError("its tables are not those that were made", inode)
         index.execute("PRAGMA synchronous = NORMAL")  # of the WAL; a power cut may undo transactions, not halve them
-
-    def _make(self, index: sqlite3.Connection, inode: int) -> None:
-        if index.execute("SELECT count(*) FROM sqlite_master").fetchone() != (0,):
-            raise IndexDamagedError("it is of an older layout", inode)
-        if self.files():
-            raise IndexDamagedError("it names none of the shards that are there", inode)
-        index.executescript(_SCHEMA)
 
     def quarantine(self, damage: IndexDamagedError) -> None:
         """Move the index and the shards aside, unless another process has done it, and warn."""

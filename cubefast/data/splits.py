@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from ..errors import InputError
 from .config import SplitConfig
 from .dialogues import Dialogue, normalize
-from .vectors import Vectors, chunks
 
 ENOUGH_GROUPS = 20  # to be divided without joining them
 
@@ -27,11 +26,6 @@ ENOUGH_GROUPS = 20  # to be divided without joining them
 class Split:
     """The row numbers of each part, ascending. No two parts share a question; parts made of whole groups share no
     answer with another part.
-
-    Attributes:
-        train: what is learnt from.
-        validation_paraphrase, validation_group: what selects, by regime.
-        unseen_paraphrase, unseen_group: the tests, by regime.
     """
 
     train: list[int] = field(default_factory=list)
@@ -56,37 +50,34 @@ def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = 
     """
     shares = shares or SplitConfig()
     split = Split()
-    groups = _joined_groups(dialogues)
+    forms = [(normalize(dialogue.question), normalize(dialogue.answer)) for dialogue in dialogues]
+    groups = _joined_groups(dialogues, forms)
     own = [dialogue.group for dialogue in dialogues]
     chained = max(Counter(groups).values(), default=0) > len(dialogues) / 2 and len(set(own)) >= ENOUGH_GROUPS
     if chained:
         groups = own
+    held_out_groups = {"test": split.unseen_group, "validation": split.validation_group}
     rest: dict[tuple[str, str], list[int]] = defaultdict(list)  # rows of each answer still to be divided
-    for row, (dialogue, group) in enumerate(zip(dialogues, groups, strict=True)):
-        place = _part(_hash(group), shares)
-        if place == "test":
-            split.unseen_group.append(row)
-        elif place == "validation":
-            split.validation_group.append(row)
+    for row, group in enumerate(groups):
+        place = _part(_hash(group.encode()), shares)
+        if place in held_out_groups:
+            held_out_groups[place].append(row)
         else:
-            rest[group, normalize(dialogue.answer)].append(row)
+            rest[group, forms[row][1]].append(row)
     if chained:
-        seen = {normalize(text) for rows in rest.values() for row in rows for text in _texts(dialogues[row])}
+        seen = {form for rows in rest.values() for row in rows for form in forms[row]}
         for part in (split.validation_group, split.unseen_group):
-            forms = {row: {normalize(text) for text in _texts(dialogues[row])} for row in part}
-            part[:] = [row for row in part if not seen & forms[row]]
-            seen = seen.union(*(forms[row] for row in part))
+            part[:] = [row for row in part if seen.isdisjoint(forms[row])]
+            seen.update(form for row in part for form in forms[row])
 
-    asked = defaultdict(set)  # the rest's rows of each question: the same one may have several answers
-    for rows in rest.values():
-        for row in rows:
-            asked[normalize(dialogues[row].question)].add(row)
+    # How often the rest have each question: the same one may have several answers.
+    asked = Counter(forms[row][0] for rows in rest.values() for row in rows)
     for (_, answer), rows in rest.items():
-        rows.sort(key=lambda row: _hash(normalize(dialogues[row].question)))
-        movable = [row for row in rows if len(asked[normalize(dialogues[row].question)]) == 1]
+        rows.sort(key=lambda row: _hash(forms[row][0].encode()))
+        movable = [row for row in rows if asked[forms[row][0]] == 1]
         held_out = set()
         if len(rows) >= 3:
-            number = _hash(answer) % 100
+            number = _hash(answer.encode()) % 100
             # From the two ends, so that with small shares no answer loses a question to both.
             if movable and number >= 100 - shares.test_paraphrase_percent:
                 split.unseen_paraphrase.append(movable[0])
@@ -100,22 +91,14 @@ def split_dialogues(dialogues: Sequence[Dialogue], shares: SplitConfig | None = 
     return split
 
 
-def split_texts(texts: Sequence[str], shares: SplitConfig) -> Split:
-    """Split texts by the hash of their normal form, so that repetitions stay together. There are no paraphrases."""
-    return _split_hashes((_hash(normalize(text)) for text in texts), shares)
-
-
-def split_vectors(vectors: Vectors, shares: SplitConfig) -> Split:
-    """Split embeddings by the hash of their bytes, so that repetitions stay together."""
-    rows = (row for places in chunks(len(vectors)) for row in vectors.gather(places))
-    return _split_hashes((_hash_bytes(row.tobytes()) for row in rows), shares)
-
-
-def _split_hashes(hashes: Iterable[int], shares: SplitConfig) -> Split:
+def split_items(items: Iterable[bytes], shares: SplitConfig) -> Split:
+    """Split texts or embeddings by the hash of their bytes, so that repetitions stay together. There are no
+    paraphrases.
+    """
     split = Split()
     places = {"train": split.train, "validation": split.validation_group, "test": split.unseen_group}
-    for row, number in enumerate(hashes):
-        places[_part(number, shares)].append(row)
+    for row, item in enumerate(items):
+        places[_part(_hash(item), shares)].append(row)
     return split
 
 
@@ -125,17 +108,13 @@ def check_leaks(train: Iterable[Dialogue], test: Iterable[Dialogue]) -> None:
     A test that was trained on measures memory. Splits made here are checked too, and files that somebody else has split
     can be.
     """
-    seen = {normalize(text) for dialogue in train for text in _texts(dialogue)}
-    leaks = [text for dialogue in test for text in _texts(dialogue) if normalize(text) in seen]
+    seen = {normalize(text) for each in train for text in (each.question, each.answer)}
+    leaks = [text for each in test for text in (each.question, each.answer) if normalize(text) in seen]
     if leaks:
         raise InputError(
             f"{len(leaks)} texts of the test part are also in the training part, the first: {leaks[0][:80]!r}. "
             "Take them out of one of the two, or give one file and let it be split"
         )
-
-
-def _texts(dialogue: Dialogue) -> tuple[str, str]:
-    return dialogue.question, dialogue.answer
 
 
 def _part(number: int, shares: SplitConfig) -> str:
@@ -145,15 +124,11 @@ def _part(number: int, shares: SplitConfig) -> str:
     return "validation" if percent < shares.test_percent + shares.validation_percent else "train"
 
 
-def _hash(text: str) -> int:
-    return _hash_bytes(text.encode())
-
-
-def _hash_bytes(data: bytes) -> int:
+def _hash(data: bytes) -> int:
     return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")
 
 
-def _joined_groups(dialogues: Sequence[Dialogue]) -> list[str]:
+def _joined_groups(dialogues: Sequence[Dialogue], forms: Sequence[tuple[str, str]]) -> list[str]:
     """The group of each row, after groups that share a text are merged under the name of the first of them."""
     parent: dict[Hashable, Hashable] = {}
 
@@ -164,9 +139,9 @@ def _joined_groups(dialogues: Sequence[Dialogue]) -> list[str]:
             item = parent[item]
         return item
 
-    for dialogue in dialogues:
+    for dialogue, texts in zip(dialogues, forms, strict=True):
         group = find(("group", dialogue.group))
-        for text in _texts(dialogue):
-            parent[find(("text", normalize(text)))] = group
+        for text in texts:
+            parent[find(("text", text))] = group
     names: dict[Hashable, str] = {}
     return [names.setdefault(find(("group", d.group)), d.group) for d in dialogues]

@@ -40,33 +40,21 @@ class Spread:
 
 @dataclass(frozen=True)
 class DatasetStatistics:
-    """Counts and spreads of a data set; what it does not have is None or empty.
-
-    Attributes:
-        pairs, dim: how many, and of how many numbers.
-        questions, answers, groups: different ones.
-        domains: pairs of each.
-        question_chars, answer_chars: their lengths.
-        context_turns: turns that a question has before it.
-        negatives: wrong answers of all pairs together.
-        cosine: cos(question, answer) of the embeddings, which is what identity scores.
-        rejected: pairs dropped by the quality filter, by reason.
-        cache_hits, cache_misses: texts that were and were not encoded before.
-    """
+    """Counts and spreads of a data set; what it does not have is None or empty."""
 
     pairs: int
     dim: int
-    questions: int | None = None
+    questions: int | None = None  # different ones, as the answers and groups
     answers: int | None = None
     groups: int | None = None
-    domains: dict[str, int] = field(default_factory=dict)
+    domains: dict[str, int] = field(default_factory=dict)  # pairs of each
     question_chars: Spread | None = None
     answer_chars: Spread | None = None
-    context_turns: Spread | None = None
-    negatives: int | None = None
-    cosine: Spread | None = None
-    rejected: dict[str, int] = field(default_factory=dict)
-    cache_hits: int | None = None
+    context_turns: Spread | None = None  # turns that a question has before it
+    negatives: int | None = None  # wrong answers of all pairs together
+    cosine: Spread | None = None  # cos(question, answer) of the embeddings, which is what identity scores
+    rejected: dict[str, int] = field(default_factory=dict)  # pairs dropped by the quality filter, by reason
+    cache_hits: int | None = None  # texts that were encoded before, and were not
     cache_misses: int | None = None
 
     def as_dict(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from ..errors import InputError
 from ..untrusted import named, shown
@@ -25,12 +26,12 @@ def csv_records(path: Path, limits: LimitsConfig) -> Iterator[Record]:
     Columns without a name are passed over, and rows without a text.
     """
     lines = _Lines(path, limits)
-    header = next((line for line in lines if line.strip()), "")
+    header = lines.header()
     if separator := _SEPARATOR.fullmatch(header):
-        header = next((line for line in lines if line.strip()), "")
+        header = lines.header()
     # Of those as frequent outside quotes, the comma.
     delimiter = separator[1] if separator else max(_DELIMITERS, key=_QUOTED.sub("", header).count)
-    return _quoted_rows(header, lines, delimiter, "CSV")
+    return _rows(header, lines, delimiter, "CSV")
 
 
 def tsv_records(path: Path, limits: LimitsConfig) -> Iterator[Record]:
@@ -39,23 +40,22 @@ def tsv_records(path: Path, limits: LimitsConfig) -> Iterator[Record]:
     """
     counts = {line.count("\t") for line in _Lines(path, limits) if line.strip()}
     lines = _Lines(path, limits)
-    header = next((line for line in lines if line.strip()), "")
-    return _quoted_rows(header, lines, "\t", "TSV") if len(counts) > 1 else _plain_rows(header, lines)
+    return _rows(lines.header(), lines, "\t", "TSV", csv.QUOTE_MINIMAL if len(counts) > 1 else csv.QUOTE_NONE)
 
 
 class _Lines:
-    """The lines of a file, without NULs.
-
-    Attributes:
-        number: how many were read.
-        size: of those since a record began, which whoever begins one sets to 0.
-    """
+    """The lines of a file, without NULs."""
 
     def __init__(self, path: Path, limits: LimitsConfig) -> None:
         self.path = path
-        self.number = self.size = 0
+        self.number = 0  # how many were read
+        self.size = 0  # of those since a record began; whoever begins one sets it to 0
         self.most = limits.line_mb * MB
         self._lines = read_lines(path, limits)
+
+    def header(self) -> str:
+        """The next line that is not blank, or ""."""
+        return next((line for line in self if line.strip()), "")
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -76,10 +76,12 @@ class _Lines:
         return line
 
 
-def _quoted_rows(header: str, lines: _Lines, delimiter: str, kind: str) -> Iterator[Record]:
+def _rows(
+    header: str, lines: _Lines, delimiter: str, kind: str, quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
+) -> Iterator[Record]:
     # The module has one limit for all its readers, of 131,072 characters at first; that of the records is kept here.
     csv.field_size_limit(max(csv.field_size_limit(), lines.most))
-    reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True)
+    reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, quoting=quoting, strict=True)
     before = lines.number - 1
     names: list[str] | None = None
     while True:
@@ -97,16 +99,9 @@ def _quoted_rows(header: str, lines: _Lines, delimiter: str, kind: str) -> Itera
         if names is None:
             names = _names(row, where)
         elif any(map(str.strip, row)):
+            if quoting == csv.QUOTE_NONE:
+                row = [_unquoted(field) for field in row]
             yield _record(names, row, where, delimiter)
-
-
-def _plain_rows(header: str, lines: _Lines) -> Iterator[Record]:
-    names = _names(header.split("\t"), f"{lines.path}, line {lines.number}")
-    for line in lines:
-        lines.size = 0
-        if line.strip():
-            row = [_unquoted(field) for field in line.rstrip("\r\n").split("\t")]
-            yield _record(names, row, f"{lines.path}, line {lines.number}", "\t")
 
 
 def _unquoted(field: str) -> str:

@@ -132,17 +132,13 @@ class SentenceTransformerEncoder:
     def _folder(self) -> Path | None:
         """The folder of the model; None if the library has to find or fetch it."""
         folder = Path(self.name).expanduser()
-        if is_folder(folder):
-            if not any((folder / file).is_file() for file in _MARKS):
-                raise InputError(
-                    f"{folder} is not a sentence-transformers model: it has neither {' nor '.join(_MARKS)}. Give a "
-                    "folder written by SentenceTransformer.save, or a hub name (all-MiniLM-L6-v2)"
-                )
+        if is_folder(folder) and any((folder / file).is_file() for file in _MARKS):
             return folder
-        if is_model_path(self.name):
+        if is_folder(folder) or is_model_path(self.name):
+            not_a_model = f"{folder} is not a sentence-transformers model: it has neither {' nor '.join(_MARKS)}"
             raise InputError(
-                f"there is no model folder {folder}. Give a folder written by SentenceTransformer.save, or a hub name "
-                "(all-MiniLM-L6-v2)"
+                f"{not_a_model if is_folder(folder) else f'there is no model folder {folder}'}. Give a folder written "
+                "by SentenceTransformer.save, or a hub name (all-MiniLM-L6-v2)"
             )
         if not self.offline:
             return None
@@ -227,15 +223,11 @@ def _cached_snapshot(name: str) -> Path | None:
 
 def _hash_of_folder(folder: Path) -> str:
     """A hash of the names and contents of the files that can change the vectors: 32 hexadecimal digits."""
-    whole = hashlib.sha256()
-    for file in sorted(_files_of(folder), key=lambda file: file.relative_to(folder).as_posix()):
-        whole.update(f"{file.relative_to(folder).as_posix()}\0{sha256_of(file)}\n".encode())
-    return whole.hexdigest()[:32]
-
-
-def _files_of(folder: Path) -> Iterator[Path]:
+    found: dict[str, Path] = {}
     for parent, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in _UNUSED_FOLDERS]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() not in _UNUSED_SUFFIXES:
-                yield Path(parent, name)
+        for file in (Path(parent, name) for name in files if not name.startswith(".")):
+            if file.suffix.lower() not in _UNUSED_SUFFIXES:
+                found[file.relative_to(folder).as_posix()] = file
+    content = "".join(f"{name}\0{sha256_of(file)}\n" for name, file in sorted(found.items()))
+    return hashlib.sha256(content.encode()).hexdigest()[:32]

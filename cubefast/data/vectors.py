@@ -87,6 +87,30 @@ class StackedVectors:
 
 
 @dataclass(frozen=True)
+class MappedVectors:
+    """A view of embeddings in another order, or from which their mean is subtracted."""
+
+    vectors: Vectors
+    rows: NDArray[np.int64] | None = (
+        None  # [M], the row at each place; -1: none, nothing may be gathered. None: all rows
+    )
+    mean: Embeddings | None = None  # float32 [dim]
+
+    @property
+    def dim(self) -> int:
+        """The size of the embeddings."""
+        return self.vectors.dim
+
+    def __len__(self) -> int:
+        return len(self.vectors if self.rows is None else self.rows)
+
+    def gather(self, rows: NDArray[np.integer]) -> Embeddings:
+        """A copy of these rows, float32 [len(rows), dim]."""
+        vectors = self.vectors.gather(rows if self.rows is None else self.rows[rows])
+        return vectors if self.mean is None else vectors - self.mean
+
+
+@dataclass(frozen=True)
 class Preparation:
     """The preparation of every embedding, of questions and answers alike: centring, then scaling to unit length.
 

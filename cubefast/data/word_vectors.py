@@ -6,7 +6,7 @@ import codecs
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..untrusted import shown
 
 _MOST_LINE = 20_000_000  # bytes; of a file that may mean ill
 
 
 @dataclass(frozen=True)
-class Rows:
-    """The rows of a file. ``first_line`` is the line of row 0 in a text file, from 1, and None for other files."""
+class LoadedEmbeddings:
+    """The embeddings of a file.
+
+    Attributes:
+        vectors: [n, D]: a float32 array, or a memory map of the file in the file's own numeric type (.npy,
+            .safetensors); :class:`~cubefast.data.vectors.ArrayVectors` converts what it takes of it.
+        keys: the n different names of the rows; None where there are none.
+        first_line: the line of row 0 in a text file, from 1; None for other files.
+    """
 
     vectors: NDArray[Any]
     keys: list[str] | None = None
     first_line: int | None = None
+
+    def place(self, row: int) -> str:
+        """What a row is called in messages: its number from 0, its line and its key."""
+        line = [] if self.first_line is None else [f"line {self.first_line + row}"]
+        key = [] if self.keys is None else [f"key {shown(self.keys[row])}"]
+        return f"row {row} ({', '.join(line + key)})" if line or key else f"row {row}"
 
 
 def decoded(path: Path, key: bytes, place: str) -> str:
@@ -72,11 +86,7 @@ def _is_number(text: bytes) -> bool:
 
 def _numbers_at_end(line: bytes) -> int:
     """The number of numbers at the end of a line; its first part belongs to the key."""
-    parts = line.split(b" ")
-    count = 0
-    while count < len(parts) - 1 and _is_number(parts[-1 - count]):
-        count += 1
-    return count
+    return len(list(takewhile(_is_number, reversed(line.split(b" ")[1:]))))
 
 
 def _split(line: bytes, dim: int) -> tuple[bytes, NDArray[np.float32]] | None:
@@ -92,7 +102,7 @@ def _split(line: bytes, dim: int) -> tuple[bytes, NDArray[np.float32]] | None:
         return None
 
 
-def read_text(path: Path, format: str) -> Rows:
+def read_text(path: Path, format: str) -> LoadedEmbeddings:
     """Read word2vec or GloVe text. Numbers are counted from the end of a line, because keys may hold spaces."""
     lines = _lines(path)
     first = next(lines)
@@ -117,10 +127,10 @@ def read_text(path: Path, format: str) -> Rows:
         vectors.append(row[1])
     if expected is not None and expected != len(keys):
         raise InputError(f"{path}: the header says {expected} rows, but there are {len(keys)}; it may be truncated")
-    return Rows(np.stack(vectors), keys, 2 if header else 1)
+    return LoadedEmbeddings(np.stack(vectors), keys, 2 if header else 1)
 
 
-def read_word2vec_binary(path: Path) -> Rows:
+def read_word2vec_binary(path: Path) -> LoadedEmbeddings:
     """Read word2vec binary: in each row the key, a space, little-endian float32 and, from some writers, a newline."""
     with path.open("rb") as file:
         first = file.readline(100)
@@ -147,4 +157,4 @@ def read_word2vec_binary(path: Path) -> Rows:
                 vectors[row] = np.frombuffer(content[begin:at], dtype="<f4")
             if content[at:].strip(b"\n"):
                 raise InputError(f"{path}: the header says {count} rows, but {size - at} bytes follow them")
-    return Rows(vectors, keys)
+    return LoadedEmbeddings(vectors, keys)

@@ -25,7 +25,7 @@ from ..data.encoder_names import short_fingerprint
 from ..data.encoders import create_encoder
 from ..data.pairs import PairDataset
 from ..data.ready import is_ready
-from ..data.vectors import Preparation
+from ..data.vectors import MappedVectors, Preparation
 from ..errors import ArtifactError, InputError
 from ..evaluation.turns import PairStructure
 from ..files import read_json
@@ -301,9 +301,10 @@ def _check_same_encoder(dataset: Dataset, other: Dataset, config: TrainingConfig
     if is_ready(dataset.fingerprint) and isinstance(dataset, DialogueDataset) and config.encoder is not None:
         cosine = agreement(
             create_encoder(config.encoder).encode,
-            [config.data.prompts.answer + answer for answer in dataset.answers],
-            dataset.vectors.gather(dataset.answer_rows),
+            dataset.answers,
+            MappedVectors(dataset.vectors, dataset.answer_rows),
             Preparation(),
+            prompt=config.data.prompts.answer,
             encoder=f"the encoder {config.encoder}",
             there="the run's answers",
         )

@@ -6,8 +6,7 @@ from hypothesis import strategies as st
 
 from cubefast import EmbeddingPairs
 from cubefast.data.config import NoiseConfig
-from cubefast.data.noise import add_noise
-from cubefast.data.pairs import PairDataset
+from cubefast.data.pairs import PairDataset, add_noise
 from cubefast.data.vectors import ArrayVectors, Preparation, StackedVectors
 from cubefast.errors import InputError
 

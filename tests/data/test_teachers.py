@@ -19,7 +19,7 @@ from cubefast import (
 from cubefast.data.config import NoiseConfig
 from cubefast.data.create import open_dataset
 from cubefast.data.pairs import PairDataset
-from cubefast.data.teachers import DialogueRows, aligned
+from cubefast.data.ready import DialogueRows, aligned
 from cubefast.data.vectors import ArrayVectors
 from cubefast.errors import InputError
 
