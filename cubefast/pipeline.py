@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .config import TrainingConfig
 from .core import CubicCore, predict
-from .data.agreement import SURE, agreement
+from .data.agreement import SURE, agreement, compared
 from .data.arrays import real_tensor
 from .data.config import ContextConfig
 from .data.context import context_texts, context_weights, gather_rows
@@ -311,10 +311,11 @@ def _encoder_of(
             "match. Install that version, or train again"
         )
     if chosen or is_known_by_name(encoder):
-        texts = [config.data.prompts.answer + text for text in bank.texts]
+        rows = compared(len(bank.texts))
+        texts = [config.data.prompts.answer + bank.texts[row] for row in rows]
         name = f"the encoder {shown(named)[1:-1] if isinstance(named, str) else encoder}"
         there = f"the answers of {run.path}"
-        cosine = agreement(encoder.encode, texts, bank.vectors, bank.prepare, encoder=name, there=there)
+        cosine = agreement(encoder.encode, texts, bank.vectors[rows], bank.prepare, encoder=name, there=there)
         if cosine < SURE:
             warnings.warn(
                 f"{name} gives vectors a little different from those of {there} (cosine {cosine:.2f}): they may be of "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from .arrays import real_array
@@ -15,6 +16,11 @@ SURE = 0.95
 """A cosine above which two embeddings of a text are by one encoder, but for rounding."""
 _COMPARED = 4  # texts
 _LEAST = 0.3  # that of vectors of two encoders is about 0, and a text with another one before it has 0.5 and more
+
+
+def compared(count: int) -> NDArray[np.int64]:
+    """int64 [4], or fewer: which of ``count`` texts :func:`agreement` looks at; of these alone, it looks at all."""
+    return np.unique(np.linspace(0, count - 1, _COMPARED).astype(np.int64))
 
 
 def agreement(
@@ -45,7 +51,7 @@ def agreement(
     Raises InputError for vectors of another size, and for a cosine below ``least``.
     """
     kept = vectors if isinstance(vectors, Vectors) else ArrayVectors(vectors)
-    rows = np.unique(np.linspace(0, len(texts) - 1, _COMPARED).astype(np.int64))
+    rows = compared(len(texts))
     made = real_array(encoder, encode([texts[row] for row in rows]))
     if made.ndim != 2 or len(made) != len(rows):
         raise InputError(f"{encoder} must give an array [{len(rows)}, D] for {len(rows)} texts; got {list(made.shape)}")
