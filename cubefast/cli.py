@@ -165,8 +165,8 @@ def exit_process(code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-def counting(what: str, total: int) -> Callable[[int], None]:
-    """A progress bar of ``total`` texts on a terminal, and a line at the end everywhere.
+def counting(what: str, total: int, unit: str = "texts") -> Callable[[int], None]:
+    """A progress bar of ``total`` texts or other units on a terminal, and a line at the end everywhere.
 
     What it returns is called with the number done: first with those that were in the cache.
     """
@@ -182,7 +182,7 @@ def counting(what: str, total: int) -> Callable[[int], None]:
             if done < total and sys.stdout.isatty():
                 from tqdm import tqdm
 
-                shape = f"{label:<12}{{n:,}} of {{total:,}} texts, {{remaining}} left |{{bar:20}}| {{desc}}"
+                shape = f"{label:<12}{{n:,}} of {{total:,}} {unit}, {{remaining}} left |{{bar:20}}| {{desc}}"
                 bar = tqdm(
                     total=total,
                     initial=done,
@@ -201,7 +201,7 @@ def counting(what: str, total: int) -> Callable[[int], None]:
                 _bars.discard(bar)
             cached = f" ({found:,} from the cache)" if found else ""
             took = "from the cache" if found == total else f"in {time.perf_counter() - began:.1f} s{cached}"
-            print(labelled(label, f"{rest}: {total:,} texts {took}"), flush=True)
+            print(labelled(label, f"{rest}: {total:,} {unit} {took}"), flush=True)
             total = sys.maxsize  # the line is printed once
 
     return show

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from . import cli
 from .terminal import columns, paragraph
-
-if TYPE_CHECKING:
-    from .evaluation.baselines import Baseline
 
 _DESCRIPTION = """Score a trained run beside all baselines on its held-out tests, and say in words what came of it.
 
@@ -33,28 +30,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from .evaluation.report import table
     from .evaluation.summary import title_in_words
     from .reporting.evaluation import evaluate_run
+    from .reporting.report import folder_of_report, write_report
     from .reporting.run_data import open_run_data
-    from .reporting.writing import folder_of_report, write_report
 
     began = time.perf_counter()
     run_data = open_run_data(arguments.run, arguments.overrides, cli.counting)
     folder = folder_of_report(run_data)
-    print("fitting the baselines on the training part")
-    evaluation = evaluate_run(run_data, _print_fitted, lambda text: print(text, flush=True))
+    counting = functools.partial(cli.counting, unit="steps")
+    evaluation = evaluate_run(run_data, lambda text: print(text, flush=True), counting)
     write_report(evaluation, folder)
-    if evaluation.headline:
-        print("\n" + paragraph(evaluation.headline))
+    if evaluation.main.headline:
+        print("\n" + paragraph(evaluation.main.headline))
     print(table([each.score for test in evaluation.tests for each in test.measured], columns()))
     print("\n" + paragraph(evaluation.verdict))
-    for each in evaluation.verdicts:
+    for each in evaluation.main.verdicts:
         if each.verdict.enough_groups:
             print(f"  {title_in_words(each.test)}: {each.figures}")
     print(f"\n{time.perf_counter() - began:.0f} s; read {folder / 'report.html'} or {folder / 'report.md'}")
     return 0
-
-
-def _print_fitted(baseline: Baseline, seconds: float) -> None:
-    print(f"  {baseline.name} ({seconds:.1f} s)", flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -85,7 +85,7 @@ def environment(form: str) -> Environment:
         "aligned": _aligned,
         "base64": lambda content: base64.b64encode(content).decode("ascii"),
         "best_of": _best_of,
-        "capital": lambda text: text[:1].upper() + text[1:],
+        "capital": capital,
         "code": lambda text: Markup(code(text)),
         "fill": lambda text, columns: Markup(wrapped(text, columns or _WIDTH)),
         "fixed": "{:.3f}".format,
@@ -96,6 +96,11 @@ def environment(form: str) -> Environment:
         "strong": lambda text: escaped(Strong(text)),
     }
     return templates
+
+
+def capital(text: str) -> str:
+    """The text with a capital at its beginning, and the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def _best_of(value: float, values: Iterable[float]) -> str:

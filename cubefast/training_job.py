@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,11 +17,11 @@ from .core import CubicCore
 from .data.config import BUILTIN
 from .data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from .data.pairs import PairDataset
-from .evaluation.baselines import Baseline, as_baseline
+from .evaluation.baselines import as_baseline
 from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
-from .evaluation.report import Score, table
-from .evaluation.summary import ValidationSummary, headline, recall_by_regime
+from .evaluation.report import table
+from .evaluation.summary import headline
 from .lattice.backends import facts
 from .pipeline import save_answers, save_threshold
 from .terminal import columns, labelled, paragraph
@@ -87,8 +88,7 @@ def train(
             run.save_refit(trainer.refit(_all_pairs(dataset, parts), result))
         rivals = []
         if config.purpose == "retrieve" and result.stopped != "interrupted":
-            print(labelled("rivals", "four adapters, trained on the same pairs with the same losses"), flush=True)
-            rivals = trainer.rivals(parts.train, validation)
+            rivals = trainer.rivals(parts.train, validation, counting=functools.partial(cli.counting, unit="steps"))
         comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
         threshold = save_threshold(run, result.core, parts) if _takes_questions(config, dataset) else None
         cube, metric = as_baseline(result.core), config.training.metric
@@ -97,9 +97,9 @@ def train(
             save_answers(run, dataset.fingerprint, parts, handicap, refitted=_is_refitted(config, result))
         validated = on_validation([cube, *comparison.baselines], validation)
         lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
-        run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines))
+        run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines, "png"))
         scores = comparison.scores(cube)
-        in_short = "" if comparison.denoise else _in_short([cube, *comparison.baselines], validated, scores)
+        in_short = "" if comparison.denoise else headline([cube, *comparison.baselines], validated, scores)
         if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
             alone = dataset.split("autoencoder", config.seed)
             scores += Comparison(alone, "autoencoder", config.data.noise).scores(cube)
@@ -126,12 +126,6 @@ def train(
         print(paragraph(f"(it answers {threshold.describe()})", " " * 5, " " * 5))
         print(f"     python -m cubefast.evaluate {shlex.quote(str(run.path))}")
     return result
-
-
-def _in_short(models: Sequence[Baseline], validated: Mapping[str, Mapping[str, float]], scores: Sequence[Score]) -> str:
-    """What it came to for questions, in a sentence or two."""
-    summary = ValidationSummary.of(models, validated)
-    return headline(recall_by_regime(scores, summary.rival_name), summary)
 
 
 def _print_advice(config: TrainingConfig, result: TrainingResult, run: RunFolder) -> None:

@@ -57,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = _folder(arguments)
     config = folder.config
     try:
-        with folder.locked(), joined(config.training.threads) as processes:
+        with joined(config.training.threads) as processes:
             if processes.count > 1:
                 raise InputError("a study is the work of one process; start it with python -m cubefast.tune")
             print(f"study of {len(folder.space.mapping)} parameters, mode {config.mode} -> {folder.path}")

@@ -72,7 +72,7 @@ ALLOWED = {
     "pipeline": {"config", "core", "data", "decoding", "files", "training", "errors", "untrusted"},
     "integrations": _LOOKING_AT_A_RUN,
     "reporting": _LOOKING_AT_A_RUN,
-    "tuning": {"config", "config_sections", "data", "errors", "evaluation", "settings", "training"},
+    "tuning": {"config", "config_sections", "data", "errors", "evaluation", "settings", "terminal", "training"},
     "serving": {
         *("_version", "config", "data", "decoding", "errors", "output", "pipeline", "training", "untrusted"),
     },

@@ -1,6 +1,7 @@
 """The commands evaluate and compare as a user types them."""
 
 import json
+import re
 
 import pytest
 
@@ -35,6 +36,8 @@ def test_evaluate_prints_the_verdict_and_where_to_read(evaluated):
     assert report["verdict"]["sentence"] in printed
     assert printed.index(report["headline"]) < printed.index("ranked among all 286 answers)")
     assert "  residual MLP, hidden" in printed
+    trained = r"^rivals      adapters, trained on the same pairs with the same losses: [\d,]+ steps in [\d.]+ s$"
+    assert len(re.findall(trained, printed, re.MULTILINE)) == 1, "what they took together, once"
     assert "read runs/small/report.html or runs/small/report.md" in printed
     assert "](training.svg)" in (folder / "runs/small/report.md").read_text()
     assert not [f.name for f in (folder / "runs/small").iterdir() if f.name.startswith(".") and f.name != ".lock"]

@@ -10,7 +10,7 @@ from cubefast.answer_side import AnswerSide
 from cubefast.data.pairs import EmbeddingPairs
 from cubefast.errors import ConfigError
 from cubefast.evaluation.baselines import as_baseline
-from cubefast.evaluation.report import measure, score
+from cubefast.evaluation.report import HeldOutTest, measure, score
 from cubefast.integrations.torch_export import export_core
 from cubefast.pipeline import save_threshold
 from cubefast.training.calibration import validate
@@ -102,10 +102,10 @@ def test_where_both_sides_have_noise_it_finds_more_than_a_map_of_queries():
     for sides in ("query", "both"):
         result, pairs, bank = trained(sides)
         model = as_baseline(result.core)
-        found[sides] = score("test", model, pairs, bank).mrr
+        found[sides] = score(model, HeldOutTest("test", pairs, bank)).mrr
         assert found[sides] >= result.best_value - 1e-6  # memory may have been chosen on top
         assert result.core.config["linear_rank"] == 12
-    identity = score("test", as_baseline(CubicCore(DIM)), pairs, bank).mrr
+    identity = score(as_baseline(CubicCore(DIM)), HeldOutTest("test", pairs, bank)).mrr
     assert found["both"] > found["query"] + 0.02 > identity + 0.02
     assert float(result.core.answer_weight) > 0
 
@@ -128,14 +128,14 @@ def test_measures_are_among_the_mapped_answers_but_relevance_is_the_encoders():
     core = core_on_both_sides()
     questions, right = turned_pairs(40, 3)
     pairs = EmbeddingPairs(questions, right, torch.arange(40))
-    found = measure("test", as_baseline(core), pairs, right, centre=right.mean(dim=0)).metrics
+    found = measure(as_baseline(core), HeldOutTest("test", pairs, right), right.mean(dim=0)).metrics
     with torch.no_grad():
         scores = core(questions) @ core.map_answers(right).T
         assert torch.allclose(found.cosines, scores.diagonal(), atol=1e-5)
     assert torch.equal(found.ranks, 1 + (scores > scores.diagonal()[:, None]).sum(dim=1))
     given = right[scores.argmax(dim=1)]
     assert torch.allclose(found.relevances, (given * right).sum(dim=1), atol=1e-5)
-    plain = score("test", as_baseline(core), pairs)
+    plain = score(as_baseline(core), HeldOutTest("test", pairs))
     assert plain.mrr == pytest.approx(found.mrr)
 
 

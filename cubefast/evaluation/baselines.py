@@ -161,7 +161,8 @@ def ridge(train: Pairs | Moments, validation: EmbeddingPairs) -> Baseline:
     """
     moments = Moments.of(train)
     fits = [(penalty, _ridge_weights(moments, penalty)) for penalty in RIDGE_PENALTIES]
-    scores = [_mean_cosine(moments.affine(weights), validation) for _, weights in fits]
+    x, y = validation.inputs, validation.targets
+    scores = [float(cosine(moments.affine(weights)(x), y).double().mean()) for _, weights in fits]
     penalty, weights = fits[scores.index(max(scores))]  # the smallest of equals
     return Baseline(
         RIDGE,
@@ -257,7 +258,3 @@ def _ridge_weights(moments: Moments, penalty: float) -> Tensor:
     penalised = moments.xx + penalty * torch.eye(len(moments.xx), dtype=torch.float64)
     weights: Tensor = torch.linalg.solve(penalised, moments.xy)
     return weights
-
-
-def _mean_cosine(predict: Callable[[Tensor], Tensor], pairs: EmbeddingPairs) -> float:
-    return float(cosine(predict(pairs.inputs), pairs.targets).double().mean())

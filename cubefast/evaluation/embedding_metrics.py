@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.arrays import real_tensor
 from ..errors import InputError
 from .metrics import (
     centred_cosine,
     cosine,
     different,
-    mean_reciprocal_rank,
-    recall_at,
     retrieval_ranks,
     semantic_preservation,
     semantic_relevance,
@@ -96,13 +95,15 @@ class EmbeddingMetrics:
         if predicted.shape != target.shape:
             raise InputError(f"predicted {list(predicted.shape)} and target {list(target.shape)} must have one shape")
         count, dim = target.shape
-        if pool is None:
-            answers, right = different(target, _ids(target, target_ids))
-        else:
+        if pool is not None:
             answers = _vectors("pool", pool)
             right = _places(target_ids, count, len(answers))
             if answers.shape[1] != dim:
                 raise InputError(f"pool is {list(answers.shape)} and target {list(target.shape)}: D must be the same")
+        elif target_ids is not None:
+            answers, right = different(target, _labels("target_ids", target_ids, count))
+        else:
+            answers, right = torch.unique(target, dim=0, return_inverse=True)
         mean = None if centre is None else _numbers("centre", centre, dim)
         turns = None if context is None else _numbers("context", context, count, dim)
         talks = None if conversations is None else _labels("conversations", conversations, count)
@@ -142,17 +143,17 @@ class EmbeddingMetrics:
     @property
     def recall_at_1(self) -> float:
         """R@1: the share of queries with rank 1."""
-        return recall_at(self.ranks, 1)
+        return self.mean("recall_at_1")
 
     @property
     def recall_at_5(self) -> float:
         """R@5: with rank 5 at most."""
-        return recall_at(self.ranks, 5)
+        return self.mean("recall_at_5")
 
     @property
     def recall_at_10(self) -> float:
         """R@10."""
-        return recall_at(self.ranks, 10)
+        return self.mean("recall_at_10")
 
     @property
     def ndcg_at_10(self) -> float:
@@ -162,7 +163,7 @@ class EmbeddingMetrics:
     @property
     def mrr(self) -> float:
         """Mean of 1 / rank."""
-        return mean_reciprocal_rank(self.ranks)
+        return self.mean("mrr")
 
     @property
     def median_rank(self) -> float:
@@ -197,20 +198,12 @@ class EmbeddingMetrics:
             "queries": self.queries,
             "pool": self.pool,
             "groups": len(self.groups.unique()),
-            "cosine": self.cosine,
+            **{name: getattr(self, name) for name in METRICS},
             "cosine_median": float(middle),
             "cosine_p5": float(low),
             "cosine_p95": float(high),
-            "centred_cosine": self.centred_cosine,
-            "mse": self.mse,
-            "semantic_preservation": self.semantic_preservation,
-            "recall_at_1": self.recall_at_1,
-            "recall_at_5": self.recall_at_5,
-            "recall_at_10": self.recall_at_10,
-            "ndcg_at_10": self.ndcg_at_10,
-            "mrr": self.mrr,
             "median_rank": self.median_rank,
-            "semantic_relevance": self.semantic_relevance,
+            "semantic_preservation": self.semantic_preservation,
             "context_preservation": self.context_preservation and asdict(self.context_preservation),
             "dialogue_coherence": self.dialogue_coherence and asdict(self.dialogue_coherence),
         }
@@ -255,12 +248,7 @@ LOWER_IS_BETTER = frozenset({"mse"})
 
 def _numbers(name: str, values: Rows, *shape: int | str) -> Tensor:
     """float32 of this shape, in which a letter stands for any size of at least 1."""
-    if isinstance(values, np.ndarray) and not values.flags.writeable:
-        values = values.copy()  # a memory-mapped file; torch warns of what it must not write to
-    try:
-        tensor = torch.as_tensor(values).detach().to("cpu", torch.float32)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{name} must be an array or tensor of numbers: {error}") from None
+    tensor = real_tensor(name, values)
     fits = tensor.dim() == len(shape) and all(
         size == wanted or (isinstance(wanted, str) and size > 0)
         for size, wanted in zip(tensor.shape, shape, strict=True)
@@ -295,14 +283,6 @@ def _labels(name: str, labels: Labels, count: int) -> Tensor:
 
 def _array(labels: Labels) -> NDArray[Any]:
     return labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-
-
-def _ids(target: Tensor, target_ids: Labels | None) -> Tensor:
-    """int64 [n], the same for one and the same answer."""
-    if target_ids is not None:
-        return _labels("target_ids", target_ids, len(target))
-    ids: Tensor = torch.unique(target, dim=0, return_inverse=True)[1]
-    return ids
 
 
 def _places(target_ids: Labels | None, count: int, answers: int) -> Tensor:

@@ -9,31 +9,24 @@ from ..drawing import BLUE, FAINT, GREEN, GREY, ORANGE, PURPLE, draw
 
 
 def training_curves(
-    records: Sequence[Mapping[str, Any]],
-    metric: str,
-    metric_name: str,
-    lines: Mapping[str, float],
-    form: str = "png",
+    records: Sequence[Mapping[str, Any]], metric: str, metric_name: str, lines: Mapping[str, float], form: str
 ) -> bytes:
-    """The metric of validation beside baselines, the loss with the learning rate, and the norm of the gradient.
+    """The metric of validation beside baselines, the loss with the learning rate, and the norm of the gradient, one
+    above the other, narrow enough for a telephone.
 
     Args:
         records: one per epoch, with epoch, loss, lr, gradient_norm and ``val_METRIC``.
         metric, metric_name: what is drawn of validation, and what it is called there.
         lines: what each baseline comes to in it, drawn as a flat line.
-        form: png, the three side by side; or svg, one above the other, narrow enough for a telephone.
+        form: png or svg.
     """
+    epochs = [record["epoch"] for record in records]
 
     def paint(figure: Any) -> None:
-        stacked = form == "svg"
-        if stacked:
-            validation, loss, gradient = figure.subplots(3, 1, height_ratios=(1.5, 1, 1), sharex=True)
-        else:
-            loss, gradient, validation = figure.subplots(1, 3, width_ratios=(1, 0.8, 1.2))
-        _draw_validation(validation, records, metric, metric_name, lines)
-        outside = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.04)} if stacked else {"loc": "center left"}
-        validation.legend(fontsize="small", **({"bbox_to_anchor": (1.01, 0.5)} | outside))
-        epochs = [record["epoch"] for record in records]
+        validation, loss, gradient = figure.subplots(3, 1, height_ratios=(1.5, 1, 1), sharex=True)
+        _draw_validation(validation, epochs, [record[f"val_{metric}"] for record in records], lines)
+        validation.set(title=f"Validation {metric_name}")
+        validation.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.04))
         loss.plot(epochs, [record["loss"] for record in records], color=BLUE, marker=".")
         loss.set(title="Training loss")
         rate = loss.twinx()
@@ -43,25 +36,19 @@ def training_curves(
         rate.grid(visible=False)
         rate.tick_params(axis="y", which="both", labelsize="small")
         gradient.plot(epochs, [record["gradient_norm"] for record in records], color=BLUE, marker=".")
-        gradient.set(title="Norm of the gradient")
-        for axes in (gradient,) if stacked else (loss, gradient, validation):
-            axes.set_xlabel("epoch")
+        gradient.set(title="Norm of the gradient", xlabel="epoch")
 
-    return draw(paint, 4.8, 6.2, form) if form == "svg" else draw(paint, 15, 3.6, form)
+    return draw(paint, 4.8, 5.5 + 0.17 * len(lines), form)
 
 
-def _draw_validation(
-    axes: Any, records: Sequence[Mapping[str, Any]], metric: str, name: str, lines: Mapping[str, float]
-) -> None:
+def _draw_validation(axes: Any, epochs: Sequence[int], values: Sequence[float], lines: Mapping[str, float]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    values = [record[f"val_{metric}"] for record in records]
-    axes.plot([record["epoch"] for record in records], values, color=BLUE, marker=".", label="the cube")
+    axes.plot(epochs, values, color=BLUE, marker=".", label="the cube")
     colors, styles = (FAINT, ORANGE, GREEN, PURPLE, GREY), ("--", "-.", ":")
     for i, (model, value) in enumerate(lines.items()):
         style = styles[i // len(colors) % len(styles)]
         axes.axhline(value, color=colors[i % len(colors)], ls=style, lw=1.2, label=f"{model} ({value:.3f})")
-    axes.set(title=f"Validation {name}")
     # A baseline far below is in the legend alone: what matters is small beside its distance.
     shown = [value for value in (*values, *lines.values()) if value > min(values) - 0.1]
     margin = max(0.01, 0.1 * (max(shown) - min(shown)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -22,11 +22,46 @@ Regime = Literal["unseen_paraphrase", "unseen_group", "unseen_text", "other"]
 autoencoder); other: the pairs of a file that the user gave."""
 
 _REGIMES: dict[str, Regime] = {PARAPHRASE: "unseen_paraphrase", GROUP: "unseen_group", TEXT: "unseen_text"}
+_COLUMNS = {"recall_at_1": "R@1", "recall_at_10": "R@10", "mrr": "MRR", "cosine": "cosine"}
 
 
 def regime_of(part: str) -> Regime:
     """The regime of a part of a data set, by the part's name; "other" for any other name."""
     return _REGIMES.get(part, "other")
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutTest:
+    """n pairs that models are scored on.
+
+    Attributes:
+        title: the part, with the noise, if any.
+        pairs: inputs and targets.
+        bank: [answers, D], all answers that the right one is ranked among, as an index ranks: of training and of other
+            tests too. The target ids of ``pairs`` are its rows. None: the different targets of the pairs.
+        part: the name of the part of the data set.
+        noise: the standard deviation of the Gaussian noise on each number of the inputs; None: the inputs as they are.
+        noise_trained: whether the core was trained on this noise; True without any.
+        structure: the groups and conversations of the pairs.
+    """
+
+    title: str
+    pairs: EmbeddingPairs
+    bank: Tensor | None = None
+    part: str = ""
+    noise: float | None = None
+    noise_trained: bool = True
+    structure: PairStructure = field(default_factory=PairStructure)
+
+    @property
+    def regime(self) -> Regime:
+        """What is new about its questions."""
+        return regime_of(self.part)
+
+    def answers(self) -> tuple[Tensor, Tensor]:
+        """All answers that ranks are among, [answers, D], and the row of each pair's right one, int64 [n]."""
+        ids = self.pairs.target_ids
+        return different(self.pairs.targets, ids) if self.bank is None else (self.bank, ids)
 
 
 @dataclass(frozen=True)
@@ -63,44 +98,28 @@ class Score:
         return asdict(self)
 
 
-def score(
-    test: str,
-    model: Baseline,
-    pairs: EmbeddingPairs,
-    bank: Tensor | None = None,
-    *,
-    regime: Regime = "other",
-    noise: float | None = None,
-) -> Score:
+def score(model: Baseline, test: HeldOutTest) -> Score:
     """Mean cosine to the target, and retrieval; no more, so it is quick. Both are among what the model makes of the
     stored answers.
-
-    Args:
-        test: its name.
-        model: the model.
-        pairs: the test.
-        bank: [answers, D], all answers that the right one is ranked among, as an index ranks: of training and of other
-            tests too. The target ids of ``pairs`` are its rows. None: the different targets of the test.
-        regime, noise: of the test, for the line.
     """
     with torch.no_grad():
-        predicted = model.predict(pairs.inputs)
-    pool, right = different(pairs.targets, pairs.target_ids) if bank is None else (bank, pairs.target_ids)
-    pool = model.stored(pool)
+        predicted = model.predict(test.pairs.inputs)
+    answers, right = test.answers()
+    pool = model.stored(answers)
     ranks = retrieval_ranks(predicted, pool, right)
     return Score(
-        test=test,
+        test=test.title,
         model=model.name,
         parameters=model.parameters,
-        queries=len(pairs),
+        queries=len(test.pairs),
         pool=len(pool),
         cosine=float(cosine(predicted, pool[right]).mean()),
         recall_at_1=recall_at(ranks, 1),
         recall_at_10=recall_at(ranks, 10),
         mrr=mean_reciprocal_rank(ranks),
         kind=model.kind,
-        regime=regime,
-        noise=noise,
+        regime=test.regime,
+        noise=test.noise,
     )
 
 
@@ -138,88 +157,72 @@ class ModelResult:
         return {**own, **self.metrics.as_dict()}
 
 
-def measure(
-    test: str,
-    model: Baseline,
-    pairs: EmbeddingPairs,
-    bank: Tensor | None = None,
-    *,
-    centre: Tensor | None = None,
-    structure: PairStructure | None = None,
-    regime: Regime = "other",
-    noise: float | None = None,
-) -> ModelResult:
+def measure(model: Baseline, test: HeldOutTest, centre: Tensor | None = None) -> ModelResult:
     """All metrics of what a model makes of the inputs.
-
-    Args:
-        test: its name.
-        model: the model.
-        pairs: the test.
-        bank: [answers, D], as of :func:`score`.
-        centre: [D], the mean of the training targets, for the centred cosine.
-        structure: the groups and conversations of the pairs; None: each answer is a group, and there are none.
-        regime, noise: of the test, for the line.
 
     A model that maps the stored answers is measured among what it makes of them; the centre is then their mean. The
     relevance of what is found is the encoder's all the same.
 
+    Args:
+        model, test: what is measured, and on what.
+        centre: [D], the mean of the training targets, for the centred cosine.
+
     Raises InputError for predictions that are NaN, Inf or zero.
     """
-    structure = structure or PairStructure()
     with torch.no_grad():
-        predicted = model.predict(pairs.inputs)
-    pool, targets = bank, pairs.targets
-    if model.map_answers is not None:
-        pool, targets = None if bank is None else model.stored(bank), model.stored(targets)
-        centre = (targets if pool is None else pool).mean(dim=0)
+        predicted = model.predict(test.pairs.inputs)
+    answers, right = test.answers()
+    pool = model.stored(answers)
     metrics = EmbeddingMetrics.of(
         predicted,
-        targets,
-        pairs.target_ids,
+        pool[right],
+        right,
         pool=pool,
-        centre=centre,
-        groups=structure.groups,
-        conversations=structure.conversations,
-        context=structure.context,
+        centre=centre if model.map_answers is None else pool.mean(dim=0),
+        groups=test.structure.groups,
+        conversations=test.structure.conversations,
+        context=test.structure.context,
     )
     if model.map_answers is not None:  # what an answer means, the encoder says
-        answers = bank if bank is not None else different(pairs.targets, pairs.target_ids)[0]
-        given = nearest(predicted, model.stored(answers))[1]
-        metrics = replace(metrics, relevances=cosine(answers[given], pairs.targets))
-    return ModelResult(test, model.name, model.kind, regime, noise, model.parameters, model.tried, metrics)
+        given = nearest(predicted, pool)[1]
+        metrics = replace(metrics, relevances=cosine(answers[given], answers[right]))
+    return ModelResult(
+        test.title, model.name, model.kind, test.regime, test.noise, model.parameters, model.tried, metrics
+    )
 
 
 def table(scores: Sequence[Score], columns: int | None = None) -> str:
-    """The scores as text, one block per test in their order, the best of each column marked with a star.
+    """The scores as text, a :func:`block` for each test, in their order."""
+    tests: dict[str, dict[str, Score]] = {}
+    for each in scores:
+        tests.setdefault(each.test, {})[each.model] = each
+    blocks = []
+    for test, models in tests.items():
+        first = next(iter(models.values()))
+        title = f"{test} ({first.queries:,} queries, ranked among all {first.pool:,} answers)"
+        blocks.append(block(title, {name: each.as_dict() for name, each in models.items()}, columns))
+    return "\n".join(blocks)
+
+
+def block(title: str, models: Mapping[str, Mapping[str, Any]], columns: int | None = None) -> str:
+    """A table as text, with an empty line before it; the best of each column is marked with a star.
 
     Args:
-        scores: of any number of tests.
-        columns: of the window, in which a long name takes several lines; None: each score has one line.
+        title: its first line.
+        models: by the name of each, its ``parameters`` and the metrics of a :class:`Score`, of which it may lack some.
+        columns: of the window, in which a long name takes several lines; None: each model has one line.
     """
-    figures: list[tuple[str, Callable[[Score], float]]] = [
-        ("R@1", lambda s: s.recall_at_1),
-        ("R@10", lambda s: s.recall_at_10),
-        ("MRR", lambda s: s.mrr),
-        ("cosine", lambda s: s.cosine),
-    ]
-    width = max([28, *(len(each.model) + 2 for each in scores)])
+    shown = {key: name for key, name in _COLUMNS.items() if all(key in each for each in models.values())}
+    width = max(28, *(len(name) + 2 for name in models))
     if columns is not None:
-        width = max(20, min(width, columns - 2 - 11 - 9 * len(figures)))
-    lines = []
-    for test in dict.fromkeys(each.test for each in scores):
-        block = [each for each in scores if each.test == test]
-        title = f"{test} ({block[0].queries:,} queries, ranked among all {block[0].pool:,} answers)"
-        lines.append(f"\n{title}")
-        lines.append(f"  {'':<{width}}{'parameters':>11}" + "".join(f"{name:>9}" for name, _ in figures))
-        best = [max(round(value(each), 3) for each in block) for _, value in figures]
-        for each in block:
-            cells = "".join(
-                f"{value(each):>8.3f}{'*' if round(value(each), 3) == top else ' '}"
-                for (_, value), top in zip(figures, best, strict=True)
-            )
-            name, *more = wrapped(each.model, width - 1).split("\n")
-            lines.append(f"  {name:<{width}}{each.parameters:>11,}{cells}".rstrip())
-            lines += [f"    {rest}" for rest in more]
+        width = max(20, min(width, columns - 2 - 11 - 9 * len(shown)))
+    lines = [f"\n{title}", f"  {'':<{width}}{'parameters':>11}" + "".join(f"{name:>9}" for name in shown.values())]
+    best = {key: max(round(each[key], 3) for each in models.values()) for key in shown}
+    for model, figures in models.items():
+        cells = "".join(f"{figures[key]:>8.3f}{'*' if round(figures[key], 3) == best[key] else ' '}" for key in shown)
+        name, *more = wrapped(model, width - 1).split("\n")
+        lines.append(f"  {name:<{width}}{figures['parameters']:>11,}{cells}".rstrip())
+        lines += [f"    {rest}" for rest in more]
     return "\n".join(lines)
 
 

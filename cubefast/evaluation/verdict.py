@@ -29,7 +29,7 @@ _DRAWS = 1 << 22  # group numbers drawn at once: 32 MB
 
 @dataclass(frozen=True)
 class Verdict:
-    """One model against another on the same queries. ``str()`` is one line to be read.
+    """One model against another on the same queries.
 
     Attributes:
         model, baseline: their names.
@@ -47,6 +47,21 @@ class Verdict:
     high: float
     queries: int
     groups: int
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        baseline: str,
+        metric: str,
+        ours: Tensor,
+        theirs: Tensor,
+        groups: Tensor,
+        resamples: int = RESAMPLES,
+    ) -> Verdict:
+        """The verdict on the values [n] of two models; see :func:`paired_bootstrap`."""
+        found = paired_bootstrap(ours, theirs, groups, resamples=resamples)
+        return cls(model, baseline, metric, *found, len(groups), len(groups.unique()))
 
     @property
     def enough_groups(self) -> bool:
@@ -72,16 +87,6 @@ class Verdict:
         """For JSON, with the outcome and its words."""
         return {**asdict(self), "outcome": self.outcome, "words": self.words}
 
-    def __str__(self) -> str:
-        if self.enough_groups:
-            found = f"{self.model} is {self.words} {self.baseline}"
-        else:
-            found = f"{self.words} {self.model} and {self.baseline} apart"
-        return (
-            f"{found} in {self.metric}: {self.difference:+.4f}, 95% interval {self.low:+.4f} to {self.high:+.4f} "
-            f"({self.queries:,} queries in {self.groups:,} groups)"
-        )
-
 
 def compare(
     ours: EmbeddingMetrics,
@@ -90,8 +95,6 @@ def compare(
     *,
     model: str = "the model",
     baseline: str = "the baseline",
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Verdict:
     """``ours`` against ``theirs`` in one of METRICS; see :func:`paired_bootstrap`.
 
@@ -102,11 +105,7 @@ def compare(
             f"two models can be compared on the same queries in the same groups only; got {ours.queries} and "
             f"{theirs.queries} queries, or other groups"
         )
-    difference, low, high = paired_bootstrap(
-        ours.values(metric), theirs.values(metric), ours.groups, resamples=resamples, seed=seed
-    )
-    groups = len(ours.groups.unique())
-    return Verdict(model, baseline, metric, difference, low, high, ours.queries, groups)
+    return Verdict.of(model, baseline, metric, ours.values(metric), theirs.values(metric), ours.groups)
 
 
 def paired_bootstrap(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..data.pairs import PairDataset
 from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.metrics import nearest
-from ..evaluation.verdict import Verdict, paired_bootstrap
+from ..evaluation.verdict import Verdict
 from .results import TaskResult, TestResult
 
 RESAMPLES = 2000  # of each part's interval
@@ -64,13 +64,15 @@ def analyse(result: TaskResult, test: TestResult) -> Analysis:
     """Cut a test by domain, by the length of the question and by its distance from training, as far as known."""
     nearness = _nearness(test, result.task.parts.train)
     buckets = []
-    known = Counter(result.task.train.domains or ())
-    for domain, count in Counter(test.metadata.domains or ()).most_common(MOST_DOMAINS):
-        rows = np.array([each == domain for each in test.metadata.domains or ()])
+    dialogues = test.metadata.dialogues or []
+    trained = Counter(each.domain for each in result.task.train)
+    domains = Counter(each.domain for each in dialogues)
+    for domain, count in domains.most_common(MOST_DOMAINS) if any(domains) else []:
         if count >= FEWEST:
-            buckets.append(_bucket(result, test, "domain", domain or "(none)", rows, known[domain]))
-    if test.metadata.questions is not None:
-        lengths = np.array([len(text) for text in test.metadata.questions], np.float64)
+            rows = np.array([each.domain == domain for each in dialogues])
+            buckets.append(_bucket(result, test, "domain", domain or "(none)", rows, trained[domain]))
+    if dialogues:
+        lengths = np.array([len(each.question) for each in dialogues], np.float64)
         for name, rows in _thirds(lengths, ("short", "middle", "long"), "{:.0f} characters"):
             buckets.append(_bucket(result, test, "question", name, rows))
     names = ("far from training", "between", "near to training")
@@ -95,25 +97,18 @@ def _thirds(
 
 def _nearness(test: TestResult, train: PairDataset) -> NDArray[np.float64]:
     """float64 [n]: the highest cosine of each input to one of training, as it is without noise."""
-    best = torch.full((len(test.inputs),), -1.0)
+    best = torch.full((len(test.pairs.inputs),), -1.0)
     for known, _, _ in train.batches(noisy=False):
-        best = torch.maximum(best, nearest(test.inputs, known)[0])
+        best = torch.maximum(best, nearest(test.pairs.inputs, known)[0])
     return best.double().numpy()
 
 
 def _bucket(
     result: TaskResult, test: TestResult, kind: str, name: str, rows: NDArray[np.bool_], trained: int | None = None
 ) -> Bucket:
-    chosen = torch.from_numpy(rows)
     cube, identity = test.cube.metrics, test.identity.metrics
-    groups = cube.groups[chosen]
     metric, shown = result.verdict_metric, result.summary_metric
-    found = paired_bootstrap(cube.values(metric)[chosen], identity.values(metric)[chosen], groups, resamples=RESAMPLES)
-    return Bucket(
-        kind=kind,
-        name=name,
-        before=float(identity.values(shown)[chosen].mean()),
-        after=float(cube.values(shown)[chosen].mean()),
-        verdict=Verdict(CUBE, IDENTITY, metric, *found, int(chosen.sum()), len(groups.unique())),
-        trained=trained,
-    )
+    ours, theirs = (each.values(metric)[rows] for each in (cube, identity))
+    before, after = (float(each.values(shown)[rows].mean()) for each in (identity, cube))
+    verdict = Verdict.of(CUBE, IDENTITY, metric, ours, theirs, cube.groups[rows], RESAMPLES)
+    return Bucket(kind, name, before, after, verdict, trained)

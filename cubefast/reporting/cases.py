@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from .results import TestResult
 
@@ -56,14 +55,12 @@ class CaseGroup:
 def list_cases(test: TestResult) -> list[CaseGroup]:
     """The cases of each kind that there are; of equal ranks the first queries of the test."""
     before, after = test.identity.metrics.ranks, test.cube.metrics.ranks
-    right_before, right_after = before == 1, after == 1
-    kinds: dict[str, tuple[Tensor, Tensor]] = {
-        "Wrong before, right with the cube": (~right_before & right_after, before),
-        "Right before, wrong with the cube": (right_before & ~right_after, after),
-        "Wrong before and with the cube": (~right_before & ~right_after, after),
-    }
     found = []
-    for title, (chosen, badness) in kinds.items():
+    for title, chosen, badness in (
+        ("Wrong before, right with the cube", (before > 1) & (after == 1), before),
+        ("Right before, wrong with the cube", (before == 1) & (after > 1), after),
+        ("Wrong before and with the cube", (before > 1) & (after > 1), after),
+    ):
         rows = torch.nonzero(chosen).squeeze(1)
         first = rows[torch.argsort(badness[rows], descending=True, stable=True)[:COUNT]]
         if len(rows):
@@ -72,16 +69,16 @@ def list_cases(test: TestResult) -> list[CaseGroup]:
 
 
 def _case(test: TestResult, row: int) -> Case:
-    items, found = test.metadata, test.retrieved
+    pair = test.metadata.dialogues[row] if test.metadata.dialogues is not None else None
     return Case(
         query=row,
-        question=items.questions[row] if items.questions is not None else None,
-        expected=items.answers[row] if items.answers is not None else None,
-        retrieved=test.pool_texts[int(found.places[row])] if test.pool_texts is not None else None,
-        context=items.contexts[row] if items.contexts is not None else (),
-        domain=(items.domains[row] or None) if items.domains is not None else None,
+        question=pair.question if pair is not None else None,
+        expected=pair.answer if pair is not None else None,
+        retrieved=test.pool_texts[int(test.nearest[row])] if test.pool_texts is not None else None,
+        context=pair.context if pair is not None else (),
+        domain=(pair.domain or None) if pair is not None else None,
         before=int(test.identity.metrics.ranks[row]),
         after=int(test.cube.metrics.ranks[row]),
         cosine=float(test.cube.metrics.cosines[row]),
-        score=float(found.scores[row]),
+        score=float(test.scores[row]),
     )

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..evaluation.comparison import OnFitted
+from ..data.create import Progress as Counting
+from ..templates import capital
 from .analysis import Analysis, analyse
 from .cases import CaseGroup, list_cases
-from .limits import ThresholdResult, apply_threshold, list_limits, reliability_curve
+from .limits import ReliabilityCurve, ThresholdResult, apply_threshold, list_limits
 from .performance import measure_performance
-from .results import VERDICT_METRICS, RegimeVerdict, TaskResult, TestResult, evaluate_task
+from .results import VERDICT_METRICS, TaskResult, TestResult, evaluate_task
 from .run_data import RunData
 
 
@@ -24,6 +25,7 @@ class Evaluation:
         results: for each task, all models on all tests.
         analyses: by the test's title; of an autoencoder, of the main test alone.
         cases: by the same titles, queries to read.
+        calibration: by the same titles, how often the core's answer is right, by its score.
         threshold: the effect of the threshold below which nothing is answered; None where there is no threshold.
         limits: sentences on what the run cannot do.
         performance: sizes, times and memory; the times differ from one evaluation to the next.
@@ -33,36 +35,25 @@ class Evaluation:
     results: list[TaskResult]
     analyses: dict[str, Analysis]
     cases: dict[str, list[CaseGroup]]
+    calibration: dict[str, ReliabilityCurve]
     threshold: ThresholdResult | None
     limits: list[str]
     performance: dict[str, Any]
 
     @property
-    def main_test(self) -> TestResult:
-        """The test of new groups, whose questions are timed."""
-        return self.results[0].main_test
-
-    @property
-    def headline(self) -> str:
-        """R@1 before and after in each test, in a sentence or two; empty for an autoencoder."""
-        return self.results[0].headline
-
-    @property
-    def verdicts(self) -> list[RegimeVerdict]:
-        """The core against the baseline that was the strongest on validation, for each test of the main task."""
-        return self.results[0].verdicts
+    def main(self) -> TaskResult:
+        """The result that a report begins with: of a mixed run, that on questions."""
+        return self.results[0]
 
     @property
     def analysed_tests(self) -> list[TestResult]:
         """The tests that are looked into, in the order of the headline."""
-        return [test for test in self.results[0].tests if test.title in self.analyses]
+        return [test for test in self.main.tests if test.title in self.analyses]
 
     @property
     def verdict(self) -> str:
         """The verdict on each test, in a sentence; of an autoencoder, on the main test alone."""
-        shown = [test.title for test in self.analysed_tests]
-        found = "; ".join(str(each) for each in self.verdicts if each.test in shown)
-        return f"{found[0].upper()}{found[1:]}"
+        return capital("; ".join(str(each) for each in self.main.verdicts if each.test in self.analyses))
 
     @property
     def tests(self) -> list[TestResult]:
@@ -72,8 +63,8 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """For ``report.json``; all but ``performance`` is the same from one evaluation to the next."""
         return {
-            "headline": self.headline,
-            "verdict": {"sentence": self.verdict, "regimes": [each.as_dict() for each in self.verdicts]},
+            "headline": self.main.headline,
+            "verdict": {"sentence": self.verdict, "regimes": [each.as_dict() for each in self.main.verdicts]},
             "run": {
                 "mode": self.run_data.config.mode,
                 "seed": self.run_data.config.seed,
@@ -94,7 +85,7 @@ class Evaluation:
                 for metric in VERDICT_METRICS
                 for other in test.measured[1:]
             ],
-            "calibration": {test.title: asdict(reliability_curve(test)) for test in self.analysed_tests},
+            "calibration": {title: asdict(each) for title, each in self.calibration.items()},
             "threshold": self.threshold and asdict(self.threshold),
             "analysis": {title: each.as_dict() for title, each in self.analyses.items()},
             "limits": self.limits,
@@ -104,32 +95,30 @@ class Evaluation:
 
 
 def evaluate_run(
-    run_data: RunData,
-    on_fitted: OnFitted | None = None,
-    report: Callable[[str], Any] = lambda text: None,
+    run_data: RunData, report: Callable[[str], Any] = lambda text: None, counting: Counting | None = None
 ) -> Evaluation:
     """Score a run and its baselines, compare them, analyse parts of the tests, and measure times.
 
     Args:
         run_data: the run and its data.
-        on_fitted: called with each baseline and the seconds that its fitting took.
-        report: called with the name of each further step.
+        report: called with the name of each step.
+        counting: see :func:`~cubefast.reporting.results.evaluate_task`.
     """
-    results = [evaluate_task(task, run_data.core, run_data.config, on_fitted) for task in run_data.tasks]
+    report("fitting the baselines on the training part")
+    results = [evaluate_task(task, run_data.core, run_data.config, counting) for task in run_data.tasks]
     main = results[0]
-    head = main.main_test
-    others = [test for test in main.tests if test is not head] if main.task.mode == "dialogue" else []
-    analysed_tests = [head, *others]
     report("analysing parts of the tests and single queries")
-    analyses = {test.title: analyse(main, test) for test in analysed_tests}
+    tests = main.tests if main.task.mode == "dialogue" else [main.main_test]
+    analyses = {test.title: analyse(main, test) for test in tests}
     threshold = apply_threshold(run_data, main)
     report("measuring times")
     return Evaluation(
         run_data=run_data,
         results=results,
         analyses=analyses,
-        cases={test.title: list_cases(test) for test in analysed_tests},
+        cases={test.title: list_cases(test) for test in tests},
+        calibration={test.title: ReliabilityCurve.of(test.scores, test.correct) for test in tests},
         threshold=threshold,
-        limits=list_limits(run_data, results, analyses, threshold),
+        limits=list_limits(main, analyses, threshold),
         performance=measure_performance(run_data, main),
     )

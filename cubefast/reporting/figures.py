@@ -12,8 +12,9 @@ from ..drawing import BLUE, GREY, INK, ORANGE, draw
 from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.verdict import FEWEST_GROUPS, paired_bootstrap
 from ..output import visible
+from ..templates import capital
 from .analysis import RESAMPLES
-from .limits import FEWEST, reliability_curve
+from .limits import FEWEST, ReliabilityCurve
 from .results import TaskResult, TestResult
 from .tables import short_name
 
@@ -68,7 +69,7 @@ def draw_dots(panels: Mapping[str, Sequence[Dot]], metric: str) -> bytes:
             axes.tick_params(axis="y", length=0, labelcolor=INK)
             axes.margins(x=0.08)
             axes.set_ylim(-0.5, len(dots) - 0.25)
-            axes.set_title(_short(title[0].upper() + title[1:]), x=0)
+            axes.set_title(_short(capital(title)), x=0)
             axes.grid(axis="y", visible=False)
         if is_share:
             rows[-1].xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
@@ -80,36 +81,27 @@ def draw_dots(panels: Mapping[str, Sequence[Dot]], metric: str) -> bytes:
 
 def summary_dots(result: TaskResult, tests: Sequence[TestResult]) -> dict[str, list[Dot]]:
     """By test: before, with the cube, and the rivals that are the best on validation."""
-    rivals = [name for name in result.validation if name not in (result.cube.name, tests[0].identity.model)]
-    rivals.sort(key=lambda name: -result.validation[name][result.verdict_metric])
-    panels = {}
-    for test in tests:
-        models = [test.identity, test.cube, *(test.of(name) for name in rivals[:_MOST_RIVALS])]
-        panels[test.words] = [
-            Dot.of(
-                short_name(test, each),
-                each.kind,
-                each.metrics.values(result.summary_metric),
-                each.metrics.groups,
-            )
-            for each in models
+    rivals = result.best_rivals(result.verdict_metric)[:_MOST_RIVALS]
+    metric = result.summary_metric
+    return {
+        test.words: [
+            Dot.of(short_name(test, each), each.kind, each.metrics.values(metric), each.metrics.groups)
+            for each in (test.identity, test.cube, *map(test.of, rivals))
         ]
-    return panels
+        for test in tests
+    }
 
 
-def draw_calibration(tests: Sequence[TestResult]) -> bytes | None:
+def draw_calibration(curves: Mapping[str, ReliabilityCurve]) -> bytes | None:
     """How often the answer is right, by its score: a line for each test that has enough queries; None if none has."""
-    tests = [test for test in tests if len(test.right) >= FEWEST]
-    if not tests:
+    curves = {test: curve for test, curve in curves.items() if sum(curve.queries) >= FEWEST}
+    if not curves:
         return None
 
     def paint(figure: Any) -> None:
         axes = figure.subplots()
-        for test, color, line in zip(tests, (BLUE, ORANGE), ("-", "--"), strict=False):
-            found = reliability_curve(test)
-            axes.plot(
-                found.scores, found.right, color=color, ls=line, marker="o", ms=5, lw=1.8, label=_short(test.words)
-            )
+        for (test, curve), color, line in zip(curves.items(), (BLUE, ORANGE), ("-", "--"), strict=False):
+            axes.plot(curve.scores, curve.right, color=color, ls=line, marker="o", ms=5, lw=1.8, label=_short(test))
         axes.set(xlabel="score of the answer", ylabel="share that is right", ylim=(-0.03, 1.03))
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
         figure.legend(loc="outside lower center", ncols=2)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
-from ..core import CubicCore, predict
-from ..decoding import RetrievalDecoder, calibrate_threshold
+from ..templates import capital
 from .analysis import Analysis
-from .results import TaskResult, TestResult
+from .results import TaskResult
 from .run_data import RunData
 
 BINS, FEWEST = 10, 10  # of the reliability curve, and of queries in each
@@ -40,31 +36,20 @@ class ThresholdResult:
 
 
 def apply_threshold(run_data: RunData, result: TaskResult) -> ThresholdResult | None:
-    """The run's own threshold (threshold.json) or, without one, calibrated now on validation, and tried on the tests.
+    """The run's own threshold (threshold.json), tried on the tests.
 
-    None where answers are not those of the run's bank: another file, or an autoencoder.
+    None where the run has none, or answers are not those of its bank: another file, or an autoencoder.
     """
-    parts = result.task.parts
-    if run_data.source is not None or result.task.mode != "dialogue" or not parts.answers:
-        return None
-    decoder = RetrievalDecoder(parts.answers, run_data.core.transform_answers(parts.answer_vectors))
-
-    def scored(core: CubicCore, inputs: torch.Tensor, ids: NDArray[np.int64]) -> tuple[Any, NDArray[np.bool_]]:
-        rows, scores = decoder.nearest(predict(core, inputs), 1)
-        return scores[:, 0], rows[:, 0] == ids
-
     found = run_data.run.threshold()
-    if found is None:
-        validation = parts.validation.pairs()
-        found = calibrate_threshold(*scored(run_data.core, validation.inputs, validation.target_ids.numpy()))
+    if run_data.source is not None or result.task.mode != "dialogue" or found is None:
+        return None
     answered: dict[str, float] = {}
     right: dict[str, float | None] = {}
     for test in result.tests:
-        scores, correct = scored(run_data.core, test.inputs, parts.tests[test.part].target_ids)
-        given = scores >= found.threshold if found.threshold is not None else np.zeros(len(scores), bool)
-        answered[test.title] = float(given.mean())
-        right[test.title] = float(correct[given].mean()) if given.any() else None
-    return ThresholdResult(found.threshold, found.precision, len(parts.answers), answered, right)
+        given = test.scores >= (math.inf if found.threshold is None else found.threshold)
+        answered[test.title] = float(given.double().mean())
+        right[test.title] = float(test.correct[given].double().mean()) if given.any() else None
+    return ThresholdResult(found.threshold, found.precision, len(result.task.parts.answers), answered, right)
 
 
 @dataclass(frozen=True)
@@ -84,32 +69,26 @@ class ReliabilityCurve:
     queries: list[int]
     separation: float | None
 
-
-def reliability_curve(test: TestResult) -> ReliabilityCurve:
-    """The reliability curve of the core."""
-    found = test.retrieved
-    scores = found.scores.double().numpy()
-    correct = (found.places == test.right).numpy()
-    order = np.argsort(scores, kind="stable")
-    parts = np.array_split(order, max(1, min(BINS, len(order) // FEWEST)))
-    separation = None
-    if 0 < correct.sum() < len(correct):
-        above = scores[correct][:, None] - scores[~correct][None, :]
-        separation = float((above > 0).mean() + 0.5 * (above == 0).mean())
-    return ReliabilityCurve(
-        [float(scores[part].mean()) for part in parts],
-        [float(correct[part].mean()) for part in parts],
-        [len(part) for part in parts],
-        separation,
-    )
+    @classmethod
+    def of(cls, scores: Tensor, correct: Tensor) -> ReliabilityCurve:
+        """The curve of n answers: float [n], their scores, and bool [n], whether they are right."""
+        values = scores.double()
+        parts = values.argsort(stable=True).tensor_split(max(1, min(BINS, len(values) // FEWEST)))
+        separation = None
+        if 0 < correct.sum() < len(correct):
+            above = values[correct][:, None] - values[~correct][None, :]
+            separation = float((above > 0).double().mean() + 0.5 * (above == 0).double().mean())
+        return cls(
+            [float(values[part].mean()) for part in parts],
+            [float(correct[part].double().mean()) for part in parts],
+            [len(part) for part in parts],
+            separation,
+        )
 
 
-def list_limits(
-    run_data: RunData, results: list[TaskResult], analyses: dict[str, Analysis], threshold: ThresholdResult | None
-) -> list[str]:
+def list_limits(main: TaskResult, analyses: dict[str, Analysis], threshold: ThresholdResult | None) -> list[str]:
     """Sentences on what the run cannot do; those that do not hold are left out."""
-    main = results[0]
-    lines = _unseen_domains(main)
+    lines = []
     for test in main.tests:
         share = analyses[test.title].near_duplicates if test.title in analyses else 0.0
         if share >= MANY_DUPLICATES:
@@ -126,16 +105,4 @@ def list_limits(
         pool = main.main_test.cube.metrics.pool
         lines.append(f"It writes no text. It finds one of the {pool:,} answers it was given; among more, it errs more.")
     lines.append("This is one run with one seed. Another seed gives other figures, which the intervals do not cover.")
-    return [f"{line[0].upper()}{line[1:]}" for line in lines]
-
-
-def _unseen_domains(result: TaskResult) -> list[str]:
-    known = Counter(result.task.train.domains or ())
-    lines = []
-    for test in result.tests:
-        new = Counter(domain for domain in test.metadata.domains or () if domain and domain not in known)
-        if known and new:
-            named = ", ".join(f"{name} ({count})" for name, count in new.most_common(5))
-            more = f" and {len(new) - 5} more" if len(new) > 5 else ""
-            lines.append(f"{test.words}: nothing was trained of the domains {named}{more}.")
-    return lines
+    return [capital(line) for line in lines]

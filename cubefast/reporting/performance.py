@@ -27,15 +27,15 @@ _MAPPING = TypeAdapter(dict[str, Any])
 def measure_performance(run_data: RunData, result: TaskResult) -> dict[str, Any]:
     """Sizes, times and memory, for JSON. Times are of this moment and this machine; they differ from call to call."""
     core, test = run_data.core, result.main_test
-    one = test.inputs[:1]
-    many = test.inputs[torch.arange(_BATCH) % len(test.inputs)]
+    one = test.pairs.inputs[:1]
+    many = test.pairs.inputs[torch.arange(_BATCH) % len(test.pairs.inputs)]
     machine = facts()
     return {
         "parameters": core.parameter_count(),
         "bytes_on_disk": sum(file.stat().st_size for file in (run_data.run.path / "best").iterdir()),
         "training": _training(run_data),
         "one_query_core": _latency(lambda: predict(core, one)),
-        "one_query_whole": _whole(run_data, test.metadata.questions),
+        "one_query_whole": _whole(run_data, [each.question for each in test.metadata.dialogues or []]),
         "batch": _BATCH,
         "queries_per_second": _BATCH / (_latency(lambda: predict(core, many), 10)["median_ms"] / 1000),
         "peak_memory_mb": peak_memory_mb(),
@@ -43,7 +43,7 @@ def measure_performance(run_data: RunData, result: TaskResult) -> dict[str, Any]
     }
 
 
-def _whole(run_data: RunData, questions: list[str] | None) -> dict[str, float] | None:
+def _whole(run_data: RunData, questions: list[str]) -> dict[str, float] | None:
     """From the text of a question to the text of an answer; None where the run cannot be asked here, or its encoder is
     a program elsewhere, of which the time says nothing and the calls may cost money.
     """
@@ -59,21 +59,16 @@ def _whole(run_data: RunData, questions: list[str] | None) -> dict[str, float] |
 
 def _training(run_data: RunData) -> dict[str, Any]:
     """Of metrics.jsonl and environment.json: what the training took, and where."""
-    records = epochs_of(run_data)
+    records = run_data.run.epochs()
     path = run_data.run.path / "environment.json"
     environment = read_json(path, _MAPPING) if path.exists() else {}
     return {
         "epochs": len(records),
-        "seconds": sum(record["seconds"] for record in records),
-        "pairs_per_second": float(np.median([record["pairs_per_second"] for record in records])) if records else None,
-        "peak_memory_mb": max((record["peak_memory_mb"] for record in records), default=None),
+        "seconds": sum(record.seconds for record in records),
+        "pairs_per_second": float(np.median([record.pairs_per_second for record in records])) if records else None,
+        "peak_memory_mb": max((record.peak_memory_mb for record in records), default=None),
         "machine": {key: environment.get(key) for key in ("backend", "threads", "cpus", "platform")},
     }
-
-
-def epochs_of(run_data: RunData) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl that end an epoch; none where the file is missing."""
-    return [record.model_dump() for record in run_data.run.epochs()]
 
 
 def _latency(call: Callable[[], object], times: int = _TIMED) -> dict[str, float]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,12 +14,13 @@ from torch import Tensor
 
 from ..config import TrainingConfig
 from ..core import CubicCore
+from ..data.create import Progress as Counting
 from ..evaluation.baselines import CUBE, IDENTITY, Baseline, as_baseline, wiener
-from ..evaluation.comparison import Comparison, OnFitted
-from ..evaluation.metrics import different, nearest
-from ..evaluation.report import ModelResult, Regime
-from ..evaluation.summary import ValidationSummary, headline, recall_by_regime, title_in_words
-from ..evaluation.verdict import FEWEST_GROUPS, Verdict, compare
+from ..evaluation.comparison import Comparison
+from ..evaluation.metrics import nearest
+from ..evaluation.report import HeldOutTest, ModelResult
+from ..evaluation.summary import headline, title_in_words
+from ..evaluation.verdict import Verdict, compare
 from ..training.progress import METRIC_NAMES
 from ..training.trainer import CubeTrainer
 from ..training.validation import Validation, on_validation
@@ -30,50 +30,28 @@ VERDICT_METRICS = ("mrr", "cosine")
 """The metrics of a verdict: how well the model retrieves, and how close its outputs are to the right answers."""
 
 
-@dataclass(frozen=True, eq=False)
-class Retrieved:
-    """What the core retrieves for the n queries of a test.
-
-    Attributes:
-        places: int64 [n], the place of the nearest answer in the pool.
-        scores: float32 [n], its cosine to the core's output.
-    """
-
-    places: Tensor
-    scores: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class TestResult:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TestResult(HeldOutTest):
     """The core and the baselines on one test of n pairs.
 
     Attributes:
-        part: the name of the part of the data set that it is made of.
-        title: the same with the noise, where there is some.
-        regime: what is new about its questions.
-        noise_trained: whether the core was trained on the noise of its inputs; True without any.
-        metadata: the texts, domains and groups of its pairs.
+        metadata: the texts and keys of its pairs.
         measured: the core first, then the baselines.
-        inputs, targets: float32 [n, D].
-        right: int64 [n], the place of the right answer in the pool: all answers that it is ranked among.
+        nearest, scores: int64 and float32 [n], of the answer that the core gives, the place in the pool (all answers
+            that the right one is ranked among) and the cosine to the core's output.
+        right: int64 [n], the place of the right answer in the pool.
         pool_texts: of the pool, or None.
-        retrieved: the answers that the core gives.
         strongest: for each metric of VERDICT_METRICS, the baseline that was best on validation.
     """
 
     __test__ = False  # it is no test of pytest's
 
-    part: str
-    title: str
-    regime: Regime
-    noise_trained: bool
     metadata: PairMetadata
     measured: list[ModelResult]
-    inputs: Tensor
-    targets: Tensor
+    nearest: Tensor
+    scores: Tensor
     right: Tensor
     pool_texts: list[str] | None
-    retrieved: Retrieved
     strongest: dict[str, str]
     _verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict, repr=False)
 
@@ -97,14 +75,9 @@ class TestResult:
         return next(each for each in self.measured if each.kind == IDENTITY)
 
     @property
-    def groups(self) -> int:
-        """The number of groups that its queries are in."""
-        return len(self.cube.metrics.groups.unique())
-
-    @property
-    def enough_groups(self) -> bool:
-        """Whether these are enough for an interval to show a difference between two models."""
-        return self.groups >= FEWEST_GROUPS
+    def correct(self) -> Tensor:
+        """bool [n]: whether the answer that the core gives is the right one."""
+        return self.nearest == self.right
 
     def verdict(self, metric: str, baseline: str | None = None) -> Verdict:
         """The core against a baseline; None: the one that was strongest on validation by that metric."""
@@ -184,6 +157,11 @@ class TaskResult:
         """The metric that decides: MRR, or the cosine for an autoencoder."""
         return "mrr" if self.task.mode == "dialogue" else "cosine"
 
+    def best_rivals(self, metric: str) -> list[str]:
+        """The names of all models but the core and identity, the best on validation first."""
+        rivals = [name for name in self.validation if name not in (CUBE, IDENTITY)]
+        return sorted(rivals, key=lambda name: -self.validation[name][metric])
+
     @property
     def verdicts(self) -> list[RegimeVerdict]:
         """Of each test, by :attr:`verdict_metric`."""
@@ -195,88 +173,57 @@ class TaskResult:
         """R@1 before and after in each test, in a sentence or two; empty for an autoencoder."""
         if self.task.mode != "dialogue":
             return ""
-        summary = ValidationSummary.of([self.cube, *self.comparison.baselines], self.validation)
         scores = [each.score for test in self.tests for each in test.measured]
-        return headline(recall_by_regime(scores, summary.rival_name), summary)
+        return headline([self.cube, *self.comparison.baselines], self.validation, scores)
 
 
 def evaluate_task(
-    task: TaskData,
-    core: CubicCore,
-    config: TrainingConfig,
-    on_fitted: OnFitted | None = None,
+    task: TaskData, core: CubicCore, config: TrainingConfig, counting: Counting | None = None
 ) -> TaskResult:
     """Fit the baselines on the task's training part and score them beside the core on its tests.
 
-    ``on_fitted`` is called with each baseline and the seconds that its fitting took.
+    The adapters are trained on the same batches and losses as the core; ``counting`` shows how far that is, see
+    :meth:`~cubefast.training.trainer.CubeTrainer.rivals`.
     """
-    cube = as_baseline(core)
+    cube, parts = as_baseline(core), task.parts
+    trainer = CubeTrainer(config.model_copy(update={"mode": task.mode, "tensorboard": False}))
     comparison = Comparison(
-        task.parts,
+        parts,
         task.mode,
         config.data.noise,
         all_baselines=True,
-        rivals=_trained(task, config, on_fitted),
-        structures=task.structures,
+        rivals=trainer.rivals(parts.train, parts.validations, bank=parts.bank, counting=counting),
+        structures={name: each.structure for name, each in task.tests.items()},
         bank=task.bank,
-        on_fitted=on_fitted,
     )
-    validation = on_validation([cube, *_rivals(comparison)], Validation.of_parts(task.parts))
-    strongest = {metric: _strongest(validation, metric) for metric in VERDICT_METRICS}
+    baselines = comparison.baselines
+    if comparison.denoise:  # they meet the core under the noise of training, which PCA-Wiener is given
+        levels = comparison.noise.levels
+        typical = math.sqrt(sum(level**2 for level in levels) / len(levels))
+        baselines = [*baselines, wiener(comparison.moments, typical)]
+    validation = on_validation([cube, *baselines], Validation.of_parts(parts))
+    strongest = {
+        metric: max((each.name for each in baselines), key=lambda name: validation[name][metric])
+        for metric in VERDICT_METRICS
+    }
     tests = []
     for test in comparison.tests():
-        inputs, targets, ids = test.pairs.inputs, test.pairs.targets, test.pairs.target_ids
-        if test.bank is None:
-            (pool, right), in_pool = different(targets, ids), ids.unique().tolist()
-        else:
-            pool, right, in_pool = test.bank, ids, list(range(len(test.bank)))
-        texts = None if task.texts is None else [task.texts[row] for row in in_pool]
-        scores, places = nearest(cube.predict(inputs), cube.stored(pool))
-        measured = comparison.measure(cube, test)
+        answers, right = test.answers()
+        ids = test.pairs.target_ids.unique().tolist() if test.bank is None else range(len(test.bank))
+        scores, places = nearest(cube.predict(test.pairs.inputs), cube.stored(answers))
         tests.append(
             TestResult(
-                part=test.name,
-                title=test.title,
-                regime=test.regime,
-                noise_trained=test.noise_trained,
-                metadata=task.tests[test.name],
-                measured=measured,
-                inputs=inputs,
-                targets=targets,
+                **vars(test),
+                metadata=task.tests[test.part],
+                measured=comparison.measure(cube, test),
+                nearest=places,
+                scores=scores,
                 right=right,
-                pool_texts=texts,
-                retrieved=Retrieved(places, scores),
+                pool_texts=None if task.texts is None else [task.texts[each] for each in ids],
                 strongest=strongest,
             )
         )
     return TaskResult(task, cube, comparison, tests, validation)
-
-
-def _trained(task: TaskData, config: TrainingConfig, on_fitted: OnFitted | None) -> list[Baseline]:
-    """The adapters, trained on the same batches and losses as the core."""
-    began = time.perf_counter()
-
-    def report(model: Baseline, _: float) -> None:
-        if on_fitted is not None:
-            on_fitted(model, time.perf_counter() - began)
-
-    parts = task.parts
-    trainer = CubeTrainer(config.model_copy(update={"mode": task.mode, "tensorboard": False}))
-    return trainer.rivals(parts.train, parts.validations, bank=parts.bank, on_trained=report)
-
-
-def _rivals(comparison: Comparison) -> list[Baseline]:
-    """All baselines, as they meet the core on validation: under the noise of training, which PCA-Wiener is given."""
-    if not comparison.denoise:
-        return comparison.baselines
-    levels = comparison.noise.levels
-    typical = math.sqrt(sum(level**2 for level in levels) / len(levels))
-    return [*comparison.baselines, wiener(comparison.moments, typical)]
-
-
-def _strongest(validation: Mapping[str, Mapping[str, float]], metric: str) -> str:
-    """The name of the baseline with the best metric on validation; the identity is one of them."""
-    return max((name for name in validation if name != CUBE), key=lambda name: validation[name][metric])
 
 
 def per_query(results: Sequence[TaskResult]) -> dict[str, NDArray[Any]]:
@@ -292,22 +239,21 @@ def per_query(results: Sequence[TaskResult]) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {"tests": np.array([test.title for test in tests])}
     for number, test in enumerate(tests):
         metrics = [each.metrics for each in test.measured]
-        arrays |= {
-            f"{number}/models": np.array([each.model for each in test.measured]),
-            f"{number}/kinds": np.array([each.kind for each in test.measured]),
-            f"{number}/parameters": np.array([each.parameters for each in test.measured]),
-            f"{number}/cosine": torch.stack([each.cosines for each in metrics]).numpy(),
-            f"{number}/centred_cosine": torch.stack(
-                [each.values("centred_cosine").float() for each in metrics]
-            ).numpy(),
-            f"{number}/mse": torch.stack([each.squared_errors for each in metrics]).numpy(),
-            f"{number}/rank": torch.stack([each.ranks for each in metrics]).numpy(),
-            f"{number}/semantic_relevance": torch.stack([each.relevances for each in metrics]).numpy(),
-            f"{number}/groups": test.cube.metrics.groups.numpy(),
-            f"{number}/key": test.metadata.keys,
-            f"{number}/pool": np.array(test.cube.metrics.pool),
-            f"{number}/score": test.retrieved.scores.numpy(),
-            f"{number}/nearest": test.retrieved.places.numpy(),
-            f"{number}/right": test.right.numpy(),
+        tensors = {
+            "cosine": torch.stack([each.cosines for each in metrics]),
+            "centred_cosine": torch.stack([each.values("centred_cosine").float() for each in metrics]),
+            "mse": torch.stack([each.squared_errors for each in metrics]),
+            "rank": torch.stack([each.ranks for each in metrics]),
+            "semantic_relevance": torch.stack([each.relevances for each in metrics]),
+            "parameters": torch.tensor([each.parameters for each in test.measured]),
+            "groups": test.cube.metrics.groups,
+            "pool": torch.tensor(test.cube.metrics.pool),
+            "score": test.scores,
+            "nearest": test.nearest,
+            "right": test.right,
         }
+        arrays |= {f"{number}/{name}": tensor.numpy() for name, tensor in tensors.items()}
+        arrays[f"{number}/models"] = np.array([each.model for each in test.measured])
+        arrays[f"{number}/kinds"] = np.array([each.kind for each in test.measured])
+        arrays[f"{number}/key"] = test.metadata.keys
     return arrays

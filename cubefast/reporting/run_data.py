@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 from ..config import TrainingConfig
 from ..core import CubicCore
 from ..data.agreement import agreement
+from ..data.create import Progress as Counting
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from ..data.dialogues import Dialogue, normalize
 from ..data.encoder_names import short_fingerprint
@@ -33,29 +34,23 @@ from ..training.reading import open_data
 from ..training.run_folder import RunFolder
 
 Dataset = DialogueDataset | AutoencoderDataset
-CountingCallback = Callable[[str, int], Callable[[int], None]]
 
 _STATISTICS = TypeAdapter(dict[str, Any])
 
 
 @dataclass(frozen=True)
 class PairMetadata:
-    """What is known of the n pairs of a part apart from their embeddings; a field is None where nothing is.
+    """What is known of the n pairs of a test apart from their embeddings.
 
     Attributes:
         keys: n hexadecimal texts, the same for the same pair: of its texts or, without any, of its embeddings.
-        questions, answers: the texts; of an autoencoder the same text twice.
-        domains: "" for a pair without one.
-        groups: what must stay together.
-        contexts: the turns before each question.
+        dialogues: the n pairs as texts; of an autoencoder with the same text twice. None where texts are not known.
+        structure: their groups and conversations.
     """
 
     keys: NDArray[np.str_]
-    questions: list[str] | None = None
-    answers: list[str] | None = None
-    domains: list[str] | None = None
-    groups: list[str] | None = None
-    contexts: list[tuple[str, ...]] | None = None
+    dialogues: list[Dialogue] | None
+    structure: PairStructure
 
 
 @dataclass(frozen=True)
@@ -66,8 +61,7 @@ class TaskData:
         mode: dialogue or autoencoder.
         parts: train and validation of the run, and the tests.
         tests: by the name of each test, the metadata of its pairs.
-        structures: by the same names, their groups and conversations.
-        train: the metadata of the training pairs.
+        train: the training pairs as texts; empty where texts are not known.
         bank: [answers, D], all answers that the tests rank among, whose rows their target ids are; None: an
             autoencoder's different targets.
         texts: the text of each target id; None where texts are not known.
@@ -76,8 +70,7 @@ class TaskData:
     mode: str
     parts: Parts
     tests: dict[str, PairMetadata]
-    structures: dict[str, PairStructure]
-    train: PairMetadata
+    train: list[Dialogue]
     bank: Tensor | None
     texts: Mapping[int, str] | None
 
@@ -103,7 +96,7 @@ class RunData:
     notes: list[str]
 
 
-def open_run_data(path: str | Path, overrides: Sequence[str] = (), progress: CountingCallback | None = None) -> RunData:
+def open_run_data(path: str | Path, overrides: Sequence[str] = (), counting: Counting | None = None) -> RunData:
     """Open a run and rebuild its data as it was trained; with ``data=FILE`` among the overrides, test on that file.
 
     A question's answer is ranked among all answers of the run's data, trained and new together. With ``data=FILE`` it
@@ -116,20 +109,20 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), progress: Cou
     """
     run = RunFolder.open(path)
     config = run.config()
-    source = _checked(overrides, config)
+    other_file = _other_file(run, config, overrides)
     core = run.best_core()
-    dataset = open_data(config, progress, teachers=False)
+    dataset = open_data(config, counting, teachers=False)
     _check_unchanged(run, dataset)
     modes = {"dialogue": ["dialogue"], "autoencoder": ["autoencoder"], "mixed": ["dialogue", "autoencoder"]}[
         config.mode
     ]
     tasks = [_own_task(dataset, mode, config.seed) for mode in modes]
-    if source is None:
+    if other_file is None:
         if not tasks[0].parts.tests:
             raise InputError(f"{run.path} holds nothing out for tests (data.split). Name a file with data=FILE")
         return RunData(run, config, core, tasks, None, dataset.fingerprint, [])
-    other_config = _config_of_other(run, config, overrides)
-    other = open_data(other_config, progress, teachers=False)
+    source, other_config = other_file
+    other = open_data(other_config, counting, teachers=False)
     notes = _check_same_encoder(dataset, other, other_config)
     _check_disjoint(dataset, tasks[0].parts, other)
     name = Path(source).name
@@ -137,8 +130,11 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), progress: Cou
     return RunData(run, config, core, tasks, source, other.fingerprint, notes)
 
 
-def _checked(overrides: Sequence[str], config: TrainingConfig) -> str | None:
-    """The file that the overrides name. Raises InputError for other keys."""
+def _other_file(run: RunFolder, config: TrainingConfig, overrides: Sequence[str]) -> tuple[str, TrainingConfig] | None:
+    """The file that the overrides name, and its config; None without any. Raises InputError for other keys.
+
+    The file has its own ready embeddings or is encoded; those of the run are not its.
+    """
     keys = {item.partition("=")[0]: item.partition("=")[2] for item in overrides}
     ready = config.data.vectors is not None
     if beyond := [
@@ -147,24 +143,20 @@ def _checked(overrides: Sequence[str], config: TrainingConfig) -> str | None:
         raise InputError(
             f"an evaluation takes data=FILE and data.* keys only, for the rest is the run's; got {', '.join(beyond)}"
         )
+    if not keys:
+        return None
     source = keys.get("data", keys.get("data.path"))
-    if keys and source is None:
+    if source is None:
         raise InputError(f"{', '.join(keys)}: these describe another file; name it with data=FILE")
-    if source is not None and ready and "data.vectors" not in keys and "encoder" not in keys and config.encoder is None:
+    if not ready or "data.vectors" in keys:
+        return source, run.config(overrides)
+    if "encoder" not in keys and config.encoder is None:
         raise InputError(
             "the run was trained on ready embeddings, so another file needs its own by the same encoder: give "
             "data.vectors=FILE too, or that encoder with encoder=NAME"
         )
-    return source
-
-
-def _config_of_other(run: RunFolder, config: TrainingConfig, overrides: Sequence[str]) -> TrainingConfig:
-    """The config of the other file. It has its own ready embeddings or is encoded; those of the run are not its."""
-    keys = {item.partition("=")[0] for item in overrides}
-    if config.data.vectors is None or "data.vectors" in keys:
-        return run.config(overrides)
     none = ["data.vectors=null", *(["data.answer_vectors=null"] if "data.answer_vectors" not in keys else [])]
-    return run.config([*overrides, *none])
+    return source, run.config([*overrides, *none])
 
 
 def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
@@ -189,18 +181,16 @@ def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
 
 def _own_task(dataset: Dataset, mode: str, seed: int) -> TaskData:
     """The run's own data, split as in training."""
-    if isinstance(dataset, AutoencoderDataset) or mode == "autoencoder":
-        parts = dataset.split() if isinstance(dataset, AutoencoderDataset) else dataset.split(mode, seed)
-        items = _metadata_of_rows(dataset, {"train": parts.train, **parts.tests})
-        train = items.pop("train")
-        return TaskData(mode, parts, items, _structures(items), train, None, _texts(dataset))
-    parts = dataset.split(mode, seed)
-    dialogues = {name: [dataset.dialogues[row] for row in parts.rows[name]] for name in ("train", *parts.tests)}
-    items = {name: _metadata_of_dialogues(each) for name, each in dialogues.items()}
-    train = items.pop("train")
-    structures = {name: PairStructure.of(dialogues[name], part) for name, part in parts.tests.items()}
-    bank = torch.from_numpy(parts.answer_vectors)
-    return TaskData(mode, parts, items, structures, train, bank, dict(enumerate(parts.answers)))
+    parts = dataset.split(mode, seed) if isinstance(dataset, DialogueDataset) else dataset.split()
+    if isinstance(dataset, DialogueDataset) and mode == "dialogue":
+        dialogues = {name: [dataset.dialogues[row] for row in rows] for name, rows in parts.rows.items()}
+        tests = {name: _of_dialogues(dialogues[name], part) for name, part in parts.tests.items()}
+        bank = torch.from_numpy(parts.answer_vectors)
+        return TaskData(mode, parts, tests, dialogues["train"], bank, dict(enumerate(parts.answers)))
+    singles = _singles(dataset)
+    tests = {name: _of_singles(singles, part) for name, part in parts.tests.items()}
+    train = [singles[row] for row in parts.train.input_rows[:, 0].tolist()] if singles is not None else []
+    return TaskData(mode, parts, tests, train, None, _texts(singles))
 
 
 def _task_on_file(task: TaskData, other: Dataset, name: str) -> TaskData:
@@ -212,8 +202,7 @@ def _task_on_file(task: TaskData, other: Dataset, name: str) -> TaskData:
     bank: Tensor | None = None
     if task.mode == "dialogue" and isinstance(other, DialogueDataset):
         test = other.subset(np.arange(len(other)))
-        items = {name: _metadata_of_dialogues(other.dialogues)}
-        structures = {name: PairStructure.of(other.dialogues, test)}
+        items = _of_dialogues(other.dialogues, test)
         known = {normalize(answer) for answer in other.answers}
         more = [row for row, answer in enumerate(task.parts.answers) if normalize(answer) not in known]
         own = other.prepare(other.vectors.gather(other.answer_rows))
@@ -221,73 +210,45 @@ def _task_on_file(task: TaskData, other: Dataset, name: str) -> TaskData:
         answers = [*other.answers, *(task.parts.answers[row] for row in more)]
         texts: Mapping[int, str] | None = dict(enumerate(answers))
     else:
-        rows = other.input_rows[:, 0]
-        if isinstance(other, DialogueDataset):
-            rows = np.array(list(dict.fromkeys([*rows.tolist(), *other.target_rows.tolist()])), np.int64)
+        singles = _singles(other)
+        rows = other.input_rows[:, 0] if singles is None else np.array(list(singles), np.int64)
         test = PairDataset(other.vectors, rows, rows, rows, prepare=other.prepare)
-        items = _metadata_of_rows(other, {name: test})
-        structures, texts = _structures(items), _texts(other)
+        items, texts = _of_singles(singles, test), _texts(singles)
     parts = dataclasses.replace(task.parts, tests={name: test})
-    return dataclasses.replace(task, parts=parts, tests=items, structures=structures, bank=bank, texts=texts)
+    return dataclasses.replace(task, parts=parts, tests={name: items}, bank=bank, texts=texts)
 
 
-def _metadata_of_dialogues(dialogues: Sequence[Dialogue]) -> PairMetadata:
-    return PairMetadata(
-        keys=_keys(json.dumps([*d.context, d.question, d.answer]).encode() for d in dialogues),
-        questions=[d.question for d in dialogues],
-        answers=[d.answer for d in dialogues],
-        domains=[d.domain for d in dialogues] if any(d.domain for d in dialogues) else None,
-        groups=[d.group for d in dialogues],
-        contexts=[d.context for d in dialogues] if any(d.context for d in dialogues) else None,
-    )
+def _of_dialogues(dialogues: list[Dialogue], part: PairDataset) -> PairMetadata:
+    keys = _keys(json.dumps([*each.context, each.question, each.answer]).encode() for each in dialogues)
+    return PairMetadata(keys, dialogues, PairStructure.of(dialogues, part))
 
 
-def _texts(dataset: Dataset) -> dict[int, str] | None:
-    """The text of each row of the embeddings; None where texts are not known."""
+def _singles(dataset: Dataset) -> dict[int, Dialogue] | None:
+    """Each text as question and answer in one, by its row among the embeddings; None where texts are not known."""
     if isinstance(dataset, AutoencoderDataset):
-        return None if dataset.texts is None else dict(enumerate(dataset.texts))
-    return {row: text for row, text, _ in _rows_of(dataset)}
-
-
-def _rows_of(dataset: DialogueDataset) -> Iterator[tuple[int, str, Dialogue]]:
-    """The row of each question and answer, its text, and whose it is."""
-    questions, answers = dataset.input_rows[:, 0].tolist(), dataset.target_rows.tolist()
-    for dialogue, question, answer in zip(dataset.dialogues, questions, answers, strict=True):
-        yield question, dialogue.question, dialogue
-        yield answer, dialogue.answer, dialogue
-
-
-def _metadata_of_rows(dataset: Dataset, parts: Mapping[str, PairDataset]) -> dict[str, PairMetadata]:
-    """Of parts whose pairs are single embeddings and themselves."""
-    texts = _texts(dataset)
-    of: dict[int, Dialogue] = {}
-    if isinstance(dataset, DialogueDataset):
-        for row, _, dialogue in _rows_of(dataset):
-            of.setdefault(row, dialogue)
-    found = {}
-    for name, part in parts.items():
-        places = part.input_rows[:, 0]
-        rows = places.tolist()
-        if texts is None:
-            found[name] = PairMetadata(_keys(row.tobytes() for row in part.vectors.gather(places)))
-            continue
-        here = [texts[row] for row in rows]
-        found[name] = PairMetadata(
-            keys=_keys(text.encode() for text in here),
-            questions=here,
-            answers=here,
-            domains=[of[row].domain for row in rows] if any(each.domain for each in of.values()) else None,
-            groups=[of[row].group if row in of else normalize(texts[row]) for row in rows],
-        )
+        if dataset.texts is None:
+            return None
+        return {row: Dialogue(text, text, "", normalize(text)) for row, text in enumerate(dataset.texts)}
+    found: dict[int, Dialogue] = {}
+    for side, rows in (("question", dataset.input_rows[:, 0]), ("answer", dataset.target_rows)):
+        for each, row in zip(dataset.dialogues, rows.tolist(), strict=True):
+            text = getattr(each, side)
+            found.setdefault(row, Dialogue(text, text, each.domain, each.group))
     return found
 
 
-def _structures(items: Mapping[str, PairMetadata]) -> dict[str, PairStructure]:
-    return {
-        name: PairStructure(groups=_label_numbers(each.groups))
-        for name, each in items.items()
-        if each.groups is not None
-    }
+def _texts(singles: Mapping[int, Dialogue] | None) -> dict[int, str] | None:
+    return None if singles is None else {row: each.question for row, each in singles.items()}
+
+
+def _of_singles(singles: Mapping[int, Dialogue] | None, part: PairDataset) -> PairMetadata:
+    """The metadata of pairs that are single embeddings and themselves."""
+    rows = part.input_rows[:, 0]
+    if singles is None:
+        return PairMetadata(_keys(row.tobytes() for row in part.vectors.gather(rows)), None, PairStructure())
+    found = [singles[row] for row in rows.tolist()]
+    groups = torch.from_numpy(np.unique([each.group for each in found], return_inverse=True)[1])
+    return PairMetadata(_keys(each.question.encode() for each in found), found, PairStructure(groups))
 
 
 def _check_same_encoder(dataset: Dataset, other: Dataset, config: TrainingConfig) -> list[str]:
@@ -322,8 +283,8 @@ def _check_disjoint(dataset: Dataset, parts: Parts, other: Dataset) -> None:
     """Raise InputError if something of the other file was trained or selected on: a text in normal form or, where
     texts are not known, an embedding.
     """
-    known = _texts_by_normal_form(dataset, np.array([*parts.rows["train"], *parts.rows["validation"]]))
-    leaks = [shown for form, shown in _texts_by_normal_form(other, np.arange(len(other))).items() if form in known]
+    known = _contents(dataset, np.array([*parts.rows["train"], *parts.rows["validation"]]))
+    leaks = [shown for form, shown in _contents(other, np.arange(len(other))).items() if form in known]
     if leaks:
         raise InputError(
             f"{len(leaks)} texts or embeddings of the other file are also in the training or validation part, the "
@@ -331,20 +292,16 @@ def _check_disjoint(dataset: Dataset, parts: Parts, other: Dataset) -> None:
         )
 
 
-def _texts_by_normal_form(dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, str]:
-    """The texts of these rows (or, without texts, the embeddings), as they are, by their normal form."""
-    if isinstance(dataset, DialogueDataset):
-        dialogues = [dataset.dialogues[row] for row in rows.tolist()]
-        return {normalize(text): text for each in dialogues for text in (each.question, each.answer)}
-    if dataset.texts is not None:
-        return {normalize(dataset.texts[row]): dataset.texts[row] for row in rows.tolist()}
-    found = zip(rows.tolist(), dataset.vectors.gather(rows), strict=True)
-    return {vector.tobytes().hex(): f"embedding {row}" for row, vector in found}
+def _contents(dataset: Dataset, pairs: NDArray[np.int64]) -> dict[str, str]:
+    """The texts of these pairs (or, without texts, the embeddings), as they are, by their normal form."""
+    rows = np.unique(np.concatenate([dataset.input_rows[pairs, 0], dataset.target_rows[pairs]]))
+    singles = _singles(dataset)
+    if singles is not None:
+        texts = [singles[row].question for row in rows.tolist()]
+        return {normalize(text): text for text in texts}
+    vectors = dataset.vectors.gather(rows)
+    return {vector.tobytes().hex(): f"embedding {row}" for row, vector in zip(rows.tolist(), vectors, strict=True)}
 
 
 def _keys(contents: Iterable[bytes]) -> NDArray[np.str_]:
     return np.array([hashlib.sha256(content).hexdigest()[:16] for content in contents], dtype="U16")
-
-
-def _label_numbers(labels: Sequence[Any]) -> Tensor:
-    return torch.from_numpy(np.unique(labels, return_inverse=True)[1])

@@ -24,9 +24,9 @@ from ..data.ready import is_ready
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.summary import title_in_words
-from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict, paired_bootstrap
+from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict
 from ..files import open_regular, read_json, why
-from ..templates import render
+from ..templates import capital, render
 from .figures import SUMMARY, Dot, draw_dots, in_words
 from .tables import MODEL_WORDS, Line, Table, outcome_in_words, score_table
 
@@ -43,12 +43,14 @@ class EvaluatedRun:
 
     Attributes:
         name: the folder, as it was given.
-        report: the content of report.json.
+        fingerprint: of the encoder, as in report.json.
+        config: of the run, as in report.json.
         arrays: the arrays of per_query.npz by name.
     """
 
     name: str
-    report: dict[str, Any]
+    fingerprint: str
+    config: dict[str, Any]
     arrays: dict[str, NDArray[Any]]
 
     @classmethod
@@ -63,7 +65,7 @@ class EvaluatedRun:
                 report = read_json(folder / "report.json", _REPORT)
                 if "verdict" not in report:
                     raise FileNotFoundError
-                validated = _Report.model_validate(report)
+                known = _Report.model_validate(report)
                 arrays = _arrays(stream)
         except FileNotFoundError:
             raise ArtifactError(
@@ -73,19 +75,19 @@ class EvaluatedRun:
             raise
         except (OSError, ValueError, KeyError, MemoryError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ArtifactError(f"{unread}: {why(error)}") from None
-        return cls(str(path), validated.model_dump(), arrays)
+        return cls(str(path), known.run.fingerprint, known.config, arrays)
 
     @property
     def encoder(self) -> str:
         """The encoder's name in its config; of ready embeddings, their fingerprint."""
-        fingerprint: str = self.report["run"]["fingerprint"]
-        return fingerprint if is_ready(fingerprint) else str(self.report["config"].get("encoder") or fingerprint)
+        known = self.fingerprint
+        return known if is_ready(known) else str(self.config.get("encoder") or known)
 
     @property
     def vectors(self) -> tuple[str, ...]:
         """What two runs have in common whose cosines can be compared."""
-        settings = dict(_flat(self.report["config"]))
-        return (self.report["run"]["fingerprint"], *(str(settings.get(key)) for key in _OF_THE_VECTORS))
+        settings = dict(_flat(self.config))
+        return (self.fingerprint, *(str(settings.get(key)) for key in _OF_THE_VECTORS))
 
     @property
     def tests(self) -> list[str]:
@@ -202,8 +204,9 @@ def compare_runs(paths: Sequence[str]) -> RunComparison:
     if len(set(encoders)) > 1:
         names = [f"{name} ({encoder})" for name, encoder in zip(names, encoders, strict=True)]
     same_vectors = len({run.vectors for run in runs}) == 1
-    of_answers = first.report["config"].get("mode") != "autoencoder" or not same_vectors
+    of_answers = first.config.get("mode") != "autoencoder" or not same_vectors
     metric, shown = ("mrr", "recall_at_1") if of_answers else ("cosine", "cosine")
+    metrics = ("recall_at_1", "mrr", "cosine") if same_vectors else ("recall_at_1", "mrr")
     # One line for each encoder alone: that of the first run with its vectors.
     alone = {run.vectors: (run, encoder) for run, encoder in reversed([*zip(runs, encoders, strict=True)])}
     sections, panels, words = {}, {}, []
@@ -215,20 +218,23 @@ def compare_runs(paths: Sequence[str]) -> RunComparison:
             for run, encoder in reversed(alone.values())
         ]
         models = [*without, *((n, run, 0, v) for n, run, v in zip(names, runs, verdicts, strict=True))]
-        heading = f"{told[0].upper()}{told[1:]}: {len(groups):,} queries, ranked among {first.pool(test):,} answers"
-        metrics = ("recall_at_1", "mrr", "cosine") if same_vectors else ("recall_at_1", "mrr")
-        sections[heading] = [_line(name, run, test, model, verdict, metrics) for name, run, model, verdict in models]
+        lines = [_line(name, run, test, model, verdict, metrics) for name, run, model, verdict in models]
+        heading = f"{capital(told)}: {len(groups):,} queries, ranked among {first.pool(test):,} answers"
+        sections[heading] = lines
         panels[told] = [
             Dot.of(name, CUBE if model == 0 else IDENTITY, torch.from_numpy(run.values(test, shown, model)), groups)
             for name, run, model, _ in models
         ]
-        words.append(f"{told}: {_told(panels[told][len(without) :], verdicts, shown)}")
-    scores = score_table("Runs on the same questions", "run", "run - run 1", sections, metric)
-    headline = f"{'Right first answer' if of_answers else 'Mean cosine'}, {'; '.join(words)}."
+        words.append(f"{told}: {', '.join(_told(line, shown) for line in lines[len(without) :])}")
     return RunComparison(
-        [run.name for run in runs], headline, shown, panels, scores, _settings(runs, names),
-        _what_is_comparable(encoders, same_vectors),
-    )  # fmt: skip
+        runs=[run.name for run in runs],
+        headline=f"{'Right first answer' if of_answers else 'Mean cosine'}, {'; '.join(words)}.",
+        metric=shown,
+        panels=panels,
+        scores=score_table("Runs on the same questions", "run", "run - run 1", sections, metric),
+        settings=_settings(runs, names, encoders),
+        encoders=_what_is_comparable(encoders, same_vectors),
+    )
 
 
 def _what_is_comparable(encoders: Sequence[str], same_vectors: bool) -> str:
@@ -239,6 +245,17 @@ def _what_is_comparable(encoders: Sequence[str], same_vectors: bool) -> str:
         f"{what}, so the runs are compared by the ranks of the right answers, of the same questions among the same "
         "answers. Their cosines cannot be compared."
     )
+
+
+def _line(name: str, run: EvaluatedRun, test: int, model: int, verdict: Verdict | None, metrics: Sequence[str]) -> Line:
+    values = {metric: float(run.values(test, metric, model).mean()) for metric in metrics}
+    return Line(name, values, int(run.arrays[f"{test}/parameters"][model]), verdict)
+
+
+def _told(line: Line, metric: str) -> str:
+    """How a run did in one test, such as "41% with 2. runs/b (worse)"."""
+    value = f"{line.values[metric]:.0%}" if metric == "recall_at_1" else f"{line.values[metric]:.3f}"
+    return f"{value} with {line.name}{'' if line.verdict is None else f' ({outcome_in_words(line.verdict)})'}"
 
 
 def render_comparison(comparison: RunComparison, form: str, columns: int | None = None) -> str:
@@ -283,32 +300,19 @@ def _check_same(first: EvaluatedRun, other: EvaluatedRun) -> None:
             )
 
 
-def _told(dots: Sequence[Dot], verdicts: Sequence[Verdict | None], metric: str) -> str:
-    """How every run did in one test, such as "50% with 1. runs/a, 41% with 2. runs/b (worse)"."""
-    shown = [f"{dot.mean:.0%}" if metric == "recall_at_1" else f"{dot.mean:.3f}" for dot in dots]
-    told = [f" ({outcome_in_words(each)})" if each is not None else "" for each in verdicts]
-    return ", ".join(f"{a} with {dot.name}{b}" for a, dot, b in zip(shown, dots, told, strict=True))
-
-
-def _line(name: str, run: EvaluatedRun, test: int, model: int, verdict: Verdict | None, metrics: Sequence[str]) -> Line:
-    values = {metric: float(run.values(test, metric, model).mean()) for metric in metrics}
-    return Line(name, values, int(run.arrays[f"{test}/parameters"][model]), verdict)
-
-
 def verdict_between(run: EvaluatedRun, first: EvaluatedRun, test: int, metric: str) -> Verdict:
     """The core of one run against that of another on the same test, by cosine or mrr."""
     groups = torch.from_numpy(first.arrays[f"{test}/groups"])
     ours, theirs = (torch.from_numpy(each.values(test, metric)) for each in (run, first))
-    found = paired_bootstrap(ours, theirs, groups)
-    return Verdict(f"{CUBE} of {run.name}", first.name, metric, *found, len(groups), len(groups.unique()))
+    return Verdict.of(f"{CUBE} of {run.name}", first.name, metric, ours, theirs, groups)
 
 
-def _settings(runs: Sequence[EvaluatedRun], names: Sequence[str]) -> Table:
-    flat = [dict(_flat(run.report["config"])) for run in runs]
+def _settings(runs: Sequence[EvaluatedRun], names: Sequence[str], encoders: Sequence[str]) -> Table:
+    flat = [dict(_flat(run.config)) for run in runs]
     keys = [key for key in flat[0] if key not in _NO_EFFECT and any(each.get(key) != flat[0][key] for each in flat)]
     rows: list[list[str]] = [[key, *(json.dumps(each.get(key)) for each in flat)] for key in keys]
     if "encoder" in keys:
-        rows[keys.index("encoder")] = ["encoder", *_encoders_in_words([run.encoder for run in runs])]
+        rows[keys.index("encoder")] = ["encoder", *encoders]
     return Table("Of the runs' configs", ["key", *names], rows)
 
 

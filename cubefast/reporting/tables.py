@@ -11,24 +11,24 @@ from ..evaluation.embedding_metrics import EmbeddingMetrics
 from ..evaluation.report import ModelResult
 from ..evaluation.turns import TurnMetric
 from ..evaluation.verdict import Verdict
-from ..templates import Strong
+from ..templates import Strong, capital
 from ..training.progress import METRIC_NAMES
 from .analysis import Analysis
-from .limits import ThresholdResult, reliability_curve
+from .limits import ReliabilityCurve, ThresholdResult
 from .results import TaskResult, TestResult
 
 MODEL_WORDS = {IDENTITY: "before (identity)", CUBE: "with the cube"}
 """What a reader calls the two models that every report has."""
 
 _SHOWN = ("recall_at_1", "mrr", "cosine")
-_METRICS: dict[str, tuple[Callable[[EmbeddingMetrics], float | None], str, bool]] = {
+_METRICS: dict[str, tuple[Callable[[EmbeddingMetrics], float], str, bool]] = {
     # name: value, format, whether lower is better
     "R@5": (lambda m: m.recall_at_5, ".3f", False),
     "R@10": (lambda m: m.recall_at_10, ".3f", False),
     "nDCG@10": (lambda m: m.ndcg_at_10, ".3f", False),
     "median rank": (lambda m: m.median_rank, "g", True),
     "relevance": (lambda m: m.semantic_relevance, ".3f", False),
-    "centred cosine": (lambda m: m.centred_cosine, ".3f", False),
+    "centred cosine": (lambda m: m.mean("centred_cosine"), ".3f", False),
     "1000 MSE": (lambda m: 1000 * m.mse, ".2f", True),
     "similarities kept": (lambda m: m.semantic_preservation, ".3f", False),
 }
@@ -152,19 +152,18 @@ def _in_order(test: TestResult, metric: str) -> list[ModelResult]:
 def describe(test: TestResult) -> str:
     """The title of a test with its size."""
     found = test.cube.metrics
-    groups = "1 group" if test.groups == 1 else f"{test.groups:,} groups"
+    count = len(found.groups.unique())
+    groups = "1 group" if count == 1 else f"{count:,} groups"
     queries = f"{found.queries:,} {'queries' if found.queries > 1 else 'query'}"
-    return f"{test.words[0].upper()}{test.words[1:]}: {queries} in {groups}, ranked among {found.pool:,} answers"
+    return f"{capital(test.words)}: {queries} in {groups}, ranked among {found.pool:,} answers"
 
 
 def metrics_table(test: TestResult, metric: str) -> Table:
     """What else is measured of each model."""
-    shown = {name: each for name, each in _METRICS.items() if each[0](test.cube.metrics) is not None}
     turns = {name: each for name, each in _TURN_METRICS.items() if each(test.cube.metrics) is not None}
     models = _in_order(test, metric)
     columns = [
-        _marked([float(value(model.metrics) or 0.0) for model in models], form, lower)
-        for value, form, lower in shown.values()
+        _marked([value(model.metrics) for model in models], form, lower) for value, form, lower in _METRICS.values()
     ]
     rows: list[list[str]] = []
     for model, *cells in zip(models, *columns, strict=True):
@@ -175,7 +174,7 @@ def metrics_table(test: TestResult, metric: str) -> Table:
         settings = model.model.removeprefix(model.kind).removeprefix(", ")
         tried = f"best of {model.tried}" if model.tried > 1 else ""
         rows.append([short_name(test, model), "; ".join(filter(None, (settings, tried))), *cells, spread, *answers])
-    return Table(describe(test), ["model", "settings", *shown, "cosine, 5% to 95%", *turns], rows, words=2)
+    return Table(describe(test), ["model", "settings", *_METRICS, "cosine, 5% to 95%", *turns], rows, words=2)
 
 
 def parts_table(result: TaskResult, tests: Sequence[TestResult], analyses: Mapping[str, Analysis]) -> Table:
@@ -201,11 +200,13 @@ def parts_table(result: TaskResult, tests: Sequence[TestResult], analyses: Mappi
     return Table("Parts of the tests", [*columns, "queries", "trained pairs"], rows)
 
 
-def trust_table(tests: Sequence[TestResult], threshold: ThresholdResult | None) -> Table:
+def trust_table(
+    tests: Sequence[TestResult], calibration: Mapping[str, ReliabilityCurve], threshold: ThresholdResult | None
+) -> Table:
     """What the score of an answer says, and what comes of the threshold."""
     rows = []
     for test in tests:
-        separation = reliability_curve(test).separation
+        separation = calibration[test.title].separation
         row = [test.words, "" if separation is None else f"{separation:.0%}"]
         if threshold is not None:
             right = threshold.right[test.title]

@@ -56,7 +56,7 @@ def rivals(
     crossfit_targets: Tensor | None = None,
     negative_rows: Tensor | None = None,
     seed: int = 0,
-    on_trained: Callable[[Baseline, float], None] | None = None,
+    on_step: Callable[[int], None] = lambda done: None,
 ) -> list[Baseline]:
     """Train the adapters, each at three learning rates, and keep of each what validates best.
 
@@ -88,7 +88,7 @@ def rivals(
         negative_rows: int64 [n, k], for each pair those whose targets are its hard negatives, from
             :func:`~cubefast.training.hard_negatives.mine_hard_negatives`.
         seed: of the weights and the order.
-        on_trained: called with each result and its metric on validation.
+        on_step: called with the number of steps done, first with 0.
 
     Returns:
         One baseline for each model, in the order of the table above; a model of which not even the smallest fits is
@@ -107,6 +107,7 @@ def rivals(
     fits = [_Fit(kind, rate, untrained, options, steps, seed) for kind in kinds for rate in RATES]
     running, done = fits, 0
     batches = _batches(train, options, crossfit_targets, negative_rows, seed)
+    on_step(0)
     for step, batch in enumerate(itertools.islice(batches, steps), start=1):
         batch.loss([fit.model for fit in running]).backward()
         for fit in running:
@@ -117,13 +118,9 @@ def rivals(
             done += 1
             if done in (max(1, validations // 4), max(2, validations // 2)):  # one rate of each model stops
                 running = _without_worst(running)
-    baselines = []
-    for kind in kinds:
-        best = max((fit for fit in fits if fit.kind is kind), key=lambda fit: fit.best_score)
-        baselines.append(best.result())
-        if on_trained is not None:
-            on_trained(baselines[-1], best.best_score)
-    return baselines
+        on_step(step)
+    best = [max((fit for fit in fits if fit.kind is kind), key=lambda fit: fit.best_score) for kind in kinds]
+    return [fit.result() for fit in best]
 
 
 def hidden_within(parameters: int, dim: int) -> int:

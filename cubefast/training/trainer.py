@@ -20,10 +20,11 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..config import TrainingConfig
 from ..core import CubicCore
+from ..data.create import Progress as Counting
 from ..data.pairs import PairDataset
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline, as_baseline
-from ..evaluation.report import Score, score
+from ..evaluation.report import HeldOutTest, Score, score
 from ..threads import float32_default
 from .batches import ordered_batches
 from .calibration import choose_repulsion, fit_trust, known_answers, validate
@@ -215,24 +216,22 @@ class CubeTrainer:
 
     @float32_default()
     def rivals(
-        self,
-        train: Any,
-        validation: Any,
-        *,
-        bank: Bank = None,
-        on_trained: Callable[[Baseline, float], None] | None = None,
+        self, train: Any, validation: Any, *, bank: Bank = None, counting: Counting | None = None
     ) -> list[Baseline]:
         """Train the adapters in common use on the same pairs as a core of this config, with the same losses, negatives
         and choice by validation; see :func:`cubefast.training.rivals.rivals`.
 
         Args:
             train, validation, bank: as of :meth:`fit`.
-            on_trained: called with each of them and its metric on validation.
+            counting: called with what is trained, in words, and the number of steps; what it returns is called with the
+                number of steps done, first with 0.
         """
         train = training_pairs(self.config, train)
         held_out = validation_of(self.config, train, validation, bank)
         options = self.config.training
         epochs = options.epochs_of(len(train))
+        steps = epochs * math.ceil(len(train) / options.batch_size)
+        what = "rivals adapters, trained on the same pairs with the same losses"
         cross_fitted, negative_rows = self._crossfit_and_negatives(train)
         return rivals(
             train,
@@ -240,12 +239,12 @@ class CubeTrainer:
             options,
             sides=self.config.sides,
             parameters=self.build_core(train.dim).parameter_count(),
-            steps=epochs * math.ceil(len(train) / options.batch_size),
+            steps=steps,
             validations=min(epochs, _RIVALS_ARE_VALIDATED),
             crossfit_targets=None if cross_fitted is None else cross_fitted.targets,
             negative_rows=negative_rows,
             seed=self.config.seed,
-            on_trained=on_trained,
+            on_step=counting(what, steps) if counting is not None else lambda done: None,
         )
 
     def _with_memory(self, core: CubicCore, train: PairDataset, held_out: Validation) -> CubicCore:
@@ -417,4 +416,5 @@ class CubeTrainer:
         """
         if self.core is None:
             raise RuntimeError("nothing is trained yet; call fit first")
-        return score(name, as_baseline(self.core), data.pairs() if isinstance(data, PairDataset) else as_pairs(data))
+        pairs = data.pairs() if isinstance(data, PairDataset) else as_pairs(data)
+        return score(as_baseline(self.core), HeldOutTest(name, pairs))

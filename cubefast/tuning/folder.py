@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,17 @@ class StudyFolder:
     """The folder of a study, made with :meth:`create` for a new study and with :meth:`open` for an existing one.
 
     It holds config.yaml, space.yaml and study.db, with each trial trials.jsonl and best.yaml, and in the end
-    history.png, slice.png and importance.png.
+    history.png and slice.png.
 
     Attributes:
-        path: the folder.
+        run, path: the folder.
         config: the config that the study was started with.
         space: the search space.
         given: those values of the config that lie in the search space, by key.
     """
 
     def __init__(self, run: RunFolder, config: TrainingConfig, space: SearchSpace) -> None:
-        self._run = run
+        self.run = run
         self._is_new = False
         self.path = run.path
         self.config = config
@@ -92,18 +91,10 @@ class StudyFolder:
             )
         return cls(RunFolder(path), config, own_space)
 
-    def write(self, name: str, content: str | bytes) -> None:
-        """Write a file of the study atomically."""
-        self._run.write(name, content)
-
-    def locked(self) -> AbstractContextManager[None]:
-        """A context in which no other process can open the study. Raises InputError if one has it open."""
-        return self._run.locked()
-
     def discard_if_unused(self) -> None:
         """Delete a new folder again if no trial was started in it."""
         if self._is_new and not (self.path / DATABASE).exists():
-            self._run.discard_if_empty()
+            self.run.discard_if_empty()
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -27,14 +27,14 @@ def importances(study: optuna.Study, params: Sequence[str]) -> dict[str, float] 
     values = [trial.value for trial in finished if set(params) <= set(trial.params)]
     if len(values) < MIN_TRIALS or len(set(values)) == 1:
         return None
-    return get_param_importances(study, evaluator=_evaluator(), params=list(params))
+    return get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=list(params))
 
 
 def study_plots(study: optuna.Study, metric: str, baselines: Mapping[str, float]) -> dict[str, bytes]:
     """The pictures of a study that has a finished trial: PNG files by their names.
 
     ``history.png`` shows the value of each trial, the best so far, and a dashed line for each baseline; ``slice.png``
-    shows the value over the most important parameters. ``importance.png`` is left out when importances are not known.
+    shows the value over the most important parameters.
 
     Args:
         study: its trials.
@@ -52,20 +52,11 @@ def study_plots(study: optuna.Study, metric: str, baselines: Mapping[str, float]
     label = f"validation {metric}"
     finished = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     params = list(dict.fromkeys(key for trial in finished for key in trial.params))
-    shares = importances(study, params)
-    pictures = {
+    shown = list(importances(study, params) or params)[:_SLICES]
+    return {
         "history.png": _png(history),
-        "slice.png": _png(lambda: plots.plot_slice(study, list(shares or params)[:_SLICES], target_name=label)),
+        "slice.png": _png(lambda: plots.plot_slice(study, shown, target_name=label)),
     }
-    if shares is not None:
-        pictures["importance.png"] = _png(
-            lambda: plots.plot_param_importances(study, _evaluator(), params, target_name=label)
-        )
-    return pictures
-
-
-def _evaluator() -> FanovaImportanceEvaluator:
-    return FanovaImportanceEvaluator(seed=0)
 
 
 def _png(draw: Callable[[], Any]) -> bytes:

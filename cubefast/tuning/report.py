@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from ..evaluation.report import block
+from ..terminal import columns
 from .plots import MIN_TRIALS
 from .space import value_at
 from .study import Study
-from .trial import Score, Trial
-
-_COLUMNS = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}
+from .trial import Trial
 
 
 def header(study: Study, trials: int) -> str:
@@ -57,7 +57,7 @@ def summary(study: Study) -> str:
     if base is not None and base.score is not None and not best.is_base:
         rows[f"the config as it is, trial {base.number}"] = base.score
     lines = [
-        _table(f"validation ({study.pairs} pairs)", rows | study.baselines),
+        block(f"validation ({study.pairs} pairs)", rows | study.baselines, columns()),
         f"\n(the best of {study.done} trials was chosen by its {study.folder.config.training.metric} here, so its "
         "figure is optimistic.\nThe tests were not touched: train with best.yaml to see them)",
     ]
@@ -72,17 +72,6 @@ def summary(study: Study) -> str:
     else:
         largest = ", ".join(f"{key} {share:.0%}" for key, share in shares.items() if share >= 0.05)
         lines.append(f"\nimportances (fANOVA): {largest}")
-    return "\n".join(lines)
-
-
-def _table(title: str, rows: Mapping[str, Score]) -> str:
-    """The scores by their names, with a star at the best of each column."""
-    width = max(28, *(len(name) + 2 for name in rows))
-    lines = [f"\n{title}", f"  {'':<{width}}{'parameters':>11}" + "".join(f"{name:>9}" for name in _COLUMNS.values())]
-    best = {key: max(round(score[key], 3) for score in rows.values()) for key in _COLUMNS}
-    for name, score in rows.items():
-        cells = "".join(f"{score[key]:>8.3f}{'*' if round(score[key], 3) == best[key] else ' '}" for key in _COLUMNS)
-        lines.append(f"  {name:<{width}}{score['parameters']:>11,}{cells}".rstrip())
     return "\n".join(lines)
 
 

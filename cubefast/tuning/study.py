@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -145,25 +143,25 @@ class Study:
     def write(self) -> None:
         """Write trials.jsonl and best.yaml from study.db."""
         best, metric = self.best, self.folder.config.training.metric
-        self.folder.write("trials.jsonl", "".join(map(_line, self.trials)))
+        self.folder.run.write("trials.jsonl", "".join(map(_line, self.trials)))
         if best is not None:
             title = f"# Trial {best.number} of {self.folder.path}: {metric} {best.value:.4f} on validation.\n"
-            self.folder.write("best.yaml", title + self.config_of(best).to_yaml())
+            self.folder.run.write("best.yaml", title + self.config_of(best).to_yaml())
 
     def _write_plots(self) -> None:
-        """Write history.png, slice.png and importance.png, once a trial has finished."""
+        """Write history.png and slice.png, once a trial has finished."""
         if self.best is None:
             return
         metric = self.folder.config.training.metric
         # The means are far below everything else, and would squeeze the scale.
         lines = {name: score[metric] for name, score in self.baselines.items() if not name.startswith("mean ")}
         for name, image in study_plots(self._stored, metric, lines).items():
-            self.folder.write(name, image)
+            self.folder.run.write(name, image)
 
 
 @contextmanager
 def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Iterator[Study]:
-    """A context with the study of a folder, new or continued, which no other process can open meanwhile.
+    """A context with the study of a folder, new or continued, into which no other process can write meanwhile.
 
     Args:
         folder: the config, the search space and the files of the study.
@@ -172,7 +170,7 @@ def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Ite
 
     Raises:
         ArtifactError: study.db cannot be read.
-        InputError: the data differs from what the study was started with, or another process has it open.
+        InputError: the data differs from what the study was started with, or another process writes into the folder.
 
     Example::
 
@@ -184,12 +182,7 @@ def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Ite
             print(study.best, study.importances)
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)  # who runs the study reports its trials
-    lock = os.open(folder.path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed with the process, however that ends
-        except BlockingIOError:
-            raise InputError(f"another process is at work on the study {folder.path}; wait until it is done") from None
+    with folder.run.locked():
         storage, stored = _open_storage(folder)
         try:
             _refuse_other_data(stored, folder, parts)
@@ -208,8 +201,6 @@ def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Ite
         finally:
             storage.remove_session()
             storage.engine.dispose()
-    finally:
-        os.close(lock)
 
 
 def _open_storage(folder: StudyFolder) -> tuple[RDBStorage, optuna.Study]:

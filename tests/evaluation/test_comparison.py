@@ -48,14 +48,12 @@ def test_a_run_meets_the_quick_baselines():
 
 
 def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_those_trained_elsewhere():
-    reported = []
     comparison = Comparison(
         parts(),
         "dialogue",
         NoiseConfig(),
         all_baselines=True,
         rivals=[Baseline("linear adapter", 64, lambda inputs: 3 * inputs, settings="lr 0.001")],
-        on_fitted=lambda baseline, seconds: reported.append((baseline.name, seconds)),
     )
     assert names(comparison.baselines) == [
         "identity",
@@ -66,10 +64,8 @@ def test_an_evaluation_meets_all_of_them_at_the_cores_size_and_those_trained_els
         "nearest training question",
         "linear adapter",
     ]
-    by_name = {b.name: b for b in comparison.baselines}
-    assert len(by_name) == len(comparison.baselines)
-    assert [*(name for name, _ in reported), "linear adapter, lr 0.001"] == list(by_name)
-    assert all(seconds >= 0 for _, seconds in reported)
+    assert len({b.name for b in comparison.baselines}) == len(comparison.baselines)
+    assert comparison.baselines[-1].name == "linear adapter, lr 0.001"
 
 
 def test_everything_is_measured_with_its_origin_and_the_training_mean():

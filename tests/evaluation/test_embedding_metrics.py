@@ -127,7 +127,7 @@ ONES = np.ones((3, 4), np.float32)
         ({"predicted": ONES[:2]}, r"predicted \[2, 4\] and target \[3, 4\] must have one shape"),
         ({"predicted": ONES * np.nan}, "predicted has NaN or Inf"),
         ({"target": np.diag([1, 0, 1])}, "row 1 of target is all zeros .1 such rows.: it has no direction"),
-        ({"target": [["a"]]}, "target must be an array or tensor of numbers"),
+        ({"target": [["a"]]}, "target must be real numbers; got an array of <U1"),
         ({"target_ids": [1, 2]}, r"target_ids must be 3 labels, one for each row; got \[2\]"),
         ({"pool": ONES}, "with a pool, target_ids must say which row of it"),
         ({"pool": ONES, "target_ids": [0, 1, 3]}, "target_ids must be 3 whole numbers from 0 to 2, rows of the pool"),

@@ -4,7 +4,7 @@ import torch
 
 from cubefast import EmbeddingPairs
 from cubefast.evaluation.baselines import Baseline, identity, mean_target
-from cubefast.evaluation.report import Score, measure, score, table
+from cubefast.evaluation.report import HeldOutTest, Score, measure, score, table
 from cubefast.evaluation.turns import PairStructure
 
 
@@ -22,10 +22,10 @@ def halfway(pairs, share, name):
 def test_score_counts_each_answer_once_in_the_pool():
     targets = torch.eye(3)[[0, 0, 1, 2]]
     pairs = EmbeddingPairs.of(targets, targets, torch.tensor([5, 5, 7, 9]))
-    perfect = score("test", identity(), pairs)
+    perfect = score(identity(), HeldOutTest("test", pairs))
     assert (perfect.queries, perfect.pool) == (4, 3)
     assert (perfect.cosine, perfect.recall_at_1, perfect.mrr) == (1, 1, 1)
-    wrong = score("test", Baseline("wrong", 0, lambda x: x.roll(1, dims=1)), pairs)
+    wrong = score(Baseline("wrong", 0, lambda x: x.roll(1, dims=1)), HeldOutTest("test", pairs))
     assert wrong.recall_at_1 == 0
     assert wrong.recall_at_10 == 1
 
@@ -33,14 +33,20 @@ def test_score_counts_each_answer_once_in_the_pool():
 def test_ranks_are_among_the_whole_bank_that_is_given():
     bank = torch.eye(3)
     pairs = EmbeddingPairs.of(torch.tensor([[0.6, 0.0, 1.0], [0.0, 1.0, 0.0]]), bank[:2], torch.tensor([0, 1]))
-    assert (score("test", identity(), pairs).pool, score("test", identity(), pairs).recall_at_1) == (2, 1)
-    for found in (score("test", identity(), pairs, bank), measure("test", identity(), pairs, bank).score):
+    assert (
+        score(identity(), HeldOutTest("test", pairs)).pool,
+        score(identity(), HeldOutTest("test", pairs)).recall_at_1,
+    ) == (2, 1)
+    for found in (
+        score(identity(), HeldOutTest("test", pairs, bank)),
+        measure(identity(), HeldOutTest("test", pairs, bank)).score,
+    ):
         assert (found.pool, found.recall_at_1, found.mrr) == (3, 0.5, 0.75)
 
 
 def test_a_score_comes_back_from_its_dictionary():
     pairs = answered()
-    found = score("test", identity(), pairs)
+    found = score(identity(), HeldOutTest("test", pairs))
     assert Score(**found.as_dict()) == found
 
 
@@ -48,8 +54,8 @@ def test_what_is_measured_has_the_same_score_and_more():
     pairs = answered()
     model = halfway(pairs, 0.3, "model")
     structure = PairStructure(groups=torch.arange(80) // 8, conversations=torch.arange(80) // 8)
-    found = measure("test", model, pairs, centre=pairs.targets.mean(0), structure=structure)
-    quick, full = score("test", model, pairs).as_dict(), found.score.as_dict()
+    found = measure(model, HeldOutTest("test", pairs, structure=structure), pairs.targets.mean(0))
+    quick, full = score(model, HeldOutTest("test", pairs)).as_dict(), found.score.as_dict()
     assert {**full, "cosine": round(full["cosine"], 6)} == {**quick, "cosine": round(quick["cosine"], 6)}
     saved = found.as_dict()
     assert (saved["test"], saved["model"], saved["parameters"], saved["tried"]) == ("test", "model", 3, 1)
@@ -60,7 +66,9 @@ def test_what_is_measured_has_the_same_score_and_more():
 
 def test_the_table_names_the_test_and_stars_the_best():
     pairs = EmbeddingPairs.of(torch.eye(3), torch.eye(3))
-    text = table([score("unseen", identity(), pairs), score("unseen", mean_target(pairs), pairs)])
+    text = table(
+        [score(identity(), HeldOutTest("unseen", pairs)), score(mean_target(pairs), HeldOutTest("unseen", pairs))]
+    )
     lines = text.strip().splitlines()
     assert lines[0] == "unseen (3 queries, ranked among all 3 answers)"
     assert lines[1].split() == ["parameters", "R@1", "R@10", "MRR", "cosine"]
@@ -72,7 +80,9 @@ def test_the_table_names_the_test_and_stars_the_best():
 def test_the_table_makes_room_for_long_names():
     pairs = EmbeddingPairs.of(torch.eye(3), torch.eye(3))
     long = Baseline("a model whose name is longer than most", 123_456_789, lambda x: x)
-    lines = table([score("t", identity(), pairs), score("t", long, pairs)]).strip().splitlines()
+    lines = (
+        table([score(identity(), HeldOutTest("t", pairs)), score(long, HeldOutTest("t", pairs))]).strip().splitlines()
+    )
     assert len({line.rfind("*") for line in lines[2:]}) == 1
     assert "than most  123,456,789" in lines[3]
 

@@ -88,8 +88,8 @@ def test_the_three_verdicts():
     assert better.low < better.difference < better.high
     assert compare(bad, good).words == "worse than"
     assert compare(good, also_good).words == "not distinguishable from"
-    assert str(better).startswith("cube is better than ridge in cosine: +0.")
-    assert str(better).endswith("(120 queries in 120 groups)")
+    assert (better.model, better.baseline, better.metric) == ("cube", "ridge", "cosine")
+    assert (better.queries, better.groups) == (120, 120)
     assert better.as_dict()["words"] == "better than"
 
 
@@ -107,8 +107,6 @@ def test_a_handful_of_groups_proves_nothing():
         verdict = compare(metrics(0.3, groups), metrics(0.9, groups))
         assert verdict.low > 0
         assert (verdict.groups, verdict.words, verdict.enough_groups) == (count, words, count == 6)
-    few = compare(metrics(0.3, torch.arange(120) % 2), metrics(0.9, torch.arange(120) % 2), "mrr", model="cube")
-    assert str(few).startswith("too few groups (2) to tell cube and the baseline apart in mrr: +0.")
 
 
 def test_other_queries_cannot_be_compared():

@@ -6,10 +6,10 @@ import pytest
 
 from cubefast import CubeTrainer, TrainingConfig
 from cubefast.data.create import open_dataset
-from cubefast.pipeline import save_answers
+from cubefast.pipeline import save_answers, save_threshold
 from cubefast.reporting.evaluation import evaluate_run
+from cubefast.reporting.report import write_report
 from cubefast.reporting.run_data import open_run_data
-from cubefast.reporting.writing import write_report
 from cubefast.training.run_folder import RunFolder
 
 SMALL = {
@@ -30,7 +30,9 @@ def train_small(folder, name, **changed):
     parts = dataset.split(mode, config.seed) if hasattr(dataset, "dialogues") else dataset.split()
     if parts.answers:
         save_answers(run, dataset.fingerprint, parts)
-    CubeTrainer(config, run).fit(parts.train, parts.validations, bank=parts.bank)
+    result = CubeTrainer(config, run).fit(parts.train, parts.validations, bank=parts.bank)
+    if parts.bank is not None:
+        save_threshold(run, result.core, parts)
     run.close()
     return run.path
 

@@ -12,7 +12,7 @@ from cubefast import drawing
 from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.report import Score
 from cubefast.reporting.figures import draw_calibration
-from cubefast.reporting.limits import reliability_curve
+from cubefast.reporting.limits import ReliabilityCurve
 from cubefast.reporting.run_data import open_run_data
 
 from .conftest import evaluated, train_small
@@ -55,7 +55,7 @@ def test_the_verdict_is_what_the_single_queries_give_in_each_regime(arrays, repo
     assert found, report["verdict"]["sentence"]
     best = max(report["validation"][1:], key=lambda each: each["mrr"])["model"]
     for each, told, words, kind in zip(
-        report["verdict"]["regimes"], evaluation.verdicts, found.groups()[::2], found.groups()[1::2], strict=True
+        report["verdict"]["regimes"], evaluation.main.verdicts, found.groups()[::2], found.groups()[1::2], strict=True
     ):
         test = list(arrays["tests"]).index(each["test"])
         models = list(arrays[f"{test}/models"])
@@ -90,8 +90,8 @@ def test_the_main_test_and_identity_are_chosen_by_fields_and_not_by_titles(evalu
 
 def test_what_it_came_to_stands_first_after_the_title(evaluation, folder, report):
     blocks = (folder / "report.md").read_text().split("\n\n")
-    assert blocks[1].replace("\\", "") == f"**{evaluation.headline}**"
-    assert report["headline"] == evaluation.headline
+    assert blocks[1].replace("\\", "") == f"**{evaluation.main.headline}**"
+    assert report["headline"] == evaluation.main.headline
     wordings, topics = (
         next(test for test in evaluation.tests if test.title == title)
         for title in ("unseen paraphrase", "unseen group")
@@ -100,13 +100,13 @@ def test_what_it_came_to_stands_first_after_the_title(evaluation, folder, report
         f"{test.identity.metrics.recall_at_1:.0%} before, {test.cube.metrics.recall_at_1:.0%} with {words}"
         for test, words in ((wordings, "the cube"), (topics, "it"))
     ]
-    assert evaluation.headline.startswith(f"Right first answer: {shares[0]} (best rival ")
-    assert f", new wordings of known answers; {shares[1]} (best rival " in evaluation.headline
+    assert evaluation.main.headline.startswith(f"Right first answer: {shares[0]} (best rival ")
+    assert f", new wordings of known answers; {shares[1]} (best rival " in evaluation.main.headline
     validation = {each["model"]: each["mrr"] for each in report["validation"]}
     cube = validation.pop("cube")
-    assert ("On validation " in evaluation.headline) == (round(max(validation.values()), 3) > round(cube, 3))
+    assert ("On validation " in evaluation.main.headline) == (round(max(validation.values()), 3) > round(cube, 3))
     assert blocks[0] == f"# Evaluation of {folder.name}"
-    assert blocks[2].splitlines() == [f"- {str(each)[0].upper()}{str(each)[1:]}." for each in evaluation.verdicts]
+    assert blocks[2].splitlines() == [f"- {str(each)[0].upper()}{str(each)[1:]}." for each in evaluation.main.verdicts]
     assert blocks[3].startswith("![new wordings of known answers: before (identity)")
     table = [line.strip("| ").split(" | ") for line in blocks[6].replace("**", "").replace("\\", "").splitlines()]
     assert table[0][:3] == ["model", "R@1", "MRR"]
@@ -132,13 +132,13 @@ def test_ranks_are_among_all_answers_of_the_data_set(evaluation, arrays):
     for test, title in enumerate(arrays["tests"]):
         assert arrays[f"{test}/pool"] == len(parts.answers) == 286
         result = next(each for each in evaluation.tests if each.title == title)
-        predicted = evaluation.run_data.core(result.inputs).detach()
+        predicted = evaluation.run_data.core(result.pairs.inputs).detach()
         scores = torch.nn.functional.normalize(predicted, dim=1) @ bank.T
         right = torch.from_numpy(arrays[f"{test}/right"])
         ranks = (scores >= scores.gather(1, right[:, None]) - 1e-6).sum(dim=1)
         assert (ranks.numpy() == arrays[f"{test}/rank"][0]).mean() > 0.99, "but for rounding"
         assert result.pool_texts == parts.answers
-        assert [parts.answers[row] for row in right] == result.metadata.answers
+        assert [parts.answers[row] for row in right] == [each.answer for each in result.metadata.dialogues]
 
 
 def test_every_other_metric_follows_from_the_single_queries(folder, arrays):
@@ -172,8 +172,8 @@ def test_ranks_are_what_the_saved_answers_say(evaluation, arrays):
     for test in range(len(arrays["tests"])):
         first = arrays[f"{test}/rank"][0] == 1
         assert np.array_equal(arrays[f"{test}/nearest"][first], arrays[f"{test}/right"][first])
-    head = evaluation.main_test
-    inputs, targets = head.inputs, head.targets
+    head = evaluation.main.main_test
+    inputs, targets = head.pairs.inputs, head.pairs.targets
     predicted = evaluation.run_data.core(inputs).detach()
     assert torch.allclose(torch.cosine_similarity(predicted, targets), head.cube.metrics.cosines, atol=1e-5)
 
@@ -204,19 +204,17 @@ def test_cases_are_those_put_right_those_spoilt_and_those_that_stay_wrong_the_wo
             for case in found.cases:
                 assert chosen[case.query]
                 assert (case.before, case.after) == (before[case.query], after[case.query])
-                assert case.question == result.metadata.questions[case.query]
+                assert case.question == result.metadata.dialogues[case.query].question
                 assert (case.retrieved == case.expected) == (case.after == 1)
 
 
 def test_a_part_of_the_reliability_curve_has_ten_questions_or_more(evaluation):
-    test = evaluation.main_test
+    test = evaluation.main.main_test
     for queries, parts in ((104, 10), (99, 9), (25, 2), (9, 1)):
-        right, found = test.right[:queries], test.retrieved
-        few = dataclasses.replace(found, places=found.places[:queries], scores=found.scores[:queries])
-        curve = reliability_curve(dataclasses.replace(test, right=right, retrieved=few))
+        curve = ReliabilityCurve.of(test.scores[:queries], test.correct[:queries])
         assert (len(curve.queries), sum(curve.queries)) == (parts, queries)
         assert curve.scores == sorted(curve.scores)
-    assert draw_calibration([dataclasses.replace(test, right=test.right[:9])]) is None
+    assert draw_calibration({"new topics": ReliabilityCurve.of(test.scores[:9], test.correct[:9])}) is None
 
 
 def test_pictures_have_letters_and_follow_the_dark_scheme_on_screens_alone(folder):
@@ -284,7 +282,7 @@ def test_the_page_is_whole_and_fetches_nothing(folder, evaluation):
     assert not re.search(r"url\(|@import", text)
     assert page.tags.count("img") == len(PICTURES)
     assert page.tags.count("h1") == 1
-    assert evaluation.headline in page.text
+    assert evaluation.main.headline in page.text
 
 
 def test_both_forms_say_the_same(folder):
@@ -304,10 +302,10 @@ def test_a_file_of_ones_own_is_tested_on_and_its_texts_are_escaped(evaluation, f
     source.write_text("\n".join(map(json.dumps, rows)))
     found = evaluated(folder, f"data={source}")
     assert [test.title for test in found.tests] == ["own.jsonl"]
-    assert found.main_test.cube.metrics.pool == 7 + 286, "its answers and the run's"
-    assert found.headline.split(" On validation ")[0].endswith(", own.jsonl (7 queries).")
+    assert found.main.main_test.cube.metrics.pool == 7 + 286, "its answers and the run's"
+    assert found.main.headline.split(" On validation ")[0].endswith(", own.jsonl (7 queries).")
     assert found.results[0].validation["cube"] == evaluation.results[0].validation["cube"]
-    assert found.main_test.cube.metrics.queries == 7
+    assert found.main.main_test.cube.metrics.queries == 7
     assert [b.parameters for b in found.results[0].comparison.baselines] == [
         b.parameters for b in evaluation.results[0].comparison.baselines
     ]
@@ -324,15 +322,15 @@ def test_a_file_of_ones_own_is_tested_on_and_its_texts_are_escaped(evaluation, f
 
 
 def test_an_answer_of_the_runs_tests_stands_in_the_bank_of_a_file_once(evaluation, folder, tmp_path):
-    items = evaluation.results[0].task.tests["unseen group"]
-    rows = [{"question": f"Once more: {q}", "answer": a} for q, a in zip(items.questions, items.answers, strict=True)]
+    dialogues = evaluation.results[0].task.tests["unseen group"].dialogues
+    rows = [{"question": f"Once more: {each.question}", "answer": each.answer} for each in dialogues]
     source = tmp_path / "again.jsonl"
     source.write_text("\n".join(map(json.dumps, rows)))
     (task,) = open_run_data(folder, [f"data={source}"]).tasks
     assert len(task.bank) == len(task.texts) == 286
     pairs = task.parts.tests["again.jsonl"].pairs()
     assert torch.equal(task.bank[pairs.target_ids], pairs.targets)
-    assert [task.texts[row] for row in pairs.target_ids.tolist()] == items.answers
+    assert [task.texts[row] for row in pairs.target_ids.tolist()] == [each.answer for each in dialogues]
     assert task.parts.answers == evaluation.results[0].task.parts.answers, "validation is ranked as before"
 
 
@@ -347,7 +345,7 @@ def test_a_run_that_holds_nothing_out_is_evaluated_on_a_file_alone(tmp_path):
 
 
 def test_what_was_trained_on_is_no_test(evaluation, folder, tmp_path):
-    text = evaluation.results[0].task.train.questions[3]
+    text = evaluation.results[0].task.train[3].question
     source = tmp_path / "leak.jsonl"
     source.write_text(json.dumps({"question": text.upper(), "answer": "An answer of its own."}))
     with pytest.raises(InputError, match="1 texts or embeddings of the other file are also in the training"):
@@ -415,23 +413,23 @@ def test_an_autoencoder_of_bare_embeddings_is_evaluated(tmp_path):
     found = evaluated(path)
     titles = [test.title for test in found.tests]
     main = "unseen text, noise 0.05"
-    assert found.main_test.title == main
+    assert found.main.main_test.title == main
     assert {main, "unseen text, noise 0.1 (not trained on)"} < set(titles)
     assert [each.title for each in found.analysed_tests] == list(found.analyses) == list(found.cases) == [main]
     assert all(case.question is None for group in found.cases[main] for case in group.cases)
-    assert "PCA-Wiener, given the noise" in {each.model for each in found.main_test.measured}
+    assert "PCA-Wiener, given the noise" in {each.model for each in found.main.main_test.measured}
     assert re.fullmatch(f"New texts, noise 0.05: {OUTCOMES}", found.verdict), found.verdict
-    assert {each.verdict.metric for each in found.verdicts} == {"cosine"}
+    assert {each.verdict.metric for each in found.main.verdicts} == {"cosine"}
     text = (path / "report.md").read_text().replace("\\", "")
     assert "| model | cosine | R@1 | cosine: cube - model |" in text
-    assert found.headline == "", "nobody asks an autoencoder for answers"
-    assert [each.test for each in found.verdicts] == [test.title for test in found.results[0].tests]
+    assert found.main.headline == "", "nobody asks an autoencoder for answers"
+    assert [each.test for each in found.main.verdicts] == [test.title for test in found.results[0].tests]
     other = tmp_path / "others.npy"
     np.save(other, np.load(vectors)[:50])
     with pytest.raises(InputError, match="the first: 'embedding"):
         open_run_data(path, [f"data={other}"])
     np.save(other, np.random.default_rng(1).normal(size=(50, 8)).astype(np.float32))
-    assert evaluated(path, f"data={other}").main_test.title == "others.npy, noise 0.05"
+    assert evaluated(path, f"data={other}").main.main_test.title == "others.npy, noise 0.05"
 
 
 def test_a_mixed_run_is_evaluated_both_ways(tmp_path):
@@ -444,7 +442,9 @@ def test_a_mixed_run_is_evaluated_both_ways(tmp_path):
     wordings, topics = found.verdict.split("; ")
     assert re.fullmatch(f"New wordings of known answers: {OUTCOMES}", wordings)
     assert topics == "new topics: too few groups (3) to tell"
-    assert [each.test for each in found.verdicts] == ["unseen paraphrase", "unseen group"], "what was asked for first"
+    assert [each.test for each in found.main.verdicts] == ["unseen paraphrase", "unseen group"], (
+        "what was asked for first"
+    )
     text = (path / "report.md").read_text().replace("\\", "")
     assert text.count("too few groups (3) to tell") == 1, "once for the regime"
     section = text.split("**New topics: ")[1].split("\n\n")[0]

@@ -97,8 +97,8 @@ def test_on_both_sides_each_maps_the_answers_by_a_map_of_its_kind():
 
 
 def test_they_find_more_right_answers_than_the_identity_on_pairs_held_out():
-    told = []
-    found = trained(steps=120, on_trained=lambda rival, score: told.append((rival, score)))
+    steps = []
+    found = trained(steps=120, on_step=steps.append)
     score = validated(TEST)
     before = score(TEST.inputs)["mrr"]
     assert [kind_of(rival) for rival in found] == [
@@ -112,9 +112,7 @@ def test_they_find_more_right_answers_than_the_identity_on_pairs_held_out():
         assert rival.name.split(", lr ")[1] in [f"{rate:g}" for rate in RATES]
         assert rival.tried == len(RATES)
         assert 0 < rival.parameters <= (SIZE if "rank" in rival.name or "MLP" in rival.name else DIM * DIM)
-    assert [rival for rival, _ in told] == found
-    for rival, value in told:
-        assert value == validated(VALIDATION)(rival.predict(VALIDATION.inputs))["mrr"]
+    assert steps == list(range(121))
 
 
 @pytest.mark.parametrize("parameters", [64, 400, 4000])

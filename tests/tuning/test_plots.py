@@ -63,11 +63,11 @@ def test_too_few_trials_or_equal_values_have_no_importances():
     assert importances(study_of(MIN_TRIALS), [*SPACE, "never tried"]) is None
 
 
-@pytest.mark.parametrize(("count", "names"), [(1, {"history", "slice"}), (12, {"history", "slice", "importance"})])
-def test_pictures_leave_no_figure_or_style_behind(count, names):
+@pytest.mark.parametrize("count", [1, 12])
+def test_pictures_leave_no_figure_or_style_behind(count):
     style, figures = dict(matplotlib.rcParams), pyplot.get_fignums()
     pictures = study_plots(study_of(count), "mrr", {"identity": 0.4, "ridge, lambda 1": 0.6})
-    assert pictures.keys() == {f"{name}.png" for name in names}
+    assert pictures.keys() == {"history.png", "slice.png"}
     assert all(image[:8] == b"\x89PNG\r\n\x1a\n" for image in pictures.values())
     assert dict(matplotlib.rcParams) == style
     assert pyplot.get_fignums() == figures

@@ -75,7 +75,7 @@ def test_a_reported_trial_is_on_the_disk(begin):
     def check(trial):
         path = study.folder.path
         assert {file.name for file in path.iterdir()} == {
-            *("config.yaml", "space.yaml", "study.db", "trials.jsonl", "best.yaml")
+            *(".lock", "config.yaml", "space.yaml", "study.db", "trials.jsonl", "best.yaml")
         }
         lines = [json.loads(line) for line in (path / "trials.jsonl").read_text().splitlines()]
         assert len(lines) == trial.number + 1
@@ -224,7 +224,7 @@ def test_one_process_at_a_time(begin):
     with begin() as study:
         study.run(1)
         with (
-            pytest.raises(InputError, match="another process is at work on the study .*; wait until it is done"),
+            pytest.raises(InputError, match=r"another process is writing into .* Wait for it to end, or stop it"),
             begin(),
         ):
             pass
