@@ -28,7 +28,7 @@ ANSWER_WEIGHTS = (1.0, 0.5, 0.0)
 _QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _WIDTHS = (0.1, 0.5)  # in standard deviations of the familiarity
 _ENDS = ((0.0, 1.0), (0.0, 0.75), (0.0, 0.5), (0.25, 1.0), (0.5, 1.0))
-_SHORTFALL = 3.0  # what a point of MRR below the identity costs, beside the points that are gained elsewhere
+SHORTFALL_PENALTY = 3.0  # what a point of MRR below the identity costs, beside the points that are gained elsewhere
 _DOUBT = 1.0  # standard errors that are taken off a difference to the identity before it counts as a shortfall
 _MARGIN = 0.002  # MRR that a curve must gain on a constant: with few questions a curve fits chance
 _MEMORY_MARGIN = 0.001  # that memory must gain
@@ -296,7 +296,7 @@ def _objective(values: Tensor, identity: Tensor) -> float:
     """See :meth:`RegimeRanks.objective`; from 1 / rank of each question with and without the core, float64 [n]."""
     gain = values - identity
     doubt = _DOUBT * float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
-    return float(values.mean()) - _SHORTFALL * max(0.0, doubt - float(gain.mean()))
+    return float(values.mean()) - SHORTFALL_PENALTY * max(0.0, doubt - float(gain.mean()))
 
 
 def _mean_objective(regimes: Sequence[RegimeRanks], curve: Tensor) -> float:

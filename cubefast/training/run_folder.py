@@ -246,7 +246,7 @@ class RunFolder:
         """Save the core that was trained again on all pairs into refit/."""
         core.save_pretrained(self._checked("refit"))
 
-    def discard_what_follows_from_the_core(self) -> None:
+    def discard_derived_files(self) -> None:
         """Delete what depends on a core that is about to be trained further: the threshold, the report and refit/."""
         with writing(self.path):
             for name in (_THRESHOLD, "report.json"):

@@ -34,7 +34,7 @@ from .hard_negatives import mine_hard_negatives
 from .inputs import as_pairs, training_pairs, validation_of
 from .losses import total_loss
 from .memory import peak_memory_mb
-from .progress import Progress, Silent
+from .progress import Progress
 from .result import Stop, TrainingResult
 from .rivals import rivals
 from .run_folder import RunFolder, require_tensorboard
@@ -90,7 +90,7 @@ class CubeTrainer:
     ) -> None:
         self.config = config if isinstance(config, TrainingConfig) else TrainingConfig.load(config)
         self.run = run
-        self.progress = progress or Silent()
+        self.progress = progress or Progress()
         self.processes = processes or Processes()
         self._writes_to = run if self.processes.is_main else None
         if self.config.tensorboard:
@@ -170,7 +170,7 @@ class CubeTrainer:
                     if is_best:
                         self._writes_to.save_best(state.best_core())
                     state.save(self._writes_to.checkpoints, options.keep, task.identity)
-                self.progress.epoch(record, state.best_epoch)
+                self.progress.epoch(record, state.best_epoch, validated.objective)
             if self._has_stalled(state):
                 stopped = "no more progress"
         except KeyboardInterrupt:
@@ -287,7 +287,7 @@ class CubeTrainer:
         if planned is not None:
             steps = math.ceil(planned / options.accumulate)
         state = TrainingState.initial(core, options, epochs, steps, self.config.seed)
-        is_compared = (self.run is not None and not refit) or self.processes.count > 1
+        is_compared = (self.run is not None and not refit) or self.processes.world_size > 1
         identity = identity_of(self.config, train) if is_compared else {}
         if resume:
             self._resume(state, identity)
@@ -352,7 +352,7 @@ class CubeTrainer:
                         "kept, and so is the last checkpoint. Lower training.lr or training.clip"
                     )
                 # Gradients are averaged over the processes, and each has those of its share alone: hence their count.
-                (loss * self.processes.count / min(options.accumulate, len(batches) - first)).backward()
+                (loss * self.processes.world_size / min(options.accumulate, len(batches) - first)).backward()
             if takes_step:
                 norm = float(clip_grad_norm_(core.parameters(), options.clip))
                 optimizer.step()
