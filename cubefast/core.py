@@ -65,21 +65,22 @@ class CubicCore(nn.Module):
             takes at least Z steps where no neighbors are further away than one cell.
         residual: whether the output of the lattice is added to the input. False trains a core that must carry the
             whole embedding itself; it is then not the identity at the start.
-        code_size: learnt numbers per cell.
-        summary_size: numbers of the summary that every cell is given; 0: none.
-        linear_rank: of the linear map beside the lattice (:class:`~cubefast.linear_map.LinearMap`); 0: no map; D: one
-            matrix, the form in which it is trained (:mod:`cubefast.training.low_rank`); None: an eighth of D.
+        code_size: the number of learnt numbers of each cell.
+        summary_size: the size of the summary that every cell is given; 0: there is none.
+        linear_rank: the rank of the linear map beside the lattice (:class:`~cubefast.linear_map.LinearMap`); 0: no map;
+            D: one matrix, the form in which it is trained (:mod:`cubefast.training.low_rank`); None: an eighth of D.
         sides: ``"query"``: outputs are looked for among the answers' embeddings as they are. ``"both"``: among what
             :meth:`map_answers` makes of these, by a linear map of the same rank. It needs a ``linear_rank``.
         output_scale: factor of the lattice's output. With 1 the lattice overfits a small data set before the linear map
             has learnt what generalises.
-        prototypes: of the trust, see :class:`~cubefast.trust.Trust`; 0: the core is trusted everywhere.
-        memory: answers of training that the trust remembers; 0: none. More than 0 needs ``prototypes`` and
+        prototypes: the number of prototypes of the trust (:class:`~cubefast.trust.Trust`); 0: the core is trusted
+            everywhere.
+        memory: the number of answers of training that the trust remembers; more than 0 needs ``prototypes`` and
             ``normalize``.
         normalize: whether outputs have unit length, as an index of cosines or dot products wants them.
-        phases: the steps are divided into so many, each with cell weights of its own; fewer with less than two steps
-            for each.
-        dilations: how many cells away the neighbors are, phase by phase in turn.
+        phases: the number of phases that the steps are divided into, each with cell weights of its own; there are fewer
+            where that would leave less than two steps for each.
+        dilations: the distance of the neighbors in cells, phase by phase in turn.
         boundary: what stands beyond the edge, see :class:`Topology`. None: ``"periodic"``; with ``io="faces"``, whose
             faces must not be neighbors, ``"walls"``.
         neighborhood, activation, update, checkpoint_every: see :func:`cubefast.lattice_rollout`.
@@ -116,6 +117,7 @@ class CubicCore(nn.Module):
         update: str = "residual",
         checkpoint_every: int | None = None,
     ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
         check_choice("io", io, IOS)
         check_choice("sides", sides, SIDES)
@@ -127,31 +129,8 @@ class CubicCore(nn.Module):
         self.reshaper = EmbeddingReshaper(dim, shape, placement)
         if boundary is None:
             boundary = "walls" if io == "faces" else "periodic"
-        self.config: dict[str, Any] = {
-            "dim": dim,
-            "shape": list(self.reshaper.shape),
-            "state_size": state_size,
-            "hidden_size": hidden_size,
-            "steps": steps,
-            "placement": placement,
-            "io": io,
-            "residual": residual,
-            "code_size": code_size,
-            "summary_size": summary_size,
-            "linear_rank": linear_rank,
-            "sides": sides,
-            "output_scale": output_scale,
-            "prototypes": prototypes,
-            "memory": memory,
-            "normalize": normalize,
-            "phases": phases,
-            "dilations": list(dilations),
-            "neighborhood": neighborhood,
-            "boundary": boundary,
-            "activation": activation,
-            "update": update,
-            "checkpoint_every": checkpoint_every,
-        }
+        settled = {"shape": [*self.reshaper.shape], "linear_rank": linear_rank, "boundary": boundary}
+        self.config: dict[str, Any] = {**arguments, **settled, "dilations": list(dilations)}
         x, y, z = self.reshaper.shape
         self.dim = dim
         self.io = io
@@ -222,8 +201,8 @@ class CubicCore(nn.Module):
         """Map embeddings [..., D] -> [..., D], to unit length if ``normalize``.
 
         Args:
-            embedding: what is turned into another. The features of a sentence-transformers model, a mapping, come back
-                with their ``sentence_embedding`` turned: a core is one of its modules.
+            embedding: a tensor [..., D]. Or the features of a sentence-transformers model, a mapping, which are
+                returned with their ``sentence_embedding`` mapped: a core is one of the modules of such a model.
             state_noise: for training; the states start as Gaussian noise of this standard deviation, not as zeros.
             cell_dropout: for training; the share of the cells, drawn for each embedding, whose drive is zero, so that
                 they have their neighbors alone (the drive of the others is scaled by 1 / (1 - share)).
@@ -232,8 +211,8 @@ class CubicCore(nn.Module):
         neither a tensor nor features.
         """
         if not isinstance(embedding, Tensor):
-            turned = self.forward(sentence_of(embedding), state_noise=state_noise, cell_dropout=cell_dropout)
-            embedding[SENTENCE] = turned
+            sentence = sentence_of(embedding)
+            embedding[SENTENCE] = self.forward(sentence, state_noise=state_noise, cell_dropout=cell_dropout)
             return embedding
         if embedding.shape[-1:] != (self.dim,):
             raise ValueError(f"embedding must be [..., {self.dim}]; got {list(embedding.shape)}")

@@ -14,7 +14,7 @@ from .settings import describe_keys
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .training.distributed import LostProcessError, joined
+    from .training.distributed import LostProcessError, process_group
     from .training.run_folder import RunFolder
     from .training_job import train, train_as_worker
 
@@ -32,51 +32,52 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if run is None:
         config = config.with_absolute_paths()  # the run's folder may be read from anywhere
-    how_to_go_on = ""
+    resume_advice = ""
     resume = run is not None and not run.was_never_saved
     try:
-        with joined(config.training.threads) as processes:
+        with process_group(config.training.threads) as processes:
             if not processes.is_main:
                 train_as_worker(config, run, processes, resume=resume)
                 return 0
             if run is not None and not resume:
                 print("note: the run was stopped before its first epoch was saved; it begins anew", file=sys.stderr)
             run = run or RunFolder.create(config.runs, config.name, config.mode)
-            command = "python" if processes.count == 1 else f"torchrun --nproc-per-node={processes.local_count}"
-            how_to_go_on = f"Go on with: {command} -m cubefast.train --resume {shlex.quote(str(run.path))}"
+            torchrun = f"torchrun --nproc-per-node={processes.local_world_size}"
+            command = "python" if processes.world_size == 1 else torchrun
+            resume_advice = f"Go on with: {command} -m cubefast.train --resume {shlex.quote(str(run.path))}"
             with run.locked():
                 result = train(config, run, processes, resume=resume, argv=arguments.argv)
     except (LostProcessError, DiskError) as error:
-        if run is None or not how_to_go_on or not any(run.checkpoints.glob("epoch-*")):
+        if run is None or not resume_advice or not any(run.checkpoints.glob("epoch-*")):
             raise
-        raise type(error)(f"{error}. {how_to_go_on}") from error
+        raise type(error)(f"{error}. {resume_advice}") from error
     if result is not None and result.stopped == "interrupted":
-        print(f"stopped by Ctrl-C; the best core so far is in {run.path / 'best'}. {how_to_go_on}", file=sys.stderr)
+        print(f"stopped by Ctrl-C; the best core so far is in {run.path / 'best'}. {resume_advice}", file=sys.stderr)
         return 130
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`cubefast train` with these arguments (those of the process by default); returns the exit code."""
-    made = cli.parser(
+    parser = cli.parser(
         "train",
         "Train a lattice of cells to turn one embedding into another, and score it beside its baselines.",
         f"keys and their defaults:\n{describe_keys(TrainingConfig)}",
     )
-    made.add_argument(
+    parser.add_argument(
         "--config",
         metavar="NAME|FILE",
         help=f"a YAML file, or one of: {', '.join(named_configs())}",
     )
-    made.add_argument("--resume", metavar="RUN", help="go on with runs/NAME where it stopped, to the same bits")
-    made.add_argument("--print-config", action="store_true", help="print the whole config as YAML and train nothing")
-    made.add_argument(
+    parser.add_argument("--resume", metavar="RUN", help="go on with runs/NAME where it stopped, to the same bits")
+    parser.add_argument("--print-config", action="store_true", help="print the whole config as YAML and train nothing")
+    parser.add_argument(
         "overrides",
         nargs="*",
         metavar="key=value",
         help="such as data=faq.csv encoder=st:all-MiniLM-L6-v2 training.lr=1e-3",
     )
-    return cli.run(made, _run, argv)
+    return cli.run(parser, _run, argv)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,11 @@ from .evaluation.summary import headline
 from .lattice.backends import facts
 from .pipeline import save_answers, save_threshold
 from .terminal import columns, labelled, paragraph
-from .training.calibration import choose_handicap
+from .training.calibration import SHORTFALL_PENALTY, choose_handicap
 from .training.distributed import Processes
 from .training.inputs import training_pairs
 from .training.memory import peak_memory_mb
-from .training.progress import METRIC_NAMES, for_this_terminal
+from .training.progress import METRIC_NAMES, EpochLines
 from .training.reading import open_data, split_data, task_of
 from .training.result import TrainingResult
 from .training.run_folder import RunFolder
@@ -41,19 +41,20 @@ from .training.validation import Validation, on_validation
 def train(
     config: TrainingConfig, run: RunFolder, processes: Processes, *, resume: bool = False, argv: Sequence[str] = ()
 ) -> TrainingResult | None:
-    """Load, encode, train, score, and fill the run's folder; or go on with one that was stopped.
-
-    Returns None where there is nothing to go on with: then the run stays as it is.
+    """Load, encode, train, score, and fill the run's folder; or resume a run that was stopped.
 
     Args:
-        config: of the run.
+        config: the config of the run.
         run: the folder to fill.
-        processes: those that train together, of which this is the main one.
-        resume: whether to go on from the last checkpoint.
+        processes: the processes that train together, of which this is the main one.
+        resume: whether to resume from the last checkpoint.
         argv: the arguments of the command, kept in environment.json.
+
+    Returns:
+        The result; None where a run to resume has nothing left to do, and stays as it is.
     """
     began = time.perf_counter()
-    environment = {"command": [sys.argv[0], *argv], **facts(), "processes": processes.everybody()}
+    environment = {"command": [sys.argv[0], *argv], **facts(), "processes": processes.describe_all()}
 
     def on_start() -> None:
         """Write what describes the run. Not before training can start: a run that cannot be resumed stays as it is."""
@@ -62,25 +63,26 @@ def train(
         run.write_json("data.json", dataset.stats().as_dict())
         if parts.answers:
             save_answers(run, dataset.fingerprint, parts)
-        run.discard_what_follows_from_the_core()
+        run.discard_derived_files()
 
     try:
-        trainer = CubeTrainer(config, run, for_this_terminal(config.training.metric), processes)
+        trainer = CubeTrainer(config, run, EpochLines(config.training.metric), processes)
         if not resume:
-            run.write("config.yaml", config.to_yaml())  # from now on it can be gone on with
+            run.write("config.yaml", config.to_yaml())  # from now on the run can be resumed
             run.keep_metrics(0)
         _print_header(config, run, environment)
         dataset, parts = _load_data(config, processes)
         wrong_answers = _describe_wrong_answers(config, dataset)
         print(labelled("data", f"{len(dataset):,} pairs, {len(parts.answers):,} answers{wrong_answers}"))
         print(labelled("split", str(parts)))
-        print(labelled("core", _describe_core(trainer.build_core(dataset.dim))) + "\n", flush=True)
+        print(labelled("core", _describe_core(trainer.build_core(dataset.dim))))
+        print(labelled("best epoch", _describe_objective(config)) + "\n", flush=True)
         if resume and (done := _finished_epochs(config, run, parts)) is not None:
             _print_nothing_left(config, run, done, config.training.epochs_of(len(parts.train)))
             return None
         validation = Validation.of_parts(parts)
         result = trainer.fit(parts.train, validation, resume=resume, on_start=on_start)
-        if result.stopped == "interrupted" and processes.count > 1:
+        if result.stopped == "interrupted" and processes.world_size > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
         if _is_refitted(config, result):
             refit = f"on all {len(dataset):,} pairs, as far as epoch {result.best_epoch} was"
@@ -90,7 +92,8 @@ def train(
         if config.purpose == "retrieve" and result.stopped != "interrupted":
             rivals = trainer.rivals(parts.train, validation, counting=functools.partial(cli.counting, unit="steps"))
         comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
-        threshold = save_threshold(run, result.core, parts) if _takes_questions(config, dataset) else None
+        takes_questions = isinstance(dataset, DialogueDataset) and config.mode != "autoencoder"
+        threshold = save_threshold(run, result.core, parts) if takes_questions else None
         cube, metric = as_baseline(result.core), config.training.metric
         if parts.bank is not None and config.purpose == "retrieve":
             handicap = choose_handicap(result.core, validation, torch.from_numpy(parts.trained))
@@ -99,20 +102,21 @@ def train(
         lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
         run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines, "png"))
         scores = comparison.scores(cube)
-        in_short = "" if comparison.denoise else headline([cube, *comparison.baselines], validated, scores)
+        sentence = "" if comparison.denoise else headline([cube, *comparison.baselines], validated, scores)
         if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
             alone = dataset.split("autoencoder", config.seed)
             scores += Comparison(alone, "autoencoder", config.data.noise).scores(cube)
-        run.write_json("report.json", {"headline": in_short, "scores": [each.as_dict() for each in scores]})
+        run.write_json("report.json", {"headline": sentence, "scores": [each.as_dict() for each in scores]})
     finally:
         run.discard_if_empty()
         run.close()
     _print_advice(config, result, run)
-    found = f"best validation {METRIC_NAMES[config.training.metric]} {result.best_value:.4f} at epoch"
+    best = f"best epoch {result.best_epoch} of {len(result.records)}"
+    value = f"validation {METRIC_NAMES[metric]} {result.best_value:.4f}"
     spent = f"{time.perf_counter() - began:.0f} s, {peak_memory_mb():.0f} MB"
-    print("\n" + paragraph(f"{result.stopped}: {found} {result.best_epoch} of {len(result.records)}; {spent}"))
-    if in_short:
-        print("\n" + paragraph(in_short))
+    print("\n" + paragraph(f"{result.stopped}: {best}, {value}; {spent}"))
+    if sentence:
+        print("\n" + paragraph(sentence))
     if scores:
         print(table(scores, columns()))
         legend = "(how often the right answer is first, and in the first ten; cosine to it; * best of its column)"
@@ -167,12 +171,12 @@ def train_as_worker(
     """Train in a process beside the main one: it works on its share of each batch, and writes and prints nothing.
 
     Args:
-        config: of the run.
+        config: the config of the run.
         run: the run to resume; None for a new one.
-        processes: those that train together.
-        resume: whether to go on from the last checkpoint.
+        processes: the processes that train together.
+        resume: whether to resume from the last checkpoint.
     """
-    processes.everybody()
+    processes.describe_all()  # all processes must call it
     trainer = CubeTrainer(config, run, None, processes)
     dataset, parts = _load_data(config, processes)
     if resume and run is not None and _finished_epochs(config, run, parts) is not None:
@@ -196,7 +200,7 @@ def _all_pairs(dataset: DialogueDataset | AutoencoderDataset, parts: Parts) -> P
 
 def _load_data(config: TrainingConfig, processes: Processes) -> tuple[DialogueDataset | AutoencoderDataset, Parts]:
     """The data set and its split; of several processes on a machine, one encodes and the others wait."""
-    with processes.first_of_each_machine():
+    with processes.local_main_first():
         dataset = open_data(config, cli.counting)
     return dataset, split_data(config, dataset)
 
@@ -209,11 +213,6 @@ def _describe_wrong_answers(config: TrainingConfig, dataset: DialogueDataset | A
     losses = config.training.losses
     unused = "" if losses.takes_negatives else ", not used: training.losses.contrast and triplet are 0"
     return f", {count} wrong answers{unused}"
-
-
-def _takes_questions(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset) -> bool:
-    """Whether the run is asked questions, and has answers to find."""
-    return isinstance(dataset, DialogueDataset) and config.mode != "autoencoder"
 
 
 def _print_header(config: TrainingConfig, run: RunFolder, environment: dict[str, object]) -> None:
@@ -237,3 +236,12 @@ def _describe_core(core: CubicCore) -> str:
         f"lattice {x}x{y}x{z}, {lattice.steps} steps in {len(lattice.phases)} phases, state {lattice.state_size}, "
         f"hidden {lattice.hidden_size}; {core.parameter_count():,} parameters"
     )
+
+
+def _describe_objective(config: TrainingConfig) -> str:
+    """The figure by which the best epoch is chosen; the lines of the epochs have it."""
+    metric = f"validation {METRIC_NAMES[config.training.metric]}"
+    if config.training.metric != "mrr" or not config.core.prototypes:
+        return f"the highest {metric}"
+    penalty = f"{SHORTFALL_PENALTY:g} times what may be lost to the plain embeddings"
+    return f"the highest objective: interpolated {metric}, less {penalty}"

@@ -11,14 +11,14 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import bounds, cli
 from .config import TrainingConfig, named_configs
 from .data.config import BUILTIN
 from .errors import InputError
 from .terminal import paragraph
-from .training.progress import LiveLine, Progress, Silent
+from .training.progress import LiveLine
 
 if TYPE_CHECKING:  # they need torch, and some Optuna, which may be missing
     from .data.datasets import Parts
@@ -28,24 +28,13 @@ if TYPE_CHECKING:  # they need torch, and some Optuna, which may be missing
     from .tuning.trial import Trial
 
 
-class _TransientLine(LiveLine):
-    """A progress line that is erased in the end, because each trial is printed on a line of its own."""
-
-    def crossfit(self, record: dict[str, Any]) -> None:
-        pass
-
-
-def _progress() -> Progress:
-    return _TransientLine() if sys.stdout.isatty() else Silent()
-
-
 def _run(arguments: argparse.Namespace) -> int:
     for package, name in (("optuna", "optuna"), ("sklearn", "scikit-learn")):
         if importlib.util.find_spec(package) is None:
             raise InputError(f"cubefast.tune needs the package {name}; pip install 'cubefast[tune]'")
     import matplotlib
 
-    from .training.distributed import joined
+    from .training.distributed import process_group
     from .tuning.space import DEFAULT_SPACE
     from .tuning.study import open_study
 
@@ -57,8 +46,8 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = _folder(arguments)
     config = folder.config
     try:
-        with joined(config.training.threads) as processes:
-            if processes.count > 1:
+        with process_group(config.training.threads) as processes:
+            if processes.world_size > 1:
                 raise InputError("a study is the work of one process; start it with python -m cubefast.tune")
             print(f"study of {len(folder.space.mapping)} parameters, mode {config.mode} -> {folder.path}")
             print(f"reading     {'the built-in set' if config.data.path == BUILTIN else config.data.path}", flush=True)
@@ -112,7 +101,7 @@ def _search(study: Study, trials: int, timeout: float | None) -> int:
     previous_handler = signal.signal(signal.SIGINT, interrupt)
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            study.run(trials, timeout, print_trial, _progress)
+            study.run(trials, timeout, print_trial, LiveLine)
     finally:
         signal.signal(signal.SIGINT, previous_handler)
     if study.best is not None:

@@ -25,7 +25,7 @@ from cubefast.data.create import create_dialogue_dataset
 from cubefast.data.pairs import EmbeddingPairs, PairDataset
 from cubefast.lattice import ops
 from cubefast.training.memory import status_mb
-from cubefast.training.progress import Silent
+from cubefast.training.progress import Progress
 from cubefast.training.run_folder import RunFolder
 from cubefast.training.trainer import CubeTrainer
 
@@ -181,7 +181,7 @@ def _useful_flops(core: CubicCore, pairs: int) -> int:
     return 3 * rollout.forward_flops
 
 
-class _EpochTimer(Silent):
+class _EpochTimer(Progress):
     """Times sgemm before the first and after each epoch; an epoch's time is all that passes between two such pauses."""
 
     def __init__(self, sgemm_size: int) -> None:
@@ -194,7 +194,7 @@ class _EpochTimer(Silent):
         """Time sgemm before the first epoch."""
         self._pause()
 
-    def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
+    def epoch(self, record: dict[str, Any], best_epoch: int, objective: float) -> None:
         """Record the time of the epoch, then time sgemm."""
         seconds, kernel_seconds = time.perf_counter() - self._began, self._clock.seconds
         others_percent = self._other_processes.percent()

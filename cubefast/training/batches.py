@@ -13,7 +13,7 @@ from ..data.pairs import PairDataset
 
 
 class TrainingBatch(NamedTuple):
-    """The n pairs of a batch, and the teacher targets and negatives that its losses need.
+    """The n pairs of a batch, and what else its losses need.
 
     Attributes:
         inputs, targets: [n, D].
@@ -21,6 +21,7 @@ class TrainingBatch(NamedTuple):
         teacher_targets: of each further teacher, the targets as it embeds them, [n, E] with an E of its own.
         negatives: the embeddings [m, D] and ids [m] of wrong answers: the hard negatives that were mined, and those
             that the data set names. None for none.
+        crossfit_targets: [n, D], from :func:`~cubefast.training.crossfit.cross_fit`; None where no loss uses them.
     """
 
     inputs: Tensor
@@ -28,13 +29,21 @@ class TrainingBatch(NamedTuple):
     target_ids: Tensor
     teacher_targets: Sequence[Tensor] = ()
     negatives: tuple[Tensor, Tensor] | None = None
+    crossfit_targets: Tensor | None = None
 
 
 class _Batches(Dataset[TrainingBatch]):
     """Item i is the batch of the pairs ``rows[i]``."""
 
-    def __init__(self, pairs: PairDataset, rows: Sequence[Tensor], negative_rows: Tensor | None) -> None:
-        self.pairs, self.rows, self.negative_rows = pairs, rows, negative_rows
+    def __init__(
+        self,
+        pairs: PairDataset,
+        rows: Sequence[Tensor],
+        negative_rows: Tensor | None,
+        crossfit_targets: Tensor | None,
+    ) -> None:
+        self.pairs, self.rows = pairs, rows
+        self.negative_rows, self.crossfit_targets = negative_rows, crossfit_targets
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -46,23 +55,27 @@ class _Batches(Dataset[TrainingBatch]):
         negatives = given if mined is None else mined
         if mined is not None and given is not None:
             negatives = torch.cat([mined[0], given[0]]), torch.cat([mined[1], given[1]])
-        return TrainingBatch(*self.pairs.batch(rows), self.pairs.teacher_targets(rows), negatives)
+        crossfit_targets = None if self.crossfit_targets is None else self.crossfit_targets[rows].float()
+        return TrainingBatch(*self.pairs.batch(rows), self.pairs.teacher_targets(rows), negatives, crossfit_targets)
 
 
 def ordered_batches(
-    pairs: PairDataset, rows: Sequence[Tensor], workers: int, negative_rows: Tensor | None = None
+    pairs: PairDataset,
+    rows: Sequence[Tensor],
+    workers: int,
+    negative_rows: Tensor | None = None,
+    crossfit_targets: Tensor | None = None,
 ) -> Iterable[TrainingBatch]:
     """One batch for each of ``rows``, in their order. The number of ``workers`` does not change any bit of them.
 
     Args:
         pairs: n pairs.
-        rows: of each batch, the numbers of its pairs, int64.
+        rows: for each batch, the numbers of its pairs, int64.
         workers: processes that prepare batches ahead; 0: this one does.
         negative_rows: int64 [n, k], the pairs whose targets are each pair's hard negatives, from
             :func:`~cubefast.training.hard_negatives.mine_hard_negatives`; None: there are none.
+        crossfit_targets: [n, D], from :func:`~cubefast.training.crossfit.cross_fit`; None where no loss uses them.
     """
     own = torch.Generator()  # or else torch's global one would be drawn from
-    return cast(
-        "Iterable[TrainingBatch]",
-        DataLoader(_Batches(pairs, rows, negative_rows), batch_size=None, num_workers=workers, generator=own),
-    )
+    batches = _Batches(pairs, rows, negative_rows, crossfit_targets)
+    return cast("Iterable[TrainingBatch]", DataLoader(batches, batch_size=None, num_workers=workers, generator=own))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +19,8 @@ from ..trust import Trust, repel, weight_of
 from .distributed import Processes
 from .validation import FEWEST_QUERIES, Validation
 
+T = TypeVar("T")
+
 SAMPLE = 20_000  # training questions among which prototypes are looked for
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -25,10 +29,12 @@ LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 ANSWER_WEIGHTS = (1.0, 0.5, 0.0)
 """The weights of the map of stored answers to compare. With 0, a core without trust is the identity."""
 
+SHORTFALL_PENALTY = 3.0
+"""What a point of MRR below the identity costs, beside the points that are gained elsewhere."""
+
 _QUANTILES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _WIDTHS = (0.1, 0.5)  # in standard deviations of the familiarity
 _ENDS = ((0.0, 1.0), (0.0, 0.75), (0.0, 0.5), (0.25, 1.0), (0.5, 1.0))
-_SHORTFALL = 3.0  # what a point of MRR below the identity costs, beside the points that are gained elsewhere
 _DOUBT = 1.0  # standard errors that are taken off a difference to the identity before it counts as a shortfall
 _MARGIN = 0.002  # MRR that a curve must gain on a constant: with few questions a curve fits chance
 _MEMORY_MARGIN = 0.001  # that memory must gain
@@ -44,8 +50,8 @@ class ValidationResult:
 
     Attributes:
         metrics: the metrics of :meth:`Validation.metrics`, with the trust that was chosen.
-        objective: the value by which the best epoch is chosen: the metric, or for MRR and a core with trust the mean
-            of :meth:`RegimeRanks.objective`, which penalizes a shortfall against the identity.
+        objective: the value by which the best epoch is chosen: the metric, or for MRR and a core with trust
+            :func:`penalized_mrr`.
         chosen: the chosen buffers of the core by name: the curve of its :class:`~cubefast.trust.Trust`, float32 [4],
             and for a core with a map of answers the weight of that map.
     """
@@ -98,8 +104,7 @@ def _mapped(core: CubicCore, bank: Tensor, weight: float) -> Tensor:
     return mapped
 
 
-@dataclass(frozen=True, eq=False)
-class Repulsion:
+class Repulsion(NamedTuple):
     """The curves of trust and repulsion of a core with memory, float32 [4]; see :class:`~cubefast.trust.Trust`."""
 
     curve: Tensor
@@ -122,39 +127,33 @@ def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -
     regimes = _ranks(validation, change, familiarity, bank)
     parts, right, units = _parts(validation), validation.right, normalize(answers, dim=1)
 
-    def objective(curve: Tensor, strength: Tensor) -> float:
-        outputs = normalize(inputs + weight_of(familiarity, curve)[:, None] * change, dim=1).split(_QUERIES)
-        strengths = weight_of(familiarity, strength).split(_QUERIES)
+    def without_memory(curve: Tensor) -> float:
+        return _objective(regimes, curve)
+
+    def objective(repulsion: Repulsion) -> float:
+        outputs = normalize(inputs + weight_of(familiarity, repulsion.curve)[:, None] * change, dim=1).split(_QUERIES)
+        strengths = weight_of(familiarity, repulsion.strength).split(_QUERIES)
         kept = torch.cat([repel(output, units, by) for output, by in zip(outputs, strengths, strict=True)])
-        values = (1 / retrieval_ranks(kept, bank, right).double()).split(parts)
-        return sum(map(_objective, values, (each.identity for each in regimes))) / len(regimes)
+        reciprocal = (1 / retrieval_ranks(kept, bank, right).double()).split(parts)
+        return penalized_mrr(reciprocal, [regime.identity for regime in regimes])
 
-    def without(curve: Tensor) -> float:
-        return _mean_objective(regimes, curve)
-
-    best, value = None, without(core.trust.curve) + _MEMORY_MARGIN
-    for curve in _curves_with_memory(core.trust.curve, familiarity, without):
-        for strength in _strengths(curve, familiarity, has_wordings=len(parts) > 1):
-            if (candidate_value := objective(curve, strength)) > value:
-                best, value = Repulsion(curve, strength), candidate_value
-    return best
-
-
-def _curves_with_memory(chosen: Tensor, familiarity: Tensor, objective: Callable[[Tensor], float]) -> list[Tensor]:
-    """The curves of trust that are compared for a core with memory."""
-    curves = [chosen, *(torch.tensor((0.0, 1.0, level, level)) for level in (1.0, 0.5))]
-    if len(familiarity) > 1 and (spread := float(familiarity.std())):
-        curves += sorted(_curves(familiarity, spread), key=objective, reverse=True)[:_CURVES_WITH_MEMORY]
-    return curves
+    curves = [core.trust.curve, _constant(1.0), _constant(0.5)]
+    curves += sorted(_curves(familiarity), key=without_memory, reverse=True)[:_CURVES_WITH_MEMORY]
+    strengths = _STRENGTHS if len(parts) > 1 else _STRENGTHS[:1]
+    candidates = [
+        Repulsion(curve, each) for curve in curves for each in _strength_curves(curve, familiarity, strengths)
+    ]
+    best, value = _best(candidates, objective)
+    return best if value > without_memory(core.trust.curve) + _MEMORY_MARGIN else None
 
 
-def _strengths(curve: Tensor, familiarity: Tensor, has_wordings: bool) -> Iterator[Tensor]:
+def _strength_curves(curve: Tensor, familiarity: Tensor, strengths: Sequence[float]) -> Iterator[Tensor]:
     """Curves of the strength of repulsion to compare: constant, or zero for familiar inputs, where trust rises."""
     centre, width = curve[:2].tolist()
     if curve[2] == curve[3]:
         centre, width = float(familiarity.median()), 0.5 * float(familiarity.std()) if len(familiarity) > 1 else 0.0
-    for strength in _STRENGTHS if has_wordings else _STRENGTHS[:1]:
-        yield torch.tensor((0.0, 1.0, strength, strength))
+    for strength in strengths:
+        yield _constant(strength)
         if width:
             yield torch.tensor((centre, width, strength, 0.0))
 
@@ -167,9 +166,9 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
     wordings of known answers, nothing shows what these lose, and only the least handicap is allowed.
 
     Args:
-        core: as it is kept.
+        core: the core that is kept.
         validation: the pairs and the bank.
-        trained: bool [answers], of the bank.
+        trained: bool [answers], which answers of the bank were trained.
     """
     parts, right = _parts(validation), validation.right.split(_QUERIES)
     inputs = validation.inputs.split(_QUERIES)
@@ -183,13 +182,10 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
     outputs, bank = [core(part) for part in inputs], normalize(core.map_answers(validation.bank), dim=1)
 
     def objective(handicap: float) -> float:
-        return sum(map(_objective, ranks(outputs, bank, handicap), identity)) / len(parts)
+        return penalized_mrr(ranks(outputs, bank, handicap), identity)
 
-    best, value = 0.0, objective(0.0) + _MEMORY_MARGIN
-    for handicap in _HANDICAPS if len(parts) > 1 else _HANDICAPS[:1]:
-        if (candidate_value := objective(handicap)) > value:
-            best, value = handicap, candidate_value
-    return best
+    best, value = _best(_HANDICAPS if len(parts) > 1 else _HANDICAPS[:1], objective)
+    return best if value > objective(0.0) + _MEMORY_MARGIN else 0.0
 
 
 def known_answers(train: PairDataset, count: int, seed: int) -> Tensor:
@@ -218,8 +214,8 @@ def _ranks(validation: Validation, change: Tensor, familiarity: Tensor, bank: Te
     """The ranks of each regime at each level of trust, in a ``bank`` [answers, D] that the core may have mapped."""
     parts = _parts(validation)
     split = (part.split(parts) for part in (validation.inputs, change, familiarity, validation.right))
-    plain = None if bank is validation.bank else validation.bank
-    return [RegimeRanks.of(own, add, known, bank, ids, plain) for own, add, known, ids in zip(*split, strict=True)]
+    plain_bank = None if bank is validation.bank else validation.bank
+    return [RegimeRanks.of(x, add, known, bank, ids, plain_bank) for x, add, known, ids in zip(*split, strict=True)]
 
 
 @torch_threads(1)
@@ -251,7 +247,7 @@ class RegimeRanks:
         familiarity: Tensor,
         bank: Tensor,
         right: Tensor,
-        plain: Tensor | None = None,
+        plain_bank: Tensor | None = None,
     ) -> RegimeRanks:
         """Rank the answers of inputs + level * change at each level of trust.
 
@@ -260,7 +256,7 @@ class RegimeRanks:
             familiarity: [n].
             bank: [answers, D], all answers.
             right: int64 [n], the row of each question's answer.
-            plain: [answers, D], the same without the core; None: ``bank``.
+            plain_bank: [answers, D], the answers without the core's map; None: ``bank``.
         """
         units = normalize(bank, dim=1)
         parts = []
@@ -273,8 +269,8 @@ class RegimeRanks:
             parts.append(torch.stack(ranks))
         reciprocal = torch.cat(parts, dim=1)
         identity = reciprocal[0]
-        if plain is not None:
-            identity = 1 / retrieval_ranks(inputs, plain, right).double()
+        if plain_bank is not None:
+            identity = 1 / retrieval_ranks(inputs, plain_bank, right).double()
         return cls(reciprocal, familiarity, identity)
 
     def values(self, curve: Tensor) -> Tensor:
@@ -285,22 +281,27 @@ class RegimeRanks:
         low, high = self.reciprocal.gather(0, below[None])[0], self.reciprocal.gather(0, below[None] + 1)[0]
         return low + part * (high - low)
 
-    def objective(self, curve: Tensor) -> float:
-        """The MRR with this curve, less three times its shortfall against the identity. A standard error of the
-        difference counts as shortfall: with few questions, a core that seems harmless may well not be.
-        """
-        return _objective(self.values(curve), self.identity)
+
+def penalized_mrr(regimes: Sequence[Tensor], identities: Sequence[Tensor]) -> float:
+    """The mean over the regimes of the MRR less SHORTFALL_PENALTY times its shortfall against the identity.
+
+    A standard error of the difference counts as shortfall: with few questions, a core that seems harmless may well not
+    be.
+
+    Args:
+        regimes: for each regime, 1 / rank of its questions, float64 [n].
+        identities: the same without the core.
+    """
+    total = 0.0
+    for reciprocal, identity in zip(regimes, identities, strict=True):
+        gain = reciprocal - identity
+        doubt = _DOUBT * float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+        total += float(reciprocal.mean()) - SHORTFALL_PENALTY * max(0.0, doubt - float(gain.mean()))
+    return total / len(regimes)
 
 
-def _objective(values: Tensor, identity: Tensor) -> float:
-    """See :meth:`RegimeRanks.objective`; from 1 / rank of each question with and without the core, float64 [n]."""
-    gain = values - identity
-    doubt = _DOUBT * float(gain.std()) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
-    return float(values.mean()) - _SHORTFALL * max(0.0, doubt - float(gain.mean()))
-
-
-def _mean_objective(regimes: Sequence[RegimeRanks], curve: Tensor) -> float:
-    return sum(regime.objective(curve) for regime in regimes) / len(regimes)
+def _objective(regimes: Sequence[RegimeRanks], curve: Tensor) -> float:
+    return penalized_mrr([each.values(curve) for each in regimes], [each.identity for each in regimes])
 
 
 def _reciprocal_ranks(scores: Tensor, right: Tensor, tie: float | Tensor = TIE) -> Tensor:
@@ -317,28 +318,30 @@ def choose_curve(regimes: list[RegimeRanks]) -> tuple[Tensor, float]:
     """
 
     def objective(curve: Tensor) -> float:
-        return _mean_objective(regimes, curve)
+        return _objective(regimes, curve)
 
-    best, value = _best(_constants(), objective)
-    familiarity = torch.cat([regime.familiarity for regime in regimes])
-    if len(familiarity) > 1 and (spread := float(familiarity.std())):
-        curve, curve_value = _best(_curves(familiarity, spread), objective)
-        if curve_value > value + _MARGIN:
-            return curve, curve_value
-    return best, value
-
-
-def _best(curves: Iterable[Tensor], objective: Callable[[Tensor], float]) -> tuple[Tensor, float]:
-    return max(((curve, objective(curve)) for curve in curves), key=lambda pair: pair[1])
+    best = _best(map(_constant, reversed(LEVELS)), objective)
+    if curves := _curves(torch.cat([regime.familiarity for regime in regimes])):
+        candidate = _best(curves, objective)
+        if candidate[1] > best[1] + _MARGIN:
+            return candidate
+    return best
 
 
-def _constants() -> Iterator[Tensor]:
-    for level in reversed(LEVELS):
-        yield torch.tensor((0.0, 1.0, level, level))
+def _best(candidates: Iterable[T], objective: Callable[[T], float]) -> tuple[T, float]:
+    """The first candidate with the highest objective, and that."""
+    return max(((candidate, objective(candidate)) for candidate in candidates), key=lambda pair: pair[1])
 
 
-def _curves(familiarity: Tensor, spread: float) -> Iterator[Tensor]:
-    for low, high in _ENDS:
-        for centre in familiarity.quantile(torch.tensor(_QUANTILES)).tolist():
-            for width in _WIDTHS:
-                yield torch.tensor((centre, width * spread, low, high))
+def _constant(level: float) -> Tensor:
+    return torch.tensor((0.0, 1.0, level, level))
+
+
+def _curves(familiarity: Tensor) -> list[Tensor]:
+    """The curves to compare that rise with the familiarity [n]; none where that is the same for all."""
+    spread = float(familiarity.std()) if len(familiarity) > 1 else 0.0
+    if spread == 0:
+        return []
+    centres = familiarity.quantile(torch.tensor(_QUANTILES)).tolist()
+    shapes = itertools.product(_ENDS, centres, _WIDTHS)
+    return [torch.tensor((centre, width * spread, low, high)) for (low, high), centre, width in shapes]

@@ -34,7 +34,7 @@ class CrossFit:
 
     Attributes:
         targets: float16 [n, D], for each pair what regressions fitted on the folds without it predict.
-        cosine: its mean cosine to the targets.
+        cosine: the mean cosine of these predictions to the pairs' own targets.
         width, ridge: the settings with the best such cosine.
     """
 
@@ -50,13 +50,13 @@ def cross_fit(train: PairDataset, seed: int = 0) -> CrossFit:
 
     The regression is of target - input on the kernel 0.04 x.y + exp(-width |x - y|^2), a straight line and what bends
     it; the second part by Nystroem's method with at most LANDMARKS inputs (Williams & Seeger 2001). With
-    m = LANDMARKS + D it takes a pass over the pairs for each of WIDTHS, and memory for a chunk of them, FOLDS matrices
-    [m, m] and a float16 [n, D] for each of RIDGES. About 5 s for 13,000 pairs of 384 numbers, on one core: it uses one
-    thread, so that a run that goes on finds the same bits.
+    m = LANDMARKS + D it takes two passes over the pairs for each of WIDTHS, and memory for a chunk of them, FOLDS
+    matrices [m, m] and a float16 [n, D] for each of RIDGES. It takes about 5 s for 13,000 pairs of 384 numbers, on one
+    thread, so that a resumed run finds the same bits.
 
     Args:
-        train: n pairs, without their noise.
-        seed: of the folds and the landmarks; the process's own random numbers are left alone.
+        train: n pairs; their noise is left out.
+        seed: the seed of the folds and the landmarks.
 
     Raises InputError for fewer pairs than folds.
     """

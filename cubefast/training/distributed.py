@@ -28,7 +28,7 @@ from ..core import CubicCore
 from ..errors import InputError
 from ..threads import torch_threads
 
-_PATIENCE = timedelta(days=1)  # one process may encode a data set while the others wait; a death is noticed at once
+_TIMEOUT = timedelta(days=1)  # one process may encode a data set while the others wait; a death is noticed at once
 
 
 class LostProcessError(RuntimeError):
@@ -41,14 +41,14 @@ class Processes:
 
     Attributes:
         rank: the number of this process, from 0; only number 0 writes and prints.
-        count: the number of processes.
-        local_rank, local_count: the same on this machine.
+        world_size: the number of processes.
+        local_rank, local_world_size: the same among the processes of this machine.
     """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
     local_rank: int = 0
-    local_count: int = 1
+    local_world_size: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -57,7 +57,7 @@ class Processes:
 
     def model(self, core: CubicCore) -> nn.Module:
         """The core to call in training; with several processes, wrapped so that gradients are averaged over them."""
-        if self.count == 1:
+        if self.world_size == 1:
             return core
         # The one buffer, the rotation, never changes: it is not sent again with every batch. Newer torch renamed that.
         names = inspect.signature(DistributedDataParallel).parameters
@@ -67,34 +67,34 @@ class Processes:
 
     def share(self, rows: Tensor) -> Tensor:
         """This process's share of the rows of a batch [n, ...]."""
-        return rows.tensor_split(self.count)[self.rank]
+        return rows.tensor_split(self.world_size)[self.rank]
 
     def gather(self, part: Tensor, count: int) -> Tensor:
         """All ``count`` rows of a batch from the shares of all processes; gradients flow to the own share alone."""
-        if self.count == 1:
+        if self.world_size == 1:
             return part
-        largest = -(-count // self.count)
+        largest = -(-count // self.world_size)
         padded = part.new_zeros(largest, *part.shape[1:])
         padded[: len(part)] = part.detach()
-        parts = [torch.empty_like(padded) for _ in range(self.count)]
+        parts = [torch.empty_like(padded) for _ in range(self.world_size)]
         dist.all_gather(parts, padded)
-        sizes = [len(rows) for rows in torch.empty(count, 0).tensor_split(self.count)]
+        sizes = [len(rows) for rows in torch.empty(count, 0).tensor_split(self.world_size)]
         return torch.cat([part if i == self.rank else parts[i][:size] for i, size in enumerate(sizes)])
 
-    def everybody(self) -> list[dict[str, Any]]:
+    def describe_all(self) -> list[dict[str, Any]]:
         """The host, pid and thread count of each process, by rank. All processes must call it together."""
-        mine = {"host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
-        return self._gather_objects(mine)
+        own = {"host": socket.gethostname(), "pid": os.getpid(), "threads": torch.get_num_threads()}
+        return self._gather_objects(own)
 
     def _gather_objects(self, value: Any) -> list[Any]:
-        if self.count == 1:
+        if self.world_size == 1:
             return [value]
-        objects: list[Any] = [None] * self.count
+        objects: list[Any] = [None] * self.world_size
         dist.all_gather_object(objects, value)
         return objects
 
     def check_same(self, what: str, own_value: object) -> None:
-        """Raise InputError unless all processes hold the same value of ``what``, something that one training needs."""
+        """Raise InputError unless all processes have the same value of ``what``. All must call it together."""
         values = self._gather_objects(own_value)
         for rank, value in enumerate(values):
             if value != values[0]:
@@ -105,26 +105,26 @@ class Processes:
 
     def ignore_interrupts(self) -> None:
         """Ignore interrupts from now on: after a Ctrl-C on the terminal, torchrun sends another one."""
-        if self.count > 1:
+        if self.world_size > 1:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     @contextlib.contextmanager
-    def first_of_each_machine(self) -> Iterator[None]:
-        """A context that one process of each machine enters first, and its other processes once it is done: they find
-        the results in the cache.
+    def local_main_first(self) -> Iterator[None]:
+        """A context that one process of each machine enters first, and the others once it is done: they find its
+        results in the cache.
         """
-        if self.count > 1 and self.local_rank != 0:
+        if self.world_size > 1 and self.local_rank != 0:
             dist.barrier()
         yield
-        if self.count > 1 and self.local_rank == 0:
+        if self.world_size > 1 and self.local_rank == 0:
             dist.barrier()
 
 
 @contextlib.contextmanager
-def joined(threads: int | None) -> Iterator[Processes]:
-    """Join the training that torchrun has started; without torchrun, be the only process.
+def process_group(threads: int | None) -> Iterator[Processes]:
+    """A context in which this process is one of those that torchrun started, or the only one without torchrun.
 
-    Inside, all but process 0 print nothing to stdout.
+    All but process 0 print nothing to stdout there.
 
     Args:
         threads: the threads of this process; None: torch's setting or, with several processes, the machine's cores
@@ -133,18 +133,19 @@ def joined(threads: int | None) -> Iterator[Processes]:
     Raises:
         LostProcessError: inside the context, when another process has ended.
     """
-    count = _process_count()
-    if count == 1:
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
         with torch_threads(threads or torch.get_num_threads()):
             yield Processes()
         return
     processes = Processes(
-        int(os.environ["RANK"]), count, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+        int(os.environ["RANK"]), world_size, int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     )
-    torch.set_num_threads(threads or max(1, _cores() // processes.local_count))
-    signal.signal(signal.SIGTERM, _end)  # torchrun sends it to the remaining processes
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // processes.local_world_size))
+    signal.signal(signal.SIGTERM, _on_sigterm)
     try:
-        dist.init_process_group("gloo", timeout=_PATIENCE)
+        dist.init_process_group("gloo", timeout=_TIMEOUT)
         with contextlib.ExitStack() as stack:
             if not processes.is_main:
                 devnull = stack.enter_context(Path(os.devnull).open("w"))
@@ -153,7 +154,7 @@ def joined(threads: int | None) -> Iterator[Processes]:
     except RuntimeError as error:
         if "gloo" in str(error).lower():  # its errors have no class of their own
             raise LostProcessError(
-                f"process {processes.rank} of {count} cannot reach another one, which has ended"
+                f"process {processes.rank} of {world_size} cannot reach another one, which has ended"
             ) from error
         raise
     finally:
@@ -161,15 +162,5 @@ def joined(threads: int | None) -> Iterator[Processes]:
             dist.destroy_process_group()
 
 
-def _process_count() -> int:
-    """World size: the number of processes torchrun started, or 1."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def _cores() -> int:
-    """The number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _end(number: int, frame: object) -> None:
+def _on_sigterm(number: int, frame: object) -> None:
     raise LostProcessError("ended by SIGTERM, which torchrun sends when another process has ended")

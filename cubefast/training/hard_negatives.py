@@ -15,7 +15,6 @@ from ..data.pairs import PairDataset
 from ..threads import torch_threads
 
 CANDIDATES = 20_000
-
 _ROWS = 256  # compared with all candidates at once
 
 
@@ -23,21 +22,21 @@ _ROWS = 256  # compared with all candidates at once
 def mine_hard_negatives(train: PairDataset, count: int, seed: int = 0) -> Tensor:
     """For each pair, find the ``count`` other pairs with the most similar inputs and another target.
 
-    Of more than CANDIDATES pairs so many are drawn and searched, which bounds the memory (their inputs, and their
-    cosines to a few hundred pairs); the time is that of n * CANDIDATES dot products, 1.4 s for 13,000 pairs of 384
-    numbers on one core. One thread is used, so that a run that goes on finds the same.
+    At most CANDIDATES pairs, drawn at random, are searched, which bounds the memory: their inputs, and their cosines to
+    a few hundred pairs. The time is that of n * CANDIDATES dot products, 1.4 s for 13,000 pairs of 384 numbers on one
+    core. One thread is used, so that a resumed run finds the same negatives.
 
     Args:
         train: n pairs; their noise is left out.
-        count: how many. A set with fewer other targets gives fewer, or pairs of the same target, which are no
-            negatives to the losses.
-        seed: of the draw.
+        count: the number of negatives of each pair. Where a set has fewer other targets, the rest are pairs of the same
+            target, which the losses leave out.
+        seed: the seed of the draw.
 
     Returns:
         int64 [n, count or fewer], row numbers of ``train``.
     """
     drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:CANDIDATES]
-    # All that stays is made before what goes again: kept between, small tensors would hold the memory of large ones.
+    # What stays is allocated before the temporary tensors: kept between these, it would hold their memory.
     candidates, candidate_ids = torch.empty(len(drawn), train.dim), torch.empty(len(drawn), dtype=torch.int64)
     negatives = torch.empty(len(train), min(count, len(drawn)), dtype=torch.int64)
     cosines = torch.empty(_ROWS, len(drawn))

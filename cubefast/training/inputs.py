@@ -20,7 +20,7 @@ def training_pairs(config: TrainingConfig, data: Any) -> PairDataset:
     """The pairs to train on, with noise, and mixed with single embeddings where ``mode=mixed``.
 
     Args:
-        config: the run's.
+        config: the config of the run.
         data: a :class:`PairDataset`, :class:`EmbeddingPairs`, or (inputs, targets[, ids]) as arrays [n, D]. In
             autoencoder mode the latter two get the noise of ``data.noise``.
 
@@ -45,9 +45,10 @@ def validation_of(config: TrainingConfig, train: PairDataset, data: Any, bank: A
     """The validation set by which every choice is made.
 
     Args:
-        config: the run's.
-        train: what is trained on.
-        data: as of :func:`training_pairs`, a mapping of the regimes' names to such, or the :class:`Validation` itself.
+        config: the config of the run.
+        train: the pairs to train on.
+        data: pairs in the forms that :func:`training_pairs` takes, a mapping of the regimes' names to such pairs, or a
+            :class:`Validation`.
         bank: [answers, D], whose rows the target ids of ``data`` are; None: the different targets of training and
             validation, or of validation alone in autoencoder mode.
 
@@ -64,19 +65,12 @@ def validation_of(config: TrainingConfig, train: PairDataset, data: Any, bank: A
             raise InputError(f"train has {train.dim} numbers per row, validation {part.dim}")
     if bank is not None:
         return Validation.of(pairs, real_tensor("bank", bank))
-    # An id names the same answer within a set alone, so between them the vectors themselves must tell.
+    # Ids are compared within one set of pairs only; between two sets, equal targets are one answer.
     targets = [part.targets for part in pairs.values()]
     if config.mode != "autoencoder":
         targets += [batch for _, batch, _ in train.batches(noisy=False)]
     bank, rows = torch.unique(torch.cat(targets), dim=0, return_inverse=True)
-    places = rows.split([len(part) for part in targets])
-    return Validation.of(
-        {
-            name: EmbeddingPairs(part.inputs, part.targets, place)
-            for (name, part), place in zip(pairs.items(), places, strict=False)
-        },
-        bank,
-    )
+    return Validation.of(pairs, bank, rows[: sum(map(len, pairs.values()))])
 
 
 def as_pairs(data: Any) -> EmbeddingPairs:

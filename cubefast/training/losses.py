@@ -1,7 +1,7 @@
 """The losses of [n, D] predictions, and their weighted sum.
 
-All but :func:`info_nce` and :func:`triplet` need nothing but the batch; those two also take further negatives, from
-past batches, from neighboring pairs, or wrong answers of the data.
+:func:`info_nce` and :func:`triplet` also take further negatives than the batch has: targets of past batches, hard
+negatives, and wrong answers of the data.
 """
 
 from __future__ import annotations
@@ -115,21 +115,19 @@ def total_loss(
     predicted: Tensor,
     batch: TrainingBatch,
     queue: NegativeQueue | None = None,
-    crossfit_targets: Tensor | None = None,
     map_answers: Callable[[Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, float]]:
     """The weighted sum of the losses whose weight is not 0, and the value of each of them, unweighted, by its name.
 
     Args:
-        weights: of the losses.
+        weights: the weights of the losses.
         predicted: [n, D], the model's outputs for ``batch.inputs``.
-        batch: the n pairs.
-        queue: targets of past batches, further negatives for ``contrast`` and ``triplet``; None: there are none.
-        crossfit_targets: [n, D], for ``crossfit``; None leaves that loss out.
-        map_answers: [n, D] -> [n, D], what the model does to stored answers, and so to targets and negatives; None:
-            nothing.
+        batch: the n pairs; without ``crossfit_targets`` that loss is left out.
+        queue: targets of past batches, as further negatives for ``contrast`` and ``triplet``.
+        map_answers: the model's map of stored answers, [n, D] -> [n, D], which targets and negatives go through; None:
+            they stay as they are.
     """
-    inputs, target, target_ids = batch.inputs, batch.targets, batch.target_ids
+    target, target_ids = batch.targets, batch.target_ids
     others = [each for each in (queue and (queue.vectors, queue.ids), batch.negatives) if each is not None]
     further, further_ids = (torch.cat(each) for each in zip(*others, strict=True)) if others else (None, None)
     if map_answers is not None:
@@ -149,11 +147,11 @@ def total_loss(
     if weights.relational:
         parts["relational"] = relational(predicted, target)
     if weights.preservation:
-        parts["preservation"] = relational(predicted, inputs)
+        parts["preservation"] = relational(predicted, batch.inputs)
     if weights.distill:
         parts["distill"] = distill(predicted, batch.teacher_targets)
-    if weights.crossfit and crossfit_targets is not None:
-        parts["crossfit"] = cosine_loss(predicted, crossfit_targets)
+    if weights.crossfit and batch.crossfit_targets is not None:
+        parts["crossfit"] = cosine_loss(predicted, batch.crossfit_targets)
     total = torch.stack([getattr(weights, name) * value for name, value in parts.items()]).sum()
     return total, {name: float(value.detach()) for name, value in parts.items()}
 

@@ -20,8 +20,8 @@ def with_linear_rank(core: CubicCore, rank: int) -> CubicCore:
     the result is reproducible.
 
     Args:
-        core: with a linear map, or none if ``rank`` is 0.
-        rank: D or more: one matrix [D, D] each.
+        core: a core with linear maps; or without, if ``rank`` is 0.
+        rank: the new rank; with D or more, each map is one matrix [D, D].
     """
     changed = untrained_of_rank(core, rank)
     weights = core.state_dict()

@@ -78,16 +78,14 @@ def rivals(
     Args:
         train: n pairs, also more than fit in memory. Noise is drawn anew in every epoch.
         validation: the pairs and the bank.
-        options: the core's. Of these, losses (without their memory), batch_size, clip and metric are used.
-        parameters: what the low-rank adapter and the residual MLP may have at most: the core's.
-        steps: of the optimizer.
+        options: the options of the core's training, of which losses (without their memory), batch_size, clip and metric
+            are used.
+        parameters: the most parameters of the low-rank adapter and the residual MLP: those of the core.
+        steps: the number of steps of the optimizer.
         sides: ``"both"``: each also maps the answers.
-        validations: how often each is scored on the way.
-        crossfit_targets: [n, D], the targets of ``losses.crossfit``, of
-            :func:`~cubefast.training.crossfit.cross_fit`.
-        negative_rows: int64 [n, k], for each pair those whose targets are its hard negatives, from
-            :func:`~cubefast.training.hard_negatives.mine_hard_negatives`.
-        seed: of the weights and the order.
+        validations: how often each is scored during its training.
+        crossfit_targets, negative_rows: see :func:`~cubefast.training.batches.ordered_batches`.
+        seed: the seed of the weights and the order.
         on_step: called with the number of steps done, first with 0.
 
     Returns:
@@ -106,10 +104,10 @@ def rivals(
     untrained = metric_of(_Model(nn.Identity()))
     fits = [_Fit(kind, rate, untrained, options, steps, seed) for kind in kinds for rate in RATES]
     running, done = fits, 0
-    batches = _batches(train, options, crossfit_targets, negative_rows, seed)
+    batches = _batches(train, options.batch_size, crossfit_targets, negative_rows, seed)
     on_step(0)
     for step, batch in enumerate(itertools.islice(batches, steps), start=1):
-        batch.loss([fit.model for fit in running]).backward()
+        _summed_loss([fit.model for fit in running], options.losses, batch).backward()
         for fit in running:
             fit.step()
         if step % max(1, steps // validations) == 0 or step == steps:
@@ -172,10 +170,7 @@ def _kinds_on_both_sides(dim: int, parameters: int) -> list[_Kind]:
         return _Model(linear, linear)
 
     def twice(kind: _Kind) -> _Kind:
-        def make() -> _Model:
-            return _Model(kind.make().query, kind.make().query)
-
-        return _Kind(f"{kind.name} on both sides", kind.size, make)
+        return _Kind(f"{kind.name} on both sides", kind.size, lambda: _Model(kind.make().query, kind.make().query))
 
     return [_Kind("shared linear adapter on both sides", "", shared), *map(twice, _kinds(dim, parameters // 2))]
 
@@ -219,60 +214,45 @@ class _TwoLayer(nn.Module):
         return inputs + change / self.scale
 
 
-class _Batch:
-    """A batch, and the loss of the models' outputs for it. What is the same for all models is computed once.
+def _summed_loss(models: Sequence[_Model], losses: LossConfig, batch: TrainingBatch) -> Tensor:
+    """The sum of :func:`total_loss` over the models."""
+    predicted = [model.query(batch.inputs) for model in models]
+    only_contrast = [name for name in LOSSES if getattr(losses, name)] == ["contrast"]
+    if only_contrast and all(model.answers is None for model in models):
+        return losses.contrast * _summed_contrast(predicted, batch, losses.temperature)
+    totals = [
+        total_loss(losses, outputs, batch, map_answers=model.answers)[0]
+        for outputs, model in zip(predicted, models, strict=True)
+    ]
+    return torch.stack(totals).sum()
 
-    Attributes:
-        inputs: [n, D].
-    """
 
-    def __init__(self, losses: LossConfig, batch: TrainingBatch, crossfit_targets: Tensor | None) -> None:
-        self.inputs = batch.inputs
-        self._losses, self._batch, self._crossfit_targets = losses, batch, crossfit_targets
-
-    def loss(self, models: Sequence[_Model]) -> Tensor:
-        """The sum of :func:`total_loss` over the models."""
-        predicted = [model.query(self.inputs) for model in models]
-        only_contrast = [name for name in LOSSES if getattr(self._losses, name)] == ["contrast"]
-        if only_contrast and all(model.answers is None for model in models):
-            return self._losses.contrast * self._contrast(predicted)
-        losses = [
-            total_loss(self._losses, one, self._batch, None, self._crossfit_targets, model.answers)[0]
-            for one, model in zip(predicted, models, strict=True)
-        ]
-        return torch.stack(losses).sum()
-
-    def _contrast(self, predicted: Sequence[Tensor]) -> Tensor:
-        """The sum of :func:`~cubefast.training.losses.info_nce` over the models, in one product: a third less time."""
-        own_ids, negatives = self._batch.target_ids, self._batch.negatives
-        targets, ids = self._batch.targets, own_ids
-        if negatives is not None:
-            targets, ids = torch.cat([targets, negatives[0]]), torch.cat([ids, negatives[1]])
-        same = own_ids[:, None] == ids[None, :]
-        same[:, : len(own_ids)].fill_diagonal_(False)
-        query, answer = same.nonzero(as_tuple=True)  # few: less work than a mask of all
-        pool = normalize(targets, dim=1) / self._losses.temperature
-        logits = (normalize(torch.cat(list(predicted)), dim=1) @ pool.T).view(len(predicted), *same.shape)
-        logits[:, query, answer] = float("-inf")
-        own = torch.arange(len(own_ids)).repeat(len(predicted))
-        return cross_entropy(logits.flatten(0, 1), own, reduction="sum") / len(own_ids)
+def _summed_contrast(predicted: Sequence[Tensor], batch: TrainingBatch, temperature: float) -> Tensor:
+    """The sum of :func:`~cubefast.training.losses.info_nce` over the models, in one product: a third less time."""
+    own_ids = batch.target_ids
+    targets, ids = batch.targets, own_ids
+    if batch.negatives is not None:
+        targets, ids = torch.cat([targets, batch.negatives[0]]), torch.cat([ids, batch.negatives[1]])
+    same = own_ids[:, None] == ids[None, :]
+    same[:, : len(own_ids)].fill_diagonal_(False)
+    query, answer = same.nonzero(as_tuple=True)  # few: less work than a mask of all
+    pool = normalize(targets, dim=1) / temperature
+    logits = (normalize(torch.cat(list(predicted)), dim=1) @ pool.T).view(len(predicted), *same.shape)
+    logits[:, query, answer] = float("-inf")
+    own = torch.arange(len(own_ids)).repeat(len(predicted))
+    return cross_entropy(logits.flatten(0, 1), own, reduction="sum") / len(own_ids)
 
 
 def _batches(
-    train: PairDataset,
-    options: OptimizationConfig,
-    crossfit_targets: Tensor | None,
-    negative_rows: Tensor | None,
-    seed: int,
-) -> Iterator[_Batch]:
+    train: PairDataset, batch_size: int, crossfit_targets: Tensor | None, negative_rows: Tensor | None, seed: int
+) -> Iterator[TrainingBatch]:
     """The batches of an endless training, in the order of a core's training with this seed."""
     source = train.with_seed(train.seed)  # the caller's keeps its epoch
     order = torch.Generator().manual_seed(seed)
     for epoch in itertools.count(1):
         source.set_epoch(epoch)
-        parts = torch.randperm(len(source), generator=order).split(options.batch_size)
-        for rows, batch in zip(parts, ordered_batches(source, parts, 0, negative_rows), strict=True):
-            yield _Batch(options.losses, batch, None if crossfit_targets is None else crossfit_targets[rows].float())
+        rows = torch.randperm(len(source), generator=order).split(batch_size)
+        yield from ordered_batches(source, rows, 0, negative_rows, crossfit_targets)
 
 
 class _Fit:
@@ -316,8 +296,10 @@ class _Fit:
 
     def result(self) -> Baseline:
         """The model with its best weights, as a baseline."""
+        chosen = "untrained" if self.best_weights is None else f"lr {self.rate:g}"
+        settings = f"{self.kind.size}, {chosen}" if self.kind.size else chosen
         if self.best_weights is None:
-            return self._baseline(0, lambda inputs: inputs, "untrained")
+            return Baseline(self.kind.name, 0, lambda inputs: inputs, len(RATES), settings=settings)
         self.model.load_state_dict(self.best_weights)
         query, answers = self.model.query, self.model.answers
 
@@ -326,17 +308,7 @@ class _Fit:
                 return torch.cat([query(part) for part in inputs.split(4096)])
 
         count = sum(parameter.numel() for parameter in self.model.parameters())
-        return self._baseline(count, predict, f"lr {self.rate:g}", answers)
-
-    def _baseline(
-        self,
-        parameters: int,
-        predict: Callable[[Tensor], Tensor],
-        chosen: str,
-        map_answers: Callable[[Tensor], Tensor] | None = None,
-    ) -> Baseline:
-        settings = ", ".join(filter(None, (self.kind.size, chosen)))
-        return Baseline(self.kind.name, parameters, predict, len(RATES), map_answers, settings)
+        return Baseline(self.kind.name, count, predict, len(RATES), answers, settings)
 
 
 def _without_worst(fits: list[_Fit]) -> list[_Fit]:

@@ -125,10 +125,10 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """A context in which no other process can write into the folder. Files that killed processes left unfinished
-        are deleted first.
+        """A context in which no other process can write into the folder. Unfinished files of killed processes are
+        deleted first.
 
-        Raises InputError where another one writes.
+        Raises InputError where another process writes.
         """
         with only_writer(self.path) as lock:
             self._lock = lock
@@ -146,7 +146,7 @@ class RunFolder:
         locked, present = os.fstat(self._lock), None
         with contextlib.suppress(OSError):
             present = (self.path / LOCK).stat()
-        if present is None or (present.st_dev, present.st_ino) != (locked.st_dev, locked.st_ino):
+        if present is None or not os.path.samestat(present, locked):
             raise DiskError(
                 f"the run folder {self.path} was taken away while it was written: moved, deleted or replaced. Nothing "
                 "more can be saved in it"
@@ -164,8 +164,8 @@ class RunFolder:
 
     @property
     def was_never_saved(self) -> bool:
-        """Whether the run was stopped before its first epoch was on the disk, so that there is nothing to resume and
-        nothing to lose. A run whose checkpoints were deleted by somebody does not count.
+        """Whether the run was stopped before its first epoch was saved, so that there is nothing to resume or to lose.
+        False for a run whose checkpoints somebody deleted.
         """
         return (
             not any(self.checkpoints.glob("epoch-*"))
@@ -246,18 +246,12 @@ class RunFolder:
         """Save the core that was trained again on all pairs into refit/."""
         core.save_pretrained(self._checked("refit"))
 
-    def discard_what_follows_from_the_core(self) -> None:
+    def discard_derived_files(self) -> None:
         """Delete what depends on a core that is about to be trained further: the threshold, the report and refit/."""
         with writing(self.path):
             for name in (_THRESHOLD, "report.json"):
                 self._checked(name).unlink(missing_ok=True)
             shutil.rmtree(self._checked("refit"), ignore_errors=True)
-
-    @property
-    def served(self) -> Path:
-        """The folder of the core to serve: refit/ if there is one, else best/."""
-        refit = self.path / "refit"
-        return refit if (refit / WEIGHTS).is_file() else self.path / "best"
 
     def config(self, overrides: Sequence[str] = ()) -> TrainingConfig:
         """The config of the run, with ``key=value`` overrides. Raises ConfigError if it is damaged."""
@@ -268,8 +262,9 @@ class RunFolder:
         return CubicCore.from_pretrained(self.path / "best")
 
     def served_core(self) -> CubicCore:
-        """The core to serve. Raises ArtifactError if it is damaged."""
-        return CubicCore.from_pretrained(self.served)
+        """The core to serve: that of refit/ if there is one, else of best/. Raises ArtifactError if it is damaged."""
+        refit = self.path / "refit"
+        return CubicCore.from_pretrained(refit if (refit / WEIGHTS).is_file() else self.path / "best")
 
     def save_answers(self, answers: SavedAnswers) -> None:
         """Save the bank of answers."""

@@ -43,6 +43,7 @@ FREE_SETTINGS = frozenset(  # dotted keys that change no weight
     + [f"training.{name}" for name in ("keep", "log_every", "workers", "threads", "refit")]
 )
 _STATE, _TENSORS = "state.json", "state.safetensors"
+_COUNTERS = ("epoch", "step", "best_epoch", "best_objective", "without_progress")
 
 
 @dataclass
@@ -55,11 +56,11 @@ class TrainingState:
         averaged: the exponential moving average of the weights, or None.
         queue: the targets of past batches.
         order: the random generator of the order of the pairs.
+        linear_rank: the rank of the linear maps of cores that are validated and kept.
         epochs: the number of planned epochs.
         epoch, step: the number of epochs and of batches done.
-        linear_rank: the rank of the linear maps of cores that are validated and kept.
         best, best_epoch, best_objective: the best weights on validation, their epoch and their objective.
-        without_progress: the number of epochs since then.
+        without_progress: the number of epochs since the best one.
         records: one mapping per epoch, as in metrics.jsonl.
     """
 
@@ -81,11 +82,11 @@ class TrainingState:
 
     @classmethod
     def initial(cls, core: CubicCore, options: OptimizationConfig, epochs: int, steps: int, seed: int) -> TrainingState:
-        """The state before the first step, for ``epochs`` epochs or ``steps`` steps of the optimizer. The linear map of
-        the core is trained as one matrix.
+        """The state before a training of ``epochs`` epochs, in which the optimizer takes ``steps`` steps. The linear
+        map of the core is trained as one matrix.
         """
         rank = core.config["linear_rank"]
-        best = _copy_of_weights(core)
+        best = {name: tensor.clone() for name, tensor in core.state_dict().items()}
         if rank:
             core = with_linear_rank(core, core.dim)
         optimizer = optimizer_of(core, options)
@@ -109,7 +110,7 @@ class TrainingState:
         return with_linear_rank(core, self.linear_rank)
 
     def end_epoch(
-        self, record: dict[str, Any], candidate: CubicCore, objective: float, chosen: Mapping[str, Tensor] | None = None
+        self, record: dict[str, Any], candidate: CubicCore, objective: float, chosen: Mapping[str, Tensor]
     ) -> bool:
         """Record an epoch; returns whether it is the best so far.
 
@@ -129,7 +130,7 @@ class TrainingState:
             return False
         self.without_progress = 0
         self.best_epoch, self.best_objective = self.epoch, objective
-        self.best = candidate.state_dict() | {name: tensor.clone() for name, tensor in (chosen or {}).items()}
+        self.best = candidate.state_dict() | {name: tensor.clone() for name, tensor in chosen.items()}
         return True
 
     def best_core(self) -> CubicCore:
@@ -151,20 +152,12 @@ class TrainingState:
             tensors |= {f"averaged.{name}": tensor for name, tensor in self.averaged.state_dict().items()}
         for number, values in optimizer["state"].items():
             tensors |= {f"optimizer.{number}.{name}": tensor for name, tensor in values.items()}
-        tensors |= {
-            "queue.vectors": self.queue.vectors,
-            "queue.ids": self.queue.ids,
-            "order": self.order.get_state(),
-        }
+        tensors |= {"queue.vectors": self.queue.vectors, "queue.ids": self.queue.ids, "order": self.order.get_state()}
         numbers = {
             "checkpoint_version": CHECKPOINT_VERSION,
             "identity": identity,
             "epochs": self.epochs,
-            "epoch": self.epoch,
-            "step": self.step,
-            "best_epoch": self.best_epoch,
-            "best_objective": self.best_objective,
-            "without_progress": self.without_progress,
+            **{name: getattr(self, name) for name in _COUNTERS},
             "records": self.records,
             "param_groups": optimizer["param_groups"],
             "scheduler": self.scheduler.state_dict(),
@@ -226,7 +219,7 @@ class TrainingState:
         self.scheduler.load_state_dict(scheduler)
         self.queue.vectors, self.queue.ids = vectors, ids
         self.order.set_state(tensors["order"])
-        for name in ("epoch", "step", "best_epoch", "best_objective", "without_progress"):
+        for name in _COUNTERS:
             setattr(self, name, getattr(numbers, name))
         self.records = [record.model_dump() for record in numbers.records]
         if self.epochs > numbers.epochs:
@@ -314,7 +307,3 @@ def _all_checkpoints(checkpoints: Path) -> list[Path]:
     """The folders of all whole checkpoints, oldest first."""
     folders = [path for path in checkpoints.glob("epoch-*") if re.fullmatch(r"epoch-\d{4,18}", path.name)]
     return sorted(folders, key=lambda path: int(path.name.removeprefix("epoch-")))
-
-
-def _copy_of_weights(core: CubicCore) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in core.state_dict().items()}

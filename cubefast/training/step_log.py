@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections.abc import Sequence
 from statistics import fmean
 
 from .run_folder import RunFolder
@@ -16,19 +16,19 @@ class StepLog:
     allocator from using their memory again, and the process grows without end.
 
     Args:
-        epoch, step: the epoch, from 1, and how many batches were done before it.
-        every: batches per line.
-        run: where lines go; None: nowhere.
+        epoch: the epoch, from 1.
+        step: the number of batches that were trained on before it.
+        every: the number of batches for each line.
+        run: the folder that the lines are written to; None: none is written.
     """
 
     def __init__(self, epoch: int, step: int, every: int, run: RunFolder | None) -> None:
         self.epoch, self.step, self.every, self.run = epoch, step, every, run
-        self._whole: dict[str, list[float]] = defaultdict(list)
+        self._batches: list[dict[str, float]] = []
         self._begin_line()
 
     def _begin_line(self) -> None:
-        self._line: dict[str, list[float]] = defaultdict(list)
-        self._pairs, self._began = 0, time.perf_counter()
+        self._first, self._pairs, self._began = len(self._batches), 0, time.perf_counter()
 
     def add(self, pairs: int, loss: float, parts: dict[str, float], norm: float | None, rate: float) -> None:
         """Log a batch.
@@ -38,25 +38,27 @@ class StepLog:
             loss: the weighted sum of the losses.
             parts: the value of each loss.
             norm: the norm of the gradient, if the optimizer took a step.
-            rate: the learning rate of its next step.
+            rate: the learning rate of the optimizer's next step.
         """
-        seen = {"loss": loss}
+        batch = {"loss": loss}
         if len(parts) > 1:
-            seen |= {f"loss_{name}": value for name, value in parts.items()}
+            batch |= {f"loss_{name}": value for name, value in parts.items()}
         if norm is not None:
-            seen["gradient_norm"] = norm
-        for name, value in seen.items():
-            self._whole[name].append(value)
-            self._line[name].append(value)
+            batch["gradient_norm"] = norm
+        self._batches.append(batch)
         self._pairs += pairs
         self.step += 1
         if self.run is not None and self.step % self.every == 0:
-            means = {name: fmean(values) for name, values in self._line.items()}
             speed = self._pairs / (time.perf_counter() - self._began)
             where = {"event": "steps", "epoch": self.epoch, "step": self.step}
-            self.run.record({**where, **means, "lr": rate, "pairs_per_second": speed})
+            self.run.record({**where, **_means(self._batches[self._first :]), "lr": rate, "pairs_per_second": speed})
             self._begin_line()
 
     def means(self) -> dict[str, float]:
         """The means over the epoch: loss, gradient_norm and, where there are several losses, each of them."""
-        return {name: fmean(values) for name, values in self._whole.items()}
+        return _means(self._batches)
+
+
+def _means(batches: Sequence[dict[str, float]]) -> dict[str, float]:
+    names = dict.fromkeys(name for batch in batches for name in batch)
+    return {name: fmean(batch[name] for batch in batches if name in batch) for name in names}

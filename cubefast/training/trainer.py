@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ from .hard_negatives import mine_hard_negatives
 from .inputs import as_pairs, training_pairs, validation_of
 from .losses import total_loss
 from .memory import peak_memory_mb
-from .progress import Progress, Silent
+from .progress import Progress
 from .result import Stop, TrainingResult
 from .rivals import rivals
 from .run_folder import RunFolder, require_tensorboard
@@ -62,7 +63,6 @@ class _Task:
     crossfit_targets: Tensor | None
     negative_rows: Tensor | None
     identity: dict[str, Any]
-    epochs: int
     batches: int
 
 
@@ -72,7 +72,7 @@ class CubeTrainer:
     Args:
         config: a :class:`TrainingConfig`, a mapping of its keys, or a YAML file.
         run: the folder for records and the best core; None keeps them in memory only.
-        progress: what follows the training; by default it shows nothing.
+        progress: is told how far the training has come; by default it shows nothing.
         processes: the processes that train together; by default this one alone.
 
     Example::
@@ -91,7 +91,7 @@ class CubeTrainer:
     ) -> None:
         self.config = config if isinstance(config, TrainingConfig) else TrainingConfig.load(config)
         self.run = run
-        self.progress = progress or Silent()
+        self.progress = progress or Progress()
         self.processes = processes or Processes()
         self._writes_to = run if self.processes.is_main else None
         if self.config.tensorboard:
@@ -148,20 +148,20 @@ class CubeTrainer:
         on_start()
         state, options = task.state, self.config.training
         stopped: Stop = "all epochs done"
-        self.progress.start(task.epochs, task.batches, state.epoch, state.step)
+        self.progress.start(state.epochs, task.batches, state.epoch, state.step)
         try:
-            for epoch in range(state.epoch + 1, task.epochs + 1):
+            for epoch in range(state.epoch + 1, state.epochs + 1):
                 if self._has_stalled(state):
                     break
                 start = time.perf_counter()
                 means = self._train_epoch(task, epoch)
-                record: dict[str, Any] = {"event": "epoch", "epoch": epoch, "step": state.step, **means}
                 candidate = state.candidate()
                 validated = validate(candidate, held_out, options.metric, self.processes)
-                record |= {f"val_{name}": value for name, value in validated.metrics.items()}
                 seconds = time.perf_counter() - start
-                record |= {
-                    "pairs_per_second": record["pairs"] / seconds,
+                record: dict[str, Any] = {
+                    **{"event": "epoch", "epoch": epoch, "step": state.step, **means},
+                    **{f"val_{name}": value for name, value in validated.metrics.items()},
+                    "pairs_per_second": means["pairs"] / seconds,
                     "seconds": seconds,
                     "peak_memory_mb": peak_memory_mb(),
                 }
@@ -171,7 +171,7 @@ class CubeTrainer:
                     if is_best:
                         self._writes_to.save_best(state.best_core())
                     state.save(self._writes_to.checkpoints, options.keep, task.identity)
-                self.progress.epoch(record, state.best_epoch)
+                self.progress.epoch(record, state.best_epoch, validated.objective)
             if self._has_stalled(state):
                 stopped = "no more progress"
         except KeyboardInterrupt:
@@ -185,7 +185,7 @@ class CubeTrainer:
         if stopped != "interrupted":
             self.core = self._with_memory(self.core, train, held_out)
         value = float(state.records[state.best_epoch - 1][f"val_{options.metric}"])
-        return TrainingResult(self.core, state.best_epoch, value, state.records, stopped, task.epochs)
+        return TrainingResult(self.core, state.best_epoch, value, state.records, stopped, state.epochs)
 
     @float32_default()
     def refit(self, pairs: Any, result: TrainingResult) -> CubicCore:
@@ -199,7 +199,7 @@ class CubeTrainer:
             pairs: as ``train`` of :meth:`fit`, those of training, validation and test together.
             result: what :meth:`fit` returned.
         """
-        task = self._prepare(training_pairs(self.config, pairs), planned=int(result.records[-1]["step"]), refit=True)
+        task = self._prepare(training_pairs(self.config, pairs), refit_batches=int(result.records[-1]["step"]))
         epoch = 0
         while task.state.step < result.best_step:
             epoch += 1
@@ -260,17 +260,16 @@ class CubeTrainer:
                 self._writes_to.save_best(core)
         return core
 
-    def _prepare(
-        self, train: PairDataset, *, resume: bool = False, planned: int | None = None, refit: bool = False
-    ) -> _Task:
+    def _prepare(self, train: PairDataset, *, resume: bool = False, refit_batches: int | None = None) -> _Task:
         """An untrained core and the state of its training, or those of the newest checkpoint.
 
         Args:
             train: the pairs.
             resume: whether to resume from the newest checkpoint.
-            planned: the number of batches that the learning rate schedule covers; None: those of all epochs.
-            refit: whether this is the second training, which records nothing on the way.
+            refit_batches: for a refit, which records nothing, the number of batches that the learning rate schedule
+                covers; None: those of all epochs.
         """
+        refit = refit_batches is not None
         options = self.config.training
         core = self.build_core(train.dim)
         core.reshaper.fit(part for inputs, targets, _ in train.batches(noisy=False) for part in (inputs, targets))
@@ -283,10 +282,10 @@ class CubeTrainer:
         schedule = [self._pairs_of(epoch, len(train)) for epoch in range(1, epochs + 1)]
         batches = [math.ceil(count / options.batch_size) for count in schedule]
         steps = sum(math.ceil(count / options.accumulate) for count in batches)
-        if planned is not None:
-            steps = math.ceil(planned / options.accumulate)
+        if refit_batches is not None:
+            steps = math.ceil(refit_batches / options.accumulate)
         state = TrainingState.initial(core, options, epochs, steps, self.config.seed)
-        is_compared = (self.run is not None and not refit) or self.processes.count > 1
+        is_compared = (self.run is not None and not refit) or self.processes.world_size > 1
         identity = identity_of(self.config, train) if is_compared else {}
         if resume:
             self._resume(state, identity)
@@ -294,12 +293,16 @@ class CubeTrainer:
         start = time.perf_counter()
         cross_fitted, negative_rows = self._crossfit_and_negatives(train)
         if cross_fitted is not None and not refit:
-            self._record_crossfit(cross_fitted, time.perf_counter() - start, state.epoch)
+            chosen = {"cosine": cross_fitted.cosine, "width": cross_fitted.width, "ridge": cross_fitted.ridge}
+            record = {"event": "crossfit", "epoch": 0, "step": 0, **chosen, "seconds": time.perf_counter() - start}
+            if self._writes_to is not None and state.epoch == 0:
+                self._writes_to.record(record)
+            self.progress.crossfit(record)
         model = self.processes.model(state.core)
         if self._writes_to is not None and self.config.tensorboard and not refit:
             self._writes_to.start_tensorboard(state.step)
         targets = None if cross_fitted is None else cross_fitted.targets
-        return _Task(train, state, model, targets, negative_rows, identity, epochs, sum(batches))
+        return _Task(train, state, model, targets, negative_rows, identity, sum(batches))
 
     def _crossfit_and_negatives(self, train: PairDataset) -> tuple[CrossFit | None, Tensor | None]:
         """The cross-fitted targets and the rows of the hard negatives, each None unless a loss uses it. A resumed run
@@ -311,13 +314,6 @@ class CubeTrainer:
         cross_fitted = cross_fit(train, self.config.seed) if losses.crossfit else None
         hard = losses.hard_negatives if losses.takes_negatives else 0
         return cross_fitted, mine_hard_negatives(train, hard, self.config.seed) if hard else None
-
-    def _record_crossfit(self, cross_fitted: CrossFit, seconds: float, epochs_done: int) -> None:
-        chosen = {"cosine": cross_fitted.cosine, "width": cross_fitted.width, "ridge": cross_fitted.ridge}
-        record = {"event": "crossfit", "epoch": 0, "step": 0, **chosen, "seconds": seconds}
-        if self._writes_to is not None and epochs_done == 0:
-            self._writes_to.record(record)
-        self.progress.crossfit(record)
 
     def _train_epoch(self, task: _Task, epoch: int, until: int | None = None) -> dict[str, float]:
         """Train for one epoch; returns the means of what was logged. In a refit, ``until`` is the batch to stop after,
@@ -336,22 +332,26 @@ class CubeTrainer:
             batches = batches[: until - state.step]
         log = StepLog(epoch, state.step, options.log_every, self._writes_to if until is None else None)
         rate = optimizer.param_groups[0]["lr"]
-        map_answers = None if core.answer_map is None else self._shared_map(core)
-        prepared = zip(batches, ordered_batches(train, batches, options.workers, task.negative_rows), strict=True)
-        for number, (rows, batch) in enumerate(prepared, start=1):
+        map_answers = None if core.answer_map is None else functools.partial(self._map_answers, core)
+        prepared = ordered_batches(train, batches, options.workers, task.negative_rows, task.crossfit_targets)
+        for number, batch in enumerate(prepared, start=1):
             takes_step = number % options.accumulate == 0 or number == len(batches)
             first = (number - 1) // options.accumulate * options.accumulate  # batches before this step of the optimizer
-            with self._sharing_gradients(model, takes_step):
-                predicted = self.processes.gather(self._forward(model, batch.inputs, state.step), len(rows))
-                crossfit_targets = None if task.crossfit_targets is None else task.crossfit_targets[rows].float()
-                loss, parts = total_loss(options.losses, predicted, batch, state.queue, crossfit_targets, map_answers)
+            with (
+                model.no_sync()  # gradients are averaged over the processes where the optimizer takes a step next
+                if isinstance(model, DistributedDataParallel) and not takes_step
+                else contextlib.nullcontext()
+            ):
+                predicted = self.processes.gather(self._forward(model, batch.inputs, state.step), len(batch.inputs))
+                loss, parts = total_loss(options.losses, predicted, batch, state.queue, map_answers)
                 if not loss.isfinite():
                     raise DivergenceError(
                         f"the loss became {loss.item()} at epoch {epoch}, step {number}; the best core before it is "
                         "kept, and so is the last checkpoint. Lower training.lr or training.clip"
                     )
                 # Gradients are averaged over the processes, and each has those of its share alone: hence their count.
-                (loss * self.processes.count / min(options.accumulate, len(batches) - first)).backward()
+                (loss * self.processes.world_size / min(options.accumulate, len(batches) - first)).backward()
+            norm = None
             if takes_step:
                 norm = float(clip_grad_norm_(core.parameters(), options.clip))
                 optimizer.step()
@@ -362,7 +362,7 @@ class CubeTrainer:
                     state.scheduler.step()
             state.queue.push(batch.targets, batch.target_ids)
             state.step += 1
-            log.add(len(rows), loss.item(), parts, norm if takes_step else None, optimizer.param_groups[0]["lr"])
+            log.add(len(batch.inputs), loss.item(), parts, norm, optimizer.param_groups[0]["lr"])
             if until is None:
                 self.progress.step(loss.item())
         return {"pairs": pairs, "share": pairs / len(train), "lr": rate, **log.means()}
@@ -378,14 +378,9 @@ class CubeTrainer:
             torch.manual_seed(int(seeds.generate_state(1)[0]))
             return cast(Tensor, model(share, state_noise=options.state_noise, cell_dropout=options.cell_dropout))
 
-    def _shared_map(self, core: CubicCore) -> Callable[[Tensor], Tensor]:
-        """The core's map of answers; each process maps its share of them."""
-        processes = self.processes
-        return lambda answers: processes.gather(core.map_answers(processes.share(answers)), len(answers))
-
-    def _sharing_gradients(self, model: nn.Module, now: bool) -> contextlib.AbstractContextManager[None]:
-        """A context that averages gradients over the processes only if the optimizer takes a step next."""
-        return model.no_sync() if isinstance(model, DistributedDataParallel) and not now else contextlib.nullcontext()
+    def _map_answers(self, core: CubicCore, answers: Tensor) -> Tensor:
+        """The core's map of answers [n, D] -> [n, D], of which each process computes its share."""
+        return self.processes.gather(core.map_answers(self.processes.share(answers)), len(answers))
 
     def _pairs_of(self, epoch: int, count: int) -> int:
         """The number of pairs, of ``count``, that an epoch trains on."""

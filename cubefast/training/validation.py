@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,11 +54,22 @@ class Validation:
     bank: Tensor
 
     @classmethod
-    def of(cls, validation: Mapping[str, EmbeddingPairs], bank: Tensor) -> Validation:
+    def of(cls, validation: Mapping[str, EmbeddingPairs], bank: Tensor, rows: Tensor | None = None) -> Validation:
         """A validation set of these regimes, without those that have no pairs.
 
-        Raises InputError for none, or target ids that are no rows of the bank.
+        Args:
+            validation: pairs by the regime's name.
+            bank: [answers, D].
+            rows: int64 [n], the row of the bank for each pair, regime after regime; None: its target id.
+
+        Raises InputError for no pairs, or target ids that are no rows of the bank.
         """
+        if rows is not None:
+            places = rows.split([len(pairs) for pairs in validation.values()])
+            validation = {
+                name: replace(pairs, target_ids=place)
+                for (name, pairs), place in zip(validation.items(), places, strict=True)
+            }
         regimes = {name: pairs for name, pairs in validation.items() if len(pairs)}
         if not regimes:
             raise InputError("validation needs a regime that has pairs; got none")
@@ -77,16 +88,9 @@ class Validation:
         regimes = {name: part.pairs(noisy=True, seed=VALIDATION_SEED) for name, part in parts.validations.items()}
         if parts.bank is not None:
             return cls.of(regimes, torch.from_numpy(parts.bank))
-        bank, right = different(
-            torch.cat([pairs.targets for pairs in regimes.values()]),
-            torch.cat([pairs.target_ids for pairs in regimes.values()]),
-        )
-        places = right.split([len(pairs) for pairs in regimes.values()])
-        in_bank = {
-            name: EmbeddingPairs(pairs.inputs, pairs.targets, rows)
-            for (name, pairs), rows in zip(regimes.items(), places, strict=True)
-        }
-        return cls.of(in_bank, bank)
+        targets = torch.cat([pairs.targets for pairs in regimes.values()])
+        ids = torch.cat([pairs.target_ids for pairs in regimes.values()])
+        return cls.of(regimes, *different(targets, ids))
 
     def __len__(self) -> int:
         return sum(len(pairs) for pairs in self.regimes.values())
@@ -124,11 +128,8 @@ class Validation:
             values = [each[metric] for each in by_regime.values()]
             return sum(weight * value for weight, value in zip(weights, values, strict=True)) / sum(weights)
 
-        metrics = {
-            "cosine": mean("cosine", sizes),
-            "recall_at_1": mean("recall_at_1", weights),
-            "mrr": mean("mrr", weights),
-        }
+        metrics = {"cosine": mean("cosine", sizes)}
+        metrics |= {metric: mean(metric, weights) for metric in ("recall_at_1", "mrr")}
         for name, each in by_regime.items():
             metrics |= {f"{metric}_{name.replace(' ', '_')}": each[metric] for metric in ("recall_at_1", "mrr")}
         return metrics

@@ -23,7 +23,7 @@ from ..config_sections import PASSES
 from ..data.datasets import Parts
 from ..errors import ArtifactError, InputError
 from ..evaluation.comparison import Comparison
-from ..training.progress import Progress, Silent
+from ..training.progress import Progress
 from ..training.state import identity_of
 from ..training.trainer import DivergenceError
 from ..training.validation import Validation, on_validation
@@ -91,7 +91,7 @@ class Study:
         trials: int,
         timeout: float | None = None,
         on_trial: Callable[[Trial], None] = lambda trial: None,
-        progress: Callable[[], Progress] = Silent,
+        progress: Callable[[], Progress] = Progress,
     ) -> None:
         """Run trials until ``trials`` have ended in all, then draw the plots.
 

@@ -105,7 +105,7 @@ def train_trial(trial: optuna.Trial, config: TrainingConfig, parts: Parts, progr
     return result.best_value
 
 
-class _Reporting:
+class _Reporting(Progress):
     """Progress that reports each epoch to Optuna, and stops the training when the pruner says so."""
 
     def __init__(self, trial: optuna.Trial, metric: str, progress: Progress) -> None:
@@ -123,8 +123,8 @@ class _Reporting:
     def step(self, loss: float) -> None:
         self.progress.step(loss)
 
-    def epoch(self, record: dict[str, Any], best_epoch: int) -> None:
-        self.progress.epoch(record, best_epoch)
+    def epoch(self, record: dict[str, Any], best_epoch: int, objective: float) -> None:
+        self.progress.epoch(record, best_epoch, objective)
         value = record[f"val_{self.metric}"]
         if not math.isfinite(value):
             raise DivergenceError(f"the {self.metric} of validation became {value} at epoch {record['epoch']}")

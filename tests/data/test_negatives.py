@@ -166,11 +166,11 @@ def test_a_batch_has_the_wrong_targets_of_its_pairs_once():
 def test_they_join_the_mined_ones():
     train, neighbors = with_negatives(), torch.tensor([[1], [0], [3], [2]])
     rows = torch.tensor([0, 1])
-    (*_, near) = next(iter(ordered_batches(train, [rows], 0, neighbors)))
+    near = next(iter(ordered_batches(train, [rows], 0, neighbors))).negatives
     assert near[1].tolist() == [0, 1, -1, -2]
-    (*_, alone) = next(iter(ordered_batches(train, [rows], 0)))
+    alone = next(iter(ordered_batches(train, [rows], 0))).negatives
     assert alone[1].tolist() == [-1, -2]
-    for ours, theirs in zip(near, next(iter(ordered_batches(train, [rows], 2, neighbors)))[-1], strict=True):
+    for ours, theirs in zip(near, next(iter(ordered_batches(train, [rows], 2, neighbors))).negatives, strict=True):
         assert torch.equal(ours, theirs)
 
 

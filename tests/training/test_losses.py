@@ -142,9 +142,8 @@ def test_each_loss_goes_down_when_it_alone_is_followed(name):
     teacher_targets = [target @ torch.randn(8, 5)]
 
     def loss():
-        return total_loss(
-            weights, predicted, TrainingBatch(inputs, target, torch.arange(16), teacher_targets), None, target
-        )
+        batch = TrainingBatch(inputs, target, torch.arange(16), teacher_targets, crossfit_targets=target)
+        return total_loss(weights, predicted, batch)
 
     before, parts = loss()
     assert parts == {name: pytest.approx(before.item())}

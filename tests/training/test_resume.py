@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from cubefast import CubeTrainer, EmbeddingPairs
 from cubefast.errors import ArtifactError, InputError
-from cubefast.training.progress import Silent
+from cubefast.training.progress import Progress
 from cubefast.training.run_folder import RunFolder
 from cubefast.training.state import newest_checkpoint
 
@@ -31,7 +31,7 @@ class Killed(BaseException):
     """Stands for a process that ends in the middle of an epoch."""
 
 
-class StopAt(Silent):
+class StopAt(Progress):
     """Ends the training at a step of an epoch."""
 
     def __init__(self, epoch, step):
@@ -42,7 +42,7 @@ class StopAt(Silent):
         if tuple(self.now) == self.wanted:
             raise Killed
 
-    def epoch(self, record, best_epoch):
+    def epoch(self, record, best_epoch, objective):
         self.now = [record["epoch"] + 1, 0]
 
 

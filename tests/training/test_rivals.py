@@ -213,25 +213,24 @@ def batch_and_prediction(losses, teachers=False):
     neighbors = mine_hard_negatives(source, 3)
     options = OptimizationConfig(batch_size=32, losses=losses)
     expected = normalize(TRAIN.targets.roll(1, dims=0), dim=1).half()
-    batch = next(module._batches(source, options, expected, neighbors, seed=5))
+    batch = next(module._batches(source, options.batch_size, expected, neighbors, seed=5))
     rows = torch.randperm(len(source), generator=torch.Generator().manual_seed(5))[:32]
     predicted = torch.randn(32, DIM, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    wanted, _ = total_loss(
-        options.losses,
-        predicted,
-        TrainingBatch(*source.batch(rows), source.teacher_targets(rows), source.targets_of(neighbors[rows].unique())),
-        crossfit_targets=expected[rows].float(),
-    )
+    negatives, crossfit_targets = source.targets_of(neighbors[rows].unique()), expected[rows].float()
+    own = TrainingBatch(*source.batch(rows), source.teacher_targets(rows), negatives, crossfit_targets)
+    wanted, _ = total_loss(options.losses, predicted, own)
     return batch, predicted, wanted
 
 
 @pytest.mark.parametrize("losses", [{"contrast": 0.7, "temperature": 0.1}, dict.fromkeys(LOSSES, 0.5)])
 def test_the_loss_is_that_of_a_core(losses):
-    batch, predicted, wanted = batch_and_prediction(LossConfig(**losses), teachers=True)
+    losses = LossConfig(**losses)
+    batch, predicted, wanted = batch_and_prediction(losses, teachers=True)
     other = predicted.detach().roll(1, dims=0).requires_grad_()
 
     def loss_of(*outputs):
-        return batch.loss([SimpleNamespace(query=lambda _, output=output: output, answers=None) for output in outputs])
+        models = [SimpleNamespace(query=lambda _, output=output: output, answers=None) for output in outputs]
+        return module._summed_loss(models, losses, batch)
 
     ours = loss_of(predicted, other)
     ours.backward()
@@ -255,7 +254,7 @@ def test_hard_negatives_and_expected_targets_are_used():
 
 def test_noise_is_drawn_anew_in_every_epoch():
     source = PairDataset.from_pairs(TRAIN, NoiseConfig(levels=(0.4,)))
-    batches = module._batches(source, OptimizationConfig(batch_size=300), None, None, seed=0)
+    batches = module._batches(source, 300, None, None, seed=0)
     order = torch.Generator().manual_seed(0)
     seen = []
     for epoch in (1, 2, 3):

@@ -11,7 +11,7 @@ from cubefast import CubeTrainer, CubicCore, EmbeddingPairs
 from cubefast.data.pairs import PairDataset
 from cubefast.errors import InputError
 from cubefast.training.crossfit import cross_fit
-from cubefast.training.progress import Silent
+from cubefast.training.progress import Progress
 from cubefast.training.run_folder import RunFolder
 from cubefast.training.trainer import DivergenceError
 
@@ -195,8 +195,8 @@ def test_a_loss_that_is_no_number_stops_in_words():
 
 
 def test_ctrl_c_after_an_epoch_returns_what_there_is():
-    class Impatient(Silent):
-        def epoch(self, record, best_epoch):
+    class Impatient(Progress):
+        def epoch(self, record, best_epoch, objective):
             if record["epoch"] == 2:
                 raise KeyboardInterrupt
 
@@ -204,7 +204,7 @@ def test_ctrl_c_after_an_epoch_returns_what_there_is():
     assert result.stopped == "interrupted"
     assert len(result.records) == 2
 
-    class VeryImpatient(Silent):
+    class VeryImpatient(Progress):
         def step(self, loss):
             raise KeyboardInterrupt
 

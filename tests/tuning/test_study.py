@@ -11,7 +11,7 @@ import pytest
 from cubefast import HashingEncoder, TrainingConfig, create_dialogue_dataset
 from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.comparison import Comparison
-from cubefast.training.progress import Silent
+from cubefast.training.progress import Progress
 from cubefast.training.validation import Validation, on_validation
 from cubefast.tuning.folder import StudyFolder
 from cubefast.tuning.space import SearchSpace
@@ -154,8 +154,8 @@ def test_it_goes_on_to_n_in_all_and_draws_anew(begin):
 
 
 def test_ctrl_c_loses_the_trial_under_way_alone(begin):
-    class Interrupt(Silent):
-        def epoch(self, record, best_epoch):
+    class Interrupt(Progress):
+        def epoch(self, record, best_epoch, objective):
             raise KeyboardInterrupt
 
     with begin() as study:
