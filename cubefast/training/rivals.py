@@ -1,5 +1,5 @@
-"""The adapters that people put before an index today, trained on what a core is trained on: the same pairs in the same
-order, losses, negatives and choice by validation. A core that beats them owes that to its lattice, not to its training.
+"""The adapters that people put before an index today, trained as a core is: on the same pairs in the same order, with
+the same losses, negatives and choice by validation. So a difference to them is one of the models, not of the training.
 
 =====================  =====================================  =======================================
 model                  output for an input x [D]              parameters

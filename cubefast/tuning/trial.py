@@ -87,7 +87,7 @@ def train_trial(trial: optuna.Trial, config: TrainingConfig, parts: Parts, progr
     """Train with ``config`` on the train part, and store the best epoch's score on validation in the trial.
 
     Returns:
-        The largest ``training.metric`` on validation of any epoch.
+        ``training.metric`` on validation, of the best epoch.
 
     Raises:
         optuna.TrialPruned: the pruner stopped the trial early.
