@@ -76,3 +76,13 @@ def test_documents_that_hold_no_question_are_trained_on_and_real_questions_asked
     assert (ours["queries"], new["queries"], kept["answers"]) == (80, 40, 120)
     assert documents.REAL not in ours["models"], "it was trained on these very questions"
     assert "| without headings: titles | 40 | " in told
+
+
+def test_the_picture_shows_the_figures_of_the_tables():
+    picture = loaded("picture")
+    data_sets = picture.new_topics((FOLDER / "README.md").read_text())
+    assert len(data_sets) == 5
+    shown = picture.PICTURE.read_text()
+    for (title, queries), shares in data_sets.items():
+        for text in (title, f"{queries} questions", *(f"{share.median:.1%}" for share in shares.values())):
+            assert f">{text}<" in shown, f"{text}: run {picture.__file__}"
