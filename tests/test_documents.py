@@ -40,7 +40,7 @@ def test_the_first_screen_has_exactly_the_two_set_up_commands(root):
     commands = [block.strip() for block in blocks("README.md", "sh")][:2]
     assert commands == [
         "pip install -c constraints.txt . && python -m cubefast.train",
-        "pip install -c constraints.txt '.[test]' && python -m pytest -m \"not slow\"",
+        "pip install -c constraints.txt '.[test]' && python -m pytest -m \"not slow\" -n auto --dist loadfile",
     ]
     continuous_integration = (root / ".ci" / "run").read_text()
     assert "pip install --quiet -c constraints.txt '.[test,docs]'" in continuous_integration
