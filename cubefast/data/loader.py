@@ -157,9 +157,9 @@ class EmbeddingLoader:
             values = read(self._chosen(names, array))
         if isinstance(values, torch.Tensor):
             values = tensor_array(values)
-        return LoadedEmbeddings(
-            values if self.format == "safetensors" else _as_float32(values)
-        )  # safetensors are mapped
+        if self.format != "safetensors":  # that is a map of the file
+            values = _as_float32(values)
+        return LoadedEmbeddings(values)
 
     @contextmanager
     def _arrays(self) -> Iterator[tuple[list[str], Callable[[str], Any]]]:

@@ -290,7 +290,7 @@ def penalized_mrr(regimes: Sequence[Tensor], identities: Sequence[Tensor]) -> fl
 
     Args:
         regimes: for each regime, 1 / rank of its questions, float64 [n].
-        identities: the same without the core.
+        identities: for each regime, 1 / rank of its questions without the core, float64 [n].
     """
     total = 0.0
     for reciprocal, identity in zip(regimes, identities, strict=True):

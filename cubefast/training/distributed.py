@@ -42,7 +42,7 @@ class Processes:
     Attributes:
         rank: the number of this process, from 0; only number 0 writes and prints.
         world_size: the number of processes.
-        local_rank, local_world_size: the same among the processes of this machine.
+        local_rank, local_world_size: the rank among the processes of this machine, and their number.
     """
 
     rank: int = 0

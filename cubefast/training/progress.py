@@ -13,7 +13,7 @@ METRIC_NAMES = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}
 
 
 class Progress:
-    """Is told how far a training has come; this one shows nothing."""
+    """Callbacks that show the progress of a training; these show nothing."""
 
     def crossfit(self, record: dict[str, Any]) -> None:
         """The cross-fitted targets are computed; ``record`` as in metrics.jsonl."""
