@@ -104,7 +104,6 @@ class CachedEmbeddings:
     """n embeddings in the memory-mapped shards of a cache. None of them is in memory until it is asked for.
 
     Stays valid, in this process and in those forked from it, when the cache evicts its shards or is deleted.
-
     """
 
     dim: int

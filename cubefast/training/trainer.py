@@ -72,7 +72,7 @@ class CubeTrainer:
     Args:
         config: a :class:`TrainingConfig`, a mapping of its keys, or a YAML file.
         run: the folder for records and the best core; None keeps them in memory only.
-        progress: is told how far the training has come; by default it shows nothing.
+        progress: callbacks that show the progress; by default nothing is shown.
         processes: the processes that train together; by default this one alone.
 
     Example::
