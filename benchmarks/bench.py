@@ -25,10 +25,10 @@ from speed.targets import Target, memory_targets, peer_targets, shape_targets, t
 from speed.training import LITTLE, LONG, MEDQUAD, PairFiles, RandomPairs, time_training
 from speed.workloads import SMALL, W1
 
-from cubefast import bounds
+from cubefast.config import bounds
 from cubefast.errors import InputError
-from cubefast.files import write_atomically, write_json
-from cubefast.lattice.backends import facts
+from cubefast.lattice.diagnostics import facts
+from cubefast.utils.files import write_atomically, write_json
 
 _KERNEL_OPTIONS = ("rounds", "scaling", "variants", "plot")
 _TRAINING_OPTIONS = ("pairs", "dim", "data", "vectors", "epochs")

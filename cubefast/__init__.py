@@ -17,11 +17,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from .config import TrainingConfig
-    from .core import CubicCore
-    from .data.api_encoder import OpenAIEncoder
+    from .config.data import DatasetConfig
+    from .config.training import TrainingConfig
+    from .core import AnswerSide, CubicCore, EmbeddingReshaper
     from .data.cache import EmbeddingCache
-    from .data.config import DatasetConfig
     from .data.create import (
         create_conversation_dataset,
         create_dialogue_dataset,
@@ -29,11 +28,14 @@ if TYPE_CHECKING:
         create_text_dataset,
     )
     from .data.datasets import AutoencoderDataset, DialogueDataset
-    from .data.encoders import ConcatEncoder, FunctionEncoder, HashingEncoder, StaticEncoder, TextEncoder
-    from .data.loader import EmbeddingLoader
+    from .data.embeddings.loader import EmbeddingLoader
+    from .data.embeddings.vectors import Preparation
+    from .data.encoding.api import OpenAIEncoder
+    from .data.encoding.base import TextEncoder
+    from .data.encoding.create import create_encoder
+    from .data.encoding.encoders import ConcatEncoder, FunctionEncoder, HashingEncoder, StaticEncoder
+    from .data.encoding.transformer import SentenceTransformerEncoder
     from .data.pairs import EmbeddingPairs, PairDataset
-    from .data.reshaper import EmbeddingReshaper
-    from .data.transformer import SentenceTransformerEncoder
     from .decoding import Decoder, RetrievalDecoder
     from .evaluation.embedding_metrics import EmbeddingMetrics
     from .lattice import Lattice3D, Topology, doctor, fire_mask, lattice_rollout, use_backend
@@ -42,11 +44,10 @@ if TYPE_CHECKING:
     from .training.trainer import CubeTrainer
 
 _NAMES = {
-    ".config": ("TrainingConfig",),
-    ".core": ("CubicCore",),
-    ".data.api_encoder": ("OpenAIEncoder",),
+    ".config.data": ("DatasetConfig",),
+    ".config.training": ("TrainingConfig",),
+    ".core": ("AnswerSide", "CubicCore", "EmbeddingReshaper"),
     ".data.cache": ("EmbeddingCache",),
-    ".data.config": ("DatasetConfig",),
     ".data.create": (
         "create_conversation_dataset",
         "create_dialogue_dataset",
@@ -54,11 +55,14 @@ _NAMES = {
         "create_text_dataset",
     ),
     ".data.datasets": ("AutoencoderDataset", "DialogueDataset"),
-    ".data.encoders": ("ConcatEncoder", "FunctionEncoder", "HashingEncoder", "StaticEncoder", "TextEncoder"),
-    ".data.loader": ("EmbeddingLoader",),
+    ".data.embeddings.loader": ("EmbeddingLoader",),
+    ".data.embeddings.vectors": ("Preparation",),
+    ".data.encoding.api": ("OpenAIEncoder",),
+    ".data.encoding.base": ("TextEncoder",),
+    ".data.encoding.create": ("create_encoder",),
+    ".data.encoding.encoders": ("ConcatEncoder", "FunctionEncoder", "HashingEncoder", "StaticEncoder"),
+    ".data.encoding.transformer": ("SentenceTransformerEncoder",),
     ".data.pairs": ("EmbeddingPairs", "PairDataset"),
-    ".data.reshaper": ("EmbeddingReshaper",),
-    ".data.transformer": ("SentenceTransformerEncoder",),
     ".decoding": ("Decoder", "RetrievalDecoder"),
     ".evaluation.embedding_metrics": ("EmbeddingMetrics",),
     ".lattice": ("Lattice3D", "Topology", "doctor", "fire_mask", "lattice_rollout", "use_backend"),
@@ -69,6 +73,7 @@ _NAMES = {
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
+    "AnswerSide",
     "AutoencoderDataset",
     "ConcatEncoder",
     "CubeTrainer",
@@ -87,6 +92,7 @@ __all__ = [
     "OpenAIEncoder",
     "PairDataset",
     "Pipeline",
+    "Preparation",
     "RetrievalDecoder",
     "SentenceTransformerEncoder",
     "StaticEncoder",
@@ -97,6 +103,7 @@ __all__ = [
     "__version__",
     "create_conversation_dataset",
     "create_dialogue_dataset",
+    "create_encoder",
     "create_file_dataset",
     "create_text_dataset",
     "doctor",

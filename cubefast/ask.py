@@ -12,11 +12,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import bounds, cli
+from . import cli
+from .config import bounds
 from .errors import EncoderUnavailableError, InputError
-from .output import json_text
-from .terminal import columns, paragraph, wrapped
-from .untrusted import shown
+from .utils.output import json_text
+from .utils.terminal import columns, paragraph, wrapped
+from .utils.untrusted import shown
 
 if TYPE_CHECKING:
     from .decoding import Answer
@@ -37,7 +38,7 @@ at the end. A line may have 4 MiB, a question or a turn 100,000 characters."""
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .data.dialogues import load_side
+    from .data.reading.dialogues import load_side
     from .pipeline import Pipeline
 
     if arguments.jsonl and (arguments.interactive or arguments.question is not None):

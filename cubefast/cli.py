@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 
 from ._version import __version__
 from .errors import DiskError, InputError
-from .output import unfiltered, visible, visible_output
-from .terminal import labelled, wrapped
+from .utils.output import unfiltered, visible, visible_output
+from .utils.terminal import labelled, wrapped
 
 _bars: set[Any] = set()  # that are on the terminal
 
@@ -109,7 +109,7 @@ def run(
         command: the work; takes the parsed arguments, with ``argv`` as an attribute, and returns an exit code.
         argv: the arguments; None: those of the process.
 
-    Whatever is printed is made visible (see :mod:`cubefast.output`).
+    Whatever is printed is made visible (see :mod:`cubefast.utils.output`).
     """
     debug = False
     with visible_output():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from . import cli
 from .errors import InputError
-from .files import plain_name, write_atomically
-from .terminal import columns
+from .utils.files import plain_name, write_atomically
+from .utils.terminal import columns
 
 
 def _run(arguments: argparse.Namespace) -> int:

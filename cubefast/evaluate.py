@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 
 from . import cli
-from .terminal import columns, paragraph
+from .utils.terminal import columns, paragraph
 
 _DESCRIPTION = """Score a trained run beside all baselines on its held-out tests, and say in words what came of it.
 

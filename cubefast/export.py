@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from . import cli
-from .terminal import paragraph
+from .utils.terminal import paragraph
 
 
 def _run(arguments: argparse.Namespace) -> int:

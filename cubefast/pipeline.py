@@ -12,23 +12,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .config import TrainingConfig
+from .config.data import ContextConfig
+from .config.training import TrainingConfig
 from .core import CubicCore, predict
-from .data.agreement import SURE, agreement
-from .data.arrays import real_tensor
-from .data.config import ContextConfig
 from .data.context import context_texts, context_weights, gather_rows
 from .data.datasets import Parts
-from .data.encoder_names import short_fingerprint
-from .data.encoders import Embeddings, TextEncoder, as_encoder, is_known_by_name
+from .data.embeddings.agreement import SURE, agreement
+from .data.embeddings.vectors import ArrayVectors, Preparation
+from .data.encoding.base import Embeddings, TextEncoder
+from .data.encoding.create import as_encoder, is_known_by_name
+from .data.encoding.names import short_fingerprint
 from .data.pairs import PairDataset
-from .data.vectors import ArrayVectors, Preparation
 from .decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder, calibrate_threshold
 from .decoding.saved import SavedAnswers
 from .decoding.search import IndexKind
 from .errors import ArtifactError, InputError
 from .training.run_folder import RunFolder
-from .untrusted import is_utf8, shown
+from .utils.arrays import real_tensor
+from .utils.untrusted import is_utf8, shown
 
 _NO_ENCODER = (
     "the run was trained on ready embeddings and has no encoder for texts: name the one that made them, such as "

@@ -6,7 +6,8 @@ import argparse
 import importlib.util
 from collections.abc import Sequence
 
-from . import bounds, cli
+from . import cli
+from .config import bounds
 from .errors import InputError
 
 _DESCRIPTION = """Serve a trained run: embeddings in the form of OpenAI's API, answers, and a page to try it out.
@@ -25,7 +26,7 @@ _PACKAGES = ("starlette", "uvicorn", "prometheus_client")
 def _run(arguments: argparse.Namespace) -> int:
     if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
         raise InputError(f"serve needs the packages {', '.join(missing)}; pip install 'cubefast[serve]'")
-    from .data.dialogues import load_side
+    from .data.reading.dialogues import load_side
     from .serving import server
     from .serving.app import create_app
     from .serving.requests import Limits

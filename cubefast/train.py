@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from . import cli
-from .config import TrainingConfig, named_configs
+from .config.settings import describe_keys
+from .config.training import TrainingConfig, named_configs
 from .errors import DiskError, InputError
-from .settings import describe_keys
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from . import cli
-from .config import TrainingConfig
+from .config.data import BUILTIN
+from .config.training import TrainingConfig
 from .core import CubicCore
-from .data.config import BUILTIN
 from .data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from .data.pairs import PairDataset
 from .evaluation.baselines import as_baseline
@@ -22,9 +22,8 @@ from .evaluation.comparison import Comparison
 from .evaluation.plots import training_curves
 from .evaluation.report import table
 from .evaluation.summary import headline
-from .lattice.backends import facts
+from .lattice.diagnostics import facts
 from .pipeline import save_answers, save_threshold
-from .terminal import columns, labelled, paragraph
 from .training.calibration import SHORTFALL_PENALTY, choose_handicap
 from .training.distributed import Processes
 from .training.inputs import training_pairs
@@ -36,6 +35,7 @@ from .training.run_folder import RunFolder
 from .training.state import finished_epochs
 from .training.trainer import CubeTrainer
 from .training.validation import Validation, on_validation
+from .utils.terminal import columns, labelled, paragraph
 
 
 def train(

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import bounds, cli
-from .config import TrainingConfig, named_configs
-from .data.config import BUILTIN
+from . import cli
+from .config import bounds
+from .config.data import BUILTIN
+from .config.training import TrainingConfig, named_configs
 from .errors import InputError
-from .terminal import paragraph
 from .training.progress import LiveLine
+from .utils.terminal import paragraph
 
 if TYPE_CHECKING:  # they need torch, and some Optuna, which may be missing
     from .data.datasets import Parts

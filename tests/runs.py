@@ -3,7 +3,7 @@
 import numpy as np
 
 from cubefast import CubicCore, HashingEncoder, TrainingConfig, create_dialogue_dataset
-from cubefast.data.dialogues import Dialogue
+from cubefast.data.reading.dialogues import Dialogue
 from cubefast.pipeline import save_answers, save_threshold
 from cubefast.training.run_folder import RunFolder
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cubefast import RetrievalDecoder, decoding
-from cubefast.data.vectors import ArrayVectors, StackedVectors
+from cubefast.data.embeddings.vectors import ArrayVectors, StackedVectors
 from cubefast.decoding import Answer, CalibratedThreshold, Decoder, calibrate_threshold
 from cubefast.decoding.bank import Bank
 from cubefast.decoding.search import ExactIndex

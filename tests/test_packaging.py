@@ -23,8 +23,8 @@ pytestmark = pytest.mark.slow
 
 FACTS = """
 import json, cubefast
-from cubefast.lattice import backends
-print(json.dumps({"file": cubefast.__file__, **backends.facts()}))
+from cubefast.lattice import diagnostics
+print(json.dumps({"file": cubefast.__file__, **diagnostics.facts()}))
 """
 OURS = ("cubefast", "_cubefast", "__editable__")
 

@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from cubefast.data.dialogues import load_dialogues
-from cubefast.data.document_pairs import Grouping, Kind
+from cubefast.data.documents.pairs import Grouping, Kind
+from cubefast.data.reading.dialogues import load_dialogues
 
 from .programs import SMALL, command
 

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cubefast.drawing import BLUE, FAINT, INK, ORANGE, draw
+from cubefast.utils.drawing import BLUE, FAINT, INK, ORANGE, draw
 
 HERE = Path(__file__).resolve().parent
 PICTURE = HERE.parent / "figures" / "quality.svg"

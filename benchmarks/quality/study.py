@@ -26,17 +26,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cubefast.config import TrainingConfig
+from cubefast.config.training import TrainingConfig
 from cubefast.core import CubicCore
 from cubefast.data.datasets import DialogueDataset, Parts
 from cubefast.evaluation.baselines import Baseline, as_baseline, identity, nearest_question
 from cubefast.evaluation.metrics import TIE, retrieval_ranks
 from cubefast.evaluation.verdict import FEWEST_GROUPS, paired_bootstrap
-from cubefast.files import write_json
 from cubefast.training.calibration import choose_handicap
 from cubefast.training.reading import open_data, split_data
 from cubefast.training.trainer import CubeTrainer
 from cubefast.training.validation import Validation, on_validation
+from cubefast.utils.files import write_json
 
 CUBE, CHOSEN = "cube", "strongest rival on validation"
 KNOWING = "cube, in a search that knows which answers were trained"

@@ -11,7 +11,7 @@ import torch
 
 from cubefast.lattice.checks import ACTIVATIONS, UPDATES
 from cubefast.lattice.topology import BOUNDARIES, NEIGHBORHOODS
-from cubefast.threads import torch_threads
+from cubefast.utils.threads import torch_threads
 
 from .measure import check, interleaved
 from .peers import EAGER, KERNEL, PEERS

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cubefast.threads import torch_threads
+from cubefast.utils.threads import torch_threads
 
 from .measure import SGEMM, interleaved, sgemm_flops, time_peers
 from .memory import peak_memory_mb

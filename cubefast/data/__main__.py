@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import cli
+from ..config.data import DatasetConfig
+from ..config.settings import describe_keys, override, validated
 from ..errors import InputError
-from ..settings import describe_keys, override, validated
-from ..terminal import paragraph
-from .config import DatasetConfig
+from ..utils.terminal import paragraph
 
 _LABEL = 23  # columns of the labels of statistics
 
@@ -20,7 +20,7 @@ _LABEL = 23  # columns of the labels of statistics
 def _run(arguments: argparse.Namespace) -> int:
     from .create import open_dataset
     from .datasets import DialogueDataset
-    from .encoder_names import short_name
+    from .encoding.names import short_name
 
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise InputError(f"{arguments.json} cannot be written: there is no folder {arguments.json.parent}")

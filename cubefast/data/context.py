@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import ContextConfig
+from ..config.data import ContextConfig
 
 
 def context_texts(question: str, before: Sequence[str], context: ContextConfig, prompt: str = "") -> list[str]:

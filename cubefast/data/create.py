@@ -9,25 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from ..config.data import BUILTIN, MOST_NEGATIVES, MOST_TURNS, DatasetConfig
 from ..errors import InputError
-from ..untrusted import named, shown
-from .agreement import SURE, agreement
-from .cache import EmbeddingCache
-from .columns import Columns
-from .config import BUILTIN, MOST_NEGATIVES, MOST_TURNS, DatasetConfig
+from ..utils.untrusted import named, shown
+from .cache.embedding_cache import EmbeddingCache
+from .cache.shards import CacheStatistics
 from .context import context_texts, gather_rows
 from .datasets import AutoencoderDataset, DialogueDataset
-from .dialogues import Dialogue, dialogues_of, load_dialogues, load_texts, normalize, with_all_negatives
-from .encoder_names import short_name
-from .encoders import TextEncoder, create_encoder, is_known_by_name
-from .formats import suffix_of
-from .loader import EmbeddingLoader, is_embedding_file
+from .embeddings.agreement import SURE, agreement
+from .embeddings.loader import EmbeddingLoader, is_embedding_file
+from .embeddings.ready import DialogueRows, aligned, fingerprint_of, ready_vectors
+from .embeddings.vectors import ArrayVectors, Preparation, Vectors
+from .encoding.base import TextEncoder
+from .encoding.create import create_encoder, is_known_by_name
+from .encoding.names import short_name
 from .quality import QualityFilter
-from .ready import DialogueRows, aligned, fingerprint_of, ready_vectors
-from .records import Record, text_field
-from .shards import CacheStatistics
+from .reading.columns import Columns
+from .reading.dialogues import Dialogue, dialogues_of, load_dialogues, load_texts, normalize, with_all_negatives
+from .reading.formats import suffix_of
+from .reading.records import Record, text_field
 from .statistics import cosines
-from .vectors import ArrayVectors, Preparation, Vectors
 
 ConfigSource = DatasetConfig | Mapping[str, Any] | str | Path | None
 Progress = Callable[[str, int], Callable[[int], None]]

@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config.data import DatasetConfig
 from ..errors import InputError
-from .config import DatasetConfig
+from .cache.shards import CacheStatistics
 from .context import context_weights
-from .dialogues import Dialogue, normalize
-from .encoders import Embeddings
+from .embeddings.vectors import MappedVectors, Preparation, Vectors, chunks
+from .encoding.base import Embeddings
 from .pairs import PairDataset
 from .quality import QualityReport
-from .shards import CacheStatistics
+from .reading.dialogues import Dialogue, normalize
 from .splits import Split, check_leaks, split_dialogues, split_items
 from .statistics import DatasetStatistics, Spread, cosines
-from .vectors import MappedVectors, Preparation, Vectors, chunks
 
 PARAPHRASE, GROUP, TEXT = "unseen paraphrase", "unseen group", "unseen text"
 """The regimes, by what is new in them: the wording alone, the topic; of an autoencoder on single texts, the text."""

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..config.data import NoiseConfig
 from ..errors import InputError
-from .arrays import real_tensor, whole_numbers
-from .config import NoiseConfig
-from .encoders import Embeddings
-from .vectors import ArrayVectors, Preparation, StackedVectors, Vectors, chunks
+from ..utils.arrays import real_tensor, whole_numbers
+from .embeddings.vectors import ArrayVectors, Preparation, StackedVectors, Vectors, chunks
+from .encoding.base import Embeddings
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Inputs float32 [n, D], targets float32 [n, D], target ids int64 [n]."""

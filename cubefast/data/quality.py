@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config.data import QualityConfig
 from ..errors import InputError
-from .config import QualityConfig
-from .dialogues import Dialogue, form_of, normalize
+from .reading.dialogues import Dialogue, form_of, normalize
 
 REASONS = (
     "too_short",

@@ -15,9 +15,9 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from ..config.data import SplitConfig
 from ..errors import InputError
-from .config import SplitConfig
-from .dialogues import Dialogue, normalize
+from .reading.dialogues import Dialogue, normalize
 
 ENOUGH_GROUPS = 20  # to be divided without joining them
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .vectors import Preparation, Vectors, chunks
+from .embeddings.vectors import Preparation, Vectors, chunks
 
 
 @dataclass(frozen=True)

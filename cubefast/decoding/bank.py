@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.encoders import Embeddings
-from ..data.vectors import CHUNK, ArrayVectors, Vectors
+from ..data.embeddings.vectors import CHUNK, ArrayVectors, Vectors
+from ..data.encoding.base import Embeddings
 from ..errors import InputError
 
 Doubles = NDArray[np.float64]

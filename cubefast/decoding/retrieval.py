@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.vectors import Vectors
+from ..data.embeddings.vectors import Vectors
 from ..errors import InputError
 from .bank import Bank, Doubles, Indices, unit
 from .search import NO_ROW, ExactIndex, IndexKind, create_index

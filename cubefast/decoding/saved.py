@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, Json, NonNegativeInt, TypeAdapter
 
-from ..data.encoders import Embeddings
-from ..data.vectors import Preparation
+from ..data.embeddings.vectors import Preparation
+from ..data.encoding.base import Embeddings
 from ..errors import ArtifactError
-from ..files import open_regular, why, write_atomically
+from ..utils.files import open_regular, why, write_atomically
 
 _LONGEST_HEADER = 2**20
 _TEXTS = TypeAdapter(list[str])

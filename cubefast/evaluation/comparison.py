@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..data.config import NoiseConfig
+from ..config.data import NoiseConfig
 from ..data.datasets import Parts
 from ..data.pairs import EmbeddingPairs
 from .baselines import (

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.arrays import real_tensor
 from ..errors import InputError
+from ..utils.arrays import real_tensor
 from .metrics import (
     centred_cosine,
     cosine,

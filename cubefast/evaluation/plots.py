@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..drawing import BLUE, FAINT, GREEN, GREY, ORANGE, PURPLE, draw
+from ..utils.drawing import BLUE, FAINT, GREEN, GREY, ORANGE, PURPLE, draw
 
 
 def training_curves(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..data.datasets import GROUP, PARAPHRASE, TEXT
 from ..data.pairs import EmbeddingPairs
-from ..terminal import wrapped
+from ..utils.terminal import wrapped
 from .baselines import Baseline
 from .embedding_metrics import EmbeddingMetrics
 from .metrics import cosine, different, mean_reciprocal_rank, nearest, recall_at, retrieval_ranks

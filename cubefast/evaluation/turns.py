@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data.dialogues import Dialogue
 from ..data.pairs import PairDataset
+from ..data.reading.dialogues import Dialogue
 from .metrics import cosine
 
 

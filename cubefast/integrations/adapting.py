@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import CubicCore
-from ..data.vectors import Preparation
+from ..data.embeddings.vectors import Preparation
 
 
 class VectorAdapter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core import CubicCore
-from ..data.vectors import Preparation
+from ..data.embeddings.vectors import Preparation
 from .adapting import VectorAdapter
 
 try:

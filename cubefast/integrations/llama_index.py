@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core import CubicCore
-from ..data.vectors import Preparation
+from ..data.embeddings.vectors import Preparation
 from ..errors import InputError
 from .adapting import VectorAdapter
 

@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from ..config import TrainingConfig
+from ..config.data import BUILTIN
+from ..config.training import TrainingConfig
 from ..core import CubicCore
-from ..data.config import BUILTIN
 from ..evaluation.report import Regime, Score
-from ..output import markdown_code
-from ..templates import render
+from ..utils.output import markdown_code
+from ..utils.templates import render
 from .public_config import base_models, encoder_folders, takes_ready_embeddings
 
 _TASKS = {

@@ -10,12 +10,12 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, field_validator
 
-from ..answer_side import AnswerSide
+from ..core.answer_side import AnswerSide
 from ..data.statistics import DatasetStatistics
 from ..errors import ArtifactError
 from ..evaluation.report import Score
-from ..files import appearing, read_json, write_atomically, write_json
 from ..training.run_folder import RunFolder
+from ..utils.files import appearing, read_json, write_atomically, write_json
 from .model_card import CardContent, model_card
 from .onnx_export import check_installed, save_onnx
 from .public_config import without_places

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from ..answer_side import AnswerSide
 from ..core import CubicCore
+from ..core.answer_side import AnswerSide
 from ..errors import InputError
-from ..files import write_atomically
+from ..utils.files import write_atomically
 from .torch_export import export_core
 
 _NEEDED = ("onnx", "onnxscript")
@@ -42,7 +42,7 @@ def onnx_model(module: CubicCore | AnswerSide) -> bytes:
     numbers, 4 steps give 91 nodes and 0.5 MB in seconds, and 64 steps 751 nodes and 2.3 MB in about a minute.
 
     Args:
-        module: a core with float32 weights, or :class:`~cubefast.answer_side.AnswerSide` around one.
+        module: a core with float32 weights, or :class:`~cubefast.AnswerSide` around one.
 
     Raises InputError where the extra ``onnx`` is not installed, for a core whose placement is not fitted, for weights
     of another dtype than float32, and for a core of more than 2 GB, which one ONNX file cannot hold.

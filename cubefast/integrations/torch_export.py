@@ -10,11 +10,11 @@ from typing import Literal
 import torch
 from torch.export import Dim, ExportedProgram
 
-from ..answer_side import AnswerSide
 from ..core import CubicCore
+from ..core.answer_side import AnswerSide
 from ..errors import InputError
-from ..files import write_atomically
 from ..lattice import use_backend
+from ..utils.files import write_atomically
 
 Operators = Literal["kernel", "plain"]
 """kernel: the rollout is the operator ``cubefast::rollout``, as fast as the core; whoever loads the program needs

@@ -1,6 +1,7 @@
 """The lattice on its own: what other PyTorch code drops in. Imports nothing else of cubefast but the version."""
 
-from .backends import BACKENDS, doctor, use_backend
+from .backends import BACKENDS, use_backend
+from .diagnostics import doctor
 from .fire import fire_mask
 from .functional import lattice_rollout
 from .module import Lattice3D

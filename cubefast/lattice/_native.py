@@ -6,15 +6,12 @@ import importlib
 import math
 from functools import lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import torch
 
 from .._version import __version__
 from .checks import ACTIVATIONS, UPDATES
-
-if TYPE_CHECKING:
-    from .rule import Rule
+from .rule import Rule
 
 _INSTALL = "Run `pip install .` again in the source folder (a C++ compiler is needed)."
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,7 @@ import torch
 from ._numba_math import COLUMNS, ROWS
 from ._numba_rollout import Setting, Sums, Weights, backward_range, forward_range
 from .checks import ACTIVATIONS, UPDATES
-
-if TYPE_CHECKING:
-    from .rule import Rule
+from .rule import Rule
 
 _PIECES = 16  # at most so many ranges of samples, each with its own sums of the weight gradients
 

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from . import _native
+from .call import Call
 from .options import PLAIN, Options
-from .rule import Call, Rule, result_shapes
+from .rule import Rule, result_shapes
 
 
 def _kernel(backend: str) -> ModuleType:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..data.create import Progress as Counting
-from ..templates import capital
+from ..utils.templates import capital
 from .analysis import Analysis, analyse
 from .cases import CaseGroup, list_cases
 from .limits import ReliabilityCurve, ThresholdResult, apply_threshold, list_limits

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from ..drawing import BLUE, GREY, INK, ORANGE, draw
 from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.verdict import FEWEST_GROUPS, paired_bootstrap
-from ..output import visible
-from ..templates import capital
+from ..utils.drawing import BLUE, GREY, INK, ORANGE, draw
+from ..utils.output import visible
+from ..utils.templates import capital
 from .analysis import RESAMPLES
 from .limits import FEWEST, ReliabilityCurve
 from .results import TaskResult, TestResult

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..templates import capital
+from ..utils.templates import capital
 from .analysis import Analysis
 from .results import TaskResult
 from .run_data import RunData

@@ -12,11 +12,11 @@ import torch
 from pydantic import TypeAdapter
 
 from ..core import predict
-from ..data.encoders import as_encoder, is_known_by_name
-from ..files import read_json
-from ..lattice.backends import facts
+from ..data.encoding.create import as_encoder, is_known_by_name
+from ..lattice.diagnostics import facts
 from ..pipeline import Pipeline
 from ..training.memory import peak_memory_mb
+from ..utils.files import read_json
 from .results import TaskResult
 from .run_data import RunData
 

@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.config import BUILTIN
-from ..data.encoder_names import short_name
-from ..data.ready import is_ready
+from ..config.data import BUILTIN
+from ..data.embeddings.ready import is_ready
+from ..data.encoding.names import short_name
 from ..evaluation.baselines import IDENTITY
 from ..evaluation.plots import training_curves
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES
-from ..files import plain_name, write_atomically, write_json, writing
-from ..templates import capital, render
 from ..training.progress import METRIC_NAMES
+from ..utils.files import plain_name, write_atomically, write_json, writing
+from ..utils.templates import capital, render
 from .cases import Case
 from .evaluation import Evaluation
 from .figures import CALIBRATION, SUMMARY, TRAINING, Dot, draw_calibration, draw_dots, in_words, summary_dots

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..config import TrainingConfig
+from ..config.training import TrainingConfig
 from ..core import CubicCore
 from ..data.create import Progress as Counting
 from ..evaluation.baselines import CUBE, IDENTITY, Baseline, as_baseline, wiener

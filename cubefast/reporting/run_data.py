@@ -16,22 +16,22 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from ..config import TrainingConfig
+from ..config.training import TrainingConfig
 from ..core import CubicCore
-from ..data.agreement import agreement
 from ..data.create import Progress as Counting
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
-from ..data.dialogues import Dialogue, normalize
-from ..data.encoder_names import short_fingerprint
-from ..data.encoders import create_encoder
+from ..data.embeddings.agreement import agreement
+from ..data.embeddings.ready import is_ready
+from ..data.embeddings.vectors import MappedVectors, Preparation
+from ..data.encoding.create import create_encoder
+from ..data.encoding.names import short_fingerprint
 from ..data.pairs import PairDataset
-from ..data.ready import is_ready
-from ..data.vectors import MappedVectors, Preparation
+from ..data.reading.dialogues import Dialogue, normalize
 from ..errors import ArtifactError, InputError
 from ..evaluation.turns import PairStructure
-from ..files import read_json
 from ..training.reading import open_data
 from ..training.run_folder import RunFolder
+from ..utils.files import read_json
 
 Dataset = DialogueDataset | AutoencoderDataset
 

@@ -19,14 +19,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
-from ..data.encoder_names import short_name
-from ..data.ready import is_ready
+from ..data.embeddings.ready import is_ready
+from ..data.encoding.names import short_name
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.summary import title_in_words
 from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES, Verdict
-from ..files import open_regular, read_json, why
-from ..templates import capital, render
+from ..utils.files import open_regular, read_json, why
+from ..utils.templates import capital, render
 from .figures import SUMMARY, Dot, draw_dots, in_words
 from .tables import MODEL_WORDS, Line, Table, outcome_in_words, score_table
 

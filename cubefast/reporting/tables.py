@@ -11,8 +11,8 @@ from ..evaluation.embedding_metrics import EmbeddingMetrics
 from ..evaluation.report import ModelResult
 from ..evaluation.turns import TurnMetric
 from ..evaluation.verdict import Verdict
-from ..templates import Strong, capital
 from ..training.progress import METRIC_NAMES
+from ..utils.templates import Strong, capital
 from .analysis import Analysis
 from .limits import ReliabilityCurve, ThresholdResult
 from .results import TaskResult, TestResult

@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from .._version import __version__
 from ..errors import EncoderUnavailableError, InputError
-from ..untrusted import shown
+from ..utils.untrusted import shown
 from .batching import Batcher, Item, Output, QueueFullError
 from .metrics import Metrics
 from .page import load_page

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..untrusted import shown
+from ..utils.untrusted import shown
 from .metrics import Metrics
 from .requests import ApiError
 

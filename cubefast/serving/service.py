@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.dialogues import load_side
+from ..data.reading.dialogues import load_side
 from ..decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder
 from ..decoding.search import IndexKind
 from ..pipeline import Pipeline
@@ -70,9 +70,9 @@ class Service:
         Args:
             path: the run's folder.
             index, further_answers, encoder: see :meth:`Pipeline.from_run`.
-            questions: a file of known questions, see :func:`~cubefast.data.dialogues.load_side`; they are encoded
-                here. None: no questions are known, since a run keeps its answers, and not the questions that it was
-                trained on.
+            questions: a file of known questions, see :func:`~cubefast.data.reading.dialogues.load_side`; they are
+                encoded here. None: no questions are known, since a run keeps its answers, and not the questions that it
+                was trained on.
 
         Raises InputError for a run or file that cannot be served.
         """

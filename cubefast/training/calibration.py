@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..core import CubicCore, predict
+from ..core.trust import Trust, repel, weight_of
 from ..data.pairs import PairDataset
 from ..evaluation.metrics import TIE, retrieval_ranks
-from ..threads import torch_threads
-from ..trust import Trust, repel, weight_of
+from ..utils.threads import torch_threads
 from .distributed import Processes
 from .validation import FEWEST_QUERIES, Validation
 
@@ -52,8 +52,8 @@ class ValidationResult:
         metrics: the metrics of :meth:`Validation.metrics`, with the trust that was chosen.
         objective: the value by which the best epoch is chosen: the metric, or for MRR and a core with trust
             :func:`penalized_mrr`.
-        chosen: the chosen buffers of the core by name: the curve of its :class:`~cubefast.trust.Trust`, float32 [4],
-            and for a core with a map of answers the weight of that map.
+        chosen: the chosen buffers of the core by name: the curve of its :class:`~cubefast.core.trust.Trust`, float32
+            [4], and for a core with a map of answers the weight of that map.
     """
 
     metrics: dict[str, float]
@@ -105,7 +105,7 @@ def _mapped(core: CubicCore, bank: Tensor, weight: float) -> Tensor:
 
 
 class Repulsion(NamedTuple):
-    """The curves of trust and repulsion of a core with memory, float32 [4]; see :class:`~cubefast.trust.Trust`."""
+    """The curves of trust and repulsion of a core with memory, float32 [4]; see :class:`~cubefast.core.trust.Trust`."""
 
     curve: Tensor
     strength: Tensor

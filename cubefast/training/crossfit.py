@@ -16,7 +16,7 @@ from torch.nn.functional import cosine_similarity
 
 from ..data.pairs import PairDataset
 from ..errors import InputError
-from ..threads import torch_threads
+from ..utils.threads import torch_threads
 
 FOLDS = 5
 LANDMARKS = 1024

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..config_sections import CurriculumConfig
+from ..config.sections import CurriculumConfig
 from ..core import CubicCore
 from ..data.pairs import PairDataset
 

@@ -26,7 +26,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..core import CubicCore
 from ..errors import InputError
-from ..threads import torch_threads
+from ..utils.threads import torch_threads
 
 _TIMEOUT = timedelta(days=1)  # one process may encode a data set while the others wait; a death is noticed at once
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..data.pairs import PairDataset
-from ..threads import torch_threads
+from ..utils.threads import torch_threads
 
 CANDIDATES = 20_000
 _ROWS = 256  # compared with all candidates at once

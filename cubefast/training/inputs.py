@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from ..config import TrainingConfig
-from ..data.arrays import real_tensor
-from ..data.config import NoiseConfig
+from ..config.data import NoiseConfig
+from ..config.training import TrainingConfig
 from ..data.pairs import EmbeddingPairs, PairDataset
 from ..errors import InputError
 from ..evaluation.comparison import VALIDATION_SEED
+from ..utils.arrays import real_tensor
 from .validation import Validation
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 
 from ..core import CubicCore
-from ..linear_map import LinearMap
-from ..threads import torch_threads
+from ..core.linear_map import LinearMap
+from ..utils.threads import torch_threads
 
 
 @torch_threads(1)

@@ -6,8 +6,8 @@ import sys
 import time
 from typing import Any
 
-from ..output import unfiltered
-from ..terminal import labelled
+from ..utils.output import unfiltered
+from ..utils.terminal import labelled
 
 METRIC_NAMES = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}
 

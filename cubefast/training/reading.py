@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..config import TrainingConfig
-from ..data.cache import EmbeddingCache
+from ..config.training import TrainingConfig
+from ..data.cache.embedding_cache import EmbeddingCache
 from ..data.create import Progress, open_dataset
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, normalize, relu
 from torch.nn.utils import clip_grad_norm_
 
-from ..config_sections import LOSSES, LossConfig, OptimizationConfig
+from ..config.sections import LOSSES, LossConfig, OptimizationConfig
 from ..data.pairs import PairDataset
 from ..evaluation.baselines import Baseline
-from ..threads import torch_threads
+from ..utils.threads import torch_threads
 from .batches import TrainingBatch, ordered_batches
 from .losses import total_loss
 from .optimizer import scheduler_of

@@ -12,13 +12,13 @@ from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter
 
-from ..artifact import WEIGHTS
-from ..config import TrainingConfig
+from ..config.training import TrainingConfig
 from ..core import CubicCore
+from ..core.artifact import WEIGHTS
 from ..decoding.saved import SavedAnswers, read_answers, write_answers
 from ..decoding.threshold import CalibratedThreshold
 from ..errors import ArtifactError, DiskError, InputError
-from ..files import (
+from ..utils.files import (
     is_file,
     is_folder,
     open_regular,
@@ -30,7 +30,7 @@ from ..files import (
     write_json,
     writing,
 )
-from ..locks import LOCK, only_writer
+from ..utils.locks import LOCK, only_writer
 from .checkpoint import EpochRecord
 
 

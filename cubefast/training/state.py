@@ -25,13 +25,13 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..config import TrainingConfig
-from ..config_sections import OptimizationConfig
+from ..config.sections import OptimizationConfig
+from ..config.training import TrainingConfig
 from ..core import CubicCore
+from ..data.embeddings.vectors import chunks
 from ..data.pairs import PairDataset
-from ..data.vectors import chunks
 from ..errors import ArtifactError
-from ..files import flush_folder, open_regular, why, write_atomically, writing
+from ..utils.files import flush_folder, open_regular, why, write_atomically, writing
 from .checkpoint import CheckpointNumbers, check_optimizer, check_tensors, like
 from .losses import NegativeQueue
 from .low_rank import untrained_of_rank, with_linear_rank

@@ -19,14 +19,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..config import TrainingConfig
+from ..config.training import TrainingConfig
 from ..core import CubicCore
 from ..data.create import Progress as Counting
 from ..data.pairs import PairDataset
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline, as_baseline
 from ..evaluation.report import HeldOutTest, Score, score
-from ..threads import float32_default
+from ..utils.threads import float32_default
 from .batches import ordered_batches
 from .calibration import choose_repulsion, fit_trust, known_answers, validate
 from .crossfit import CrossFit, cross_fit

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..config import TrainingConfig
+from ..config.settings import keys_of
+from ..config.training import TrainingConfig
 from ..errors import ArtifactError, InputError
-from ..settings import keys_of
 from ..training.run_folder import RunFolder
 from ..training.state import FREE_SETTINGS
 from .space import SearchSpace, value_at

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..evaluation.report import block
-from ..terminal import columns
+from ..utils.terminal import columns
 from .plots import MIN_TRIALS
 from .space import value_at
 from .study import Study

@@ -12,9 +12,9 @@ import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field
 
-from ..config import TrainingConfig
+from ..config.settings import Section, keys_of, parse_mapping, read_mapping, validated
+from ..config.training import TrainingConfig
 from ..errors import ConfigError
-from ..settings import Section, keys_of, parse_mapping, read_mapping, validated
 from ..training.state import FREE_SETTINGS
 
 DEFAULT_SPACE = """\

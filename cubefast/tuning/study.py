@@ -18,8 +18,8 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..config import TrainingConfig
-from ..config_sections import PASSES
+from ..config.sections import PASSES
+from ..config.training import TrainingConfig
 from ..data.datasets import Parts
 from ..errors import ArtifactError, InputError
 from ..evaluation.comparison import Comparison

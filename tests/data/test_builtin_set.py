@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from cubefast.data.dialogues import load_dialogues, normalize
+from cubefast.data.reading.dialogues import load_dialogues, normalize
 
 DIALOGUES = load_dialogues("builtin")
 

@@ -20,9 +20,9 @@ from cubefast import (
     create_text_dataset,
 )
 from cubefast.data.create import open_dataset
-from cubefast.data.dialogues import normalize
+from cubefast.data.embeddings.vectors import ArrayVectors
+from cubefast.data.reading.dialogues import normalize
 from cubefast.data.splits import check_leaks
-from cubefast.data.vectors import ArrayVectors
 from cubefast.errors import ConfigError, InputError
 
 ENCODER = HashingEncoder(32)
@@ -361,7 +361,7 @@ def test_a_set_larger_than_its_memory_limit_is_trained_on(tmp_path):
 import resource, sys
 import numpy as np, torch
 from cubefast import CubeTrainer, AutoencoderDataset
-from cubefast.data.vectors import ArrayVectors
+from cubefast.data.embeddings.vectors import ArrayVectors
 
 def data_mb():
     return next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmData")) / 1000

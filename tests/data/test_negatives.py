@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from cubefast import CubeTrainer, HashingEncoder, create_dialogue_dataset
-from cubefast.config import TrainingConfig
-from cubefast.data.config import ColumnsConfig
+from cubefast.config.data import ColumnsConfig
+from cubefast.config.training import TrainingConfig
 from cubefast.data.create import open_dataset
-from cubefast.data.dialogues import load_dialogues, load_texts, normalize
+from cubefast.data.embeddings.vectors import ArrayVectors
 from cubefast.data.pairs import PairDataset
-from cubefast.data.vectors import ArrayVectors
+from cubefast.data.reading.dialogues import load_dialogues, load_texts, normalize
 from cubefast.errors import InputError
 from cubefast.training.batches import ordered_batches
 from cubefast.training.inputs import training_pairs

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from cubefast.data.cache import EmbeddingCache, default_folder
+from cubefast.data.cache.embedding_cache import EmbeddingCache, default_folder
 from cubefast.errors import InputError
 
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cubefast import EmbeddingPairs
-from cubefast.data.config import NoiseConfig
+from cubefast.config.data import NoiseConfig
+from cubefast.data.embeddings.vectors import ArrayVectors, Preparation, StackedVectors
 from cubefast.data.pairs import PairDataset, add_noise
-from cubefast.data.vectors import ArrayVectors, Preparation, StackedVectors
 from cubefast.errors import InputError
 
 VECTORS = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)

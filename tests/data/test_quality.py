@@ -4,9 +4,9 @@ import time
 import numpy as np
 import pytest
 
-from cubefast.data.config import QualityConfig
-from cubefast.data.dialogues import Dialogue, load_dialogues, normalize
+from cubefast.config.data import QualityConfig
 from cubefast.data.quality import QualityFilter, garbled, near_duplicates
+from cubefast.data.reading.dialogues import Dialogue, load_dialogues, normalize
 from cubefast.errors import InputError
 
 RAIN = Dialogue("Why does it rain?", "Warm air rises, cools, and lets go of its water as drops.", "weather", "rain")

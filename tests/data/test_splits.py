@@ -1,8 +1,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cubefast.data.config import SplitConfig
-from cubefast.data.dialogues import Dialogue, load_dialogues, normalize
+from cubefast.config.data import SplitConfig
+from cubefast.data.reading.dialogues import Dialogue, load_dialogues, normalize
 from cubefast.data.splits import check_leaks, split_dialogues
 
 texts = st.integers(0, 30).map(lambda i: f"text {i}")

@@ -16,11 +16,11 @@ from cubefast import (
     create_file_dataset,
     create_text_dataset,
 )
-from cubefast.data.config import NoiseConfig
+from cubefast.config.data import NoiseConfig
 from cubefast.data.create import open_dataset
+from cubefast.data.embeddings.ready import DialogueRows, aligned
+from cubefast.data.embeddings.vectors import ArrayVectors
 from cubefast.data.pairs import PairDataset
-from cubefast.data.ready import DialogueRows, aligned
-from cubefast.data.vectors import ArrayVectors
 from cubefast.errors import InputError
 
 ENCODER = HashingEncoder(32)
@@ -176,7 +176,7 @@ def test_only_the_rows_that_are_asked_for_are_read(tmp_path):
 
 
 def test_the_cache_is_read_row_by_row_for_teachers_as_well(dataset):
-    from cubefast.data.shards import CachedEmbeddings
+    from cubefast.data.cache.shards import CachedEmbeddings
 
     assert all(isinstance(teacher, CachedEmbeddings) for teacher in dataset.teachers)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from cubefast import EmbeddingPairs, PairDataset
-from cubefast.data import vectors
-from cubefast.data.config import NoiseConfig
+from cubefast.config.data import NoiseConfig
+from cubefast.data.embeddings import vectors
 from cubefast.errors import InputError
 from cubefast.evaluation.baselines import (
     RIDGE_PENALTIES,

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from cubefast import EmbeddingPairs, PairDataset
-from cubefast.data.config import NoiseConfig
+from cubefast.config.data import NoiseConfig
 from cubefast.data.datasets import GROUP, PARAPHRASE, TEXT, Parts
-from cubefast.data.vectors import Preparation
+from cubefast.data.embeddings.vectors import Preparation
 from cubefast.evaluation.baselines import Baseline
 from cubefast.evaluation.comparison import Comparison
 from cubefast.evaluation.turns import PairStructure

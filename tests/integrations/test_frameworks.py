@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cubefast import CubicCore
-from cubefast.data.encoders import HashingEncoder
-from cubefast.data.vectors import Preparation
+from cubefast.data.embeddings.vectors import Preparation
+from cubefast.data.encoding.encoders import HashingEncoder
 from cubefast.errors import InputError
 
 from ..cores import principal, shaken

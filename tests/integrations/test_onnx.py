@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cubefast import CubicCore
-from cubefast.answer_side import AnswerSide
+from cubefast import AnswerSide, CubicCore
 from cubefast.errors import InputError
 from cubefast.integrations import onnx_export
 from cubefast.integrations.model_folder import write_model_folder

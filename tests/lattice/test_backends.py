@@ -67,7 +67,7 @@ def test_use_backend_holds_for_a_block_or_from_now_on():
 
 
 def test_the_environment_chooses_too():
-    code = "import cubefast.lattice.backends as b; print(b.active_backend()[0])"
+    code = "import cubefast.lattice.diagnostics as b; print(b.active_backend()[0])"
     assert run_python(code, CUBEFAST_BACKEND="numba").stdout.strip() == "numba"
     failed = run_python(code, CUBEFAST_BACKEND="cuda")
     assert "backend must be one of auto, cpp, numba, torch; got 'cuda'" in failed.stderr
@@ -78,7 +78,7 @@ def test_the_instruction_set_can_be_forced(isa):
     native, _ = _native.load()
     if isa not in native.build_info()["isas"]:
         pytest.skip(f"this CPU or build has no {isa}")
-    code = "import cubefast.lattice.backends as b; print(b.facts()['kernel']['isa'])"
+    code = "import cubefast.lattice.diagnostics as b; print(b.facts()['kernel']['isa'])"
     assert run_python(code, CUBEFAST_ISA=isa).stdout.strip() == isa
 
 
@@ -113,7 +113,7 @@ def test_every_instruction_set_gives_the_reference_result():
 def test_without_the_extension_auto_takes_numba_and_says_why():
     code = (
         "import sys; sys.modules['_cubefast_native'] = None\n"
-        "import cubefast, cubefast.lattice.backends as b; print(*b.active_backend())\n"
+        "import cubefast, cubefast.lattice.diagnostics as b; print(*b.active_backend())\n"
         "try: cubefast.use_backend('cpp')\n"
         "except RuntimeError as error: print(error)"
     )
@@ -127,7 +127,7 @@ def test_an_extension_of_another_version_is_not_used():
     code = (
         "import sys, types; old = types.ModuleType('_cubefast_native'); old.__version__ = '0.0.9'\n"
         "sys.modules['_cubefast_native'] = old\n"
-        "import cubefast.lattice.backends as b; print(*b.active_backend())"
+        "import cubefast.lattice.diagnostics as b; print(*b.active_backend())"
     )
     printed = run_python(code).stdout
     assert printed.startswith("numba the installed C++ extension is of version 0.0.9 and this Python code of version ")
@@ -143,7 +143,7 @@ def test_a_forced_backend_that_cannot_serve_the_tensors_says_so():
 
 def test_the_kernel_shares_torchs_openmp_runtime():
     # In a process of its own: here other tests may have loaded packages that bring one along.
-    script = "import cubefast.lattice.backends as b; print(*b.facts()['openmp_runtimes'], sep='\\n')"
+    script = "import cubefast.lattice.diagnostics as b; print(*b.facts()['openmp_runtimes'], sep='\\n')"
     done = run_python(script)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.split()) <= 1, done.stdout

@@ -4,9 +4,9 @@ import pytest
 from jinja2 import TemplateNotFound, UndefinedError
 from markupsafe import Markup
 
-from cubefast.output import markdown
 from cubefast.reporting.tables import Table
-from cubefast.templates import Strong, environment, render
+from cubefast.utils.output import markdown
+from cubefast.utils.templates import Strong, environment, render
 
 TABLE = Table("numbers", ["name", "n"], [["a|b", "1"], ["rest"], [Strong("c"), "22"]])
 DOCUMENT = """

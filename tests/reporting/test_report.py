@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from cubefast import drawing
 from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.report import Score
 from cubefast.reporting.figures import draw_calibration
 from cubefast.reporting.limits import ReliabilityCurve
 from cubefast.reporting.run_data import open_run_data
+from cubefast.utils import drawing
 
 from .conftest import evaluated, train_small
 

@@ -5,8 +5,9 @@ import torch
 from torch.nn.functional import normalize
 
 from cubefast import CubicCore
-from cubefast.config import TrainingConfig
+from cubefast.config.training import TrainingConfig
 from cubefast.core import predict
+from cubefast.core.trust import weight_of
 from cubefast.data.pairs import EmbeddingPairs
 from cubefast.evaluation.metrics import retrieval_ranks
 from cubefast.training.calibration import (
@@ -19,7 +20,6 @@ from cubefast.training.calibration import (
 )
 from cubefast.training.inputs import training_pairs
 from cubefast.training.validation import Validation
-from cubefast.trust import weight_of
 
 
 def regime(reciprocal, familiarity):

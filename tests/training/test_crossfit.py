@@ -5,9 +5,9 @@ import torch
 
 from cubefast.data.pairs import EmbeddingPairs, PairDataset
 from cubefast.errors import InputError
-from cubefast.threads import torch_threads
 from cubefast.training import crossfit
 from cubefast.training.crossfit import FOLDS, cross_fit
+from cubefast.utils.threads import torch_threads
 
 
 def pairs(count=60, dim=5, seed=0):

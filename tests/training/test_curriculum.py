@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from cubefast import CubeTrainer, CubicCore, EmbeddingPairs, TrainingConfig
-from cubefast.config_sections import CurriculumConfig
-from cubefast.data.config import NoiseConfig
+from cubefast.config.data import NoiseConfig
+from cubefast.config.sections import CurriculumConfig
+from cubefast.data.embeddings.vectors import ArrayVectors, Preparation
 from cubefast.data.pairs import PairDataset
-from cubefast.data.vectors import ArrayVectors, Preparation
 from cubefast.errors import ArtifactError, InputError
 from cubefast.training.curriculum import difficulty, easiest, share
 from cubefast.training.transfer import initialize_from

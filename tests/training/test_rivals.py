@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from cubefast.config_sections import LOSSES, LossConfig, OptimizationConfig
-from cubefast.data.config import NoiseConfig
+from cubefast.config.data import NoiseConfig
+from cubefast.config.sections import LOSSES, LossConfig, OptimizationConfig
+from cubefast.data.embeddings.vectors import ArrayVectors
 from cubefast.data.pairs import EmbeddingPairs, PairDataset
-from cubefast.data.vectors import ArrayVectors
 from cubefast.evaluation.metrics import cosine, mean_reciprocal_rank, recall_at, retrieval_ranks
 from cubefast.training import rivals as module
 from cubefast.training.batches import TrainingBatch

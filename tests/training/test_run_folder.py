@@ -6,8 +6,8 @@ import pytest
 
 from cubefast import CubicCore
 from cubefast.errors import ArtifactError, DiskError, InputError
-from cubefast.files import write_atomically
 from cubefast.training.run_folder import RunFolder
+from cubefast.utils.files import write_atomically
 
 
 def test_a_run_never_overwrites_another(tmp_path):

@@ -7,8 +7,8 @@ import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from cubefast import TrainingConfig
+from cubefast.config.settings import keys_of
 from cubefast.errors import ConfigError
-from cubefast.settings import keys_of
 from cubefast.training.state import FREE_SETTINGS
 from cubefast.tuning.space import DEFAULT_SPACE, SearchSpace, value_at, with_values
 

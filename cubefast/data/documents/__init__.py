@@ -1,0 +1,1 @@
+"""Pairs from documents without questions: headings and paragraphs, for `cubefast pairs`."""

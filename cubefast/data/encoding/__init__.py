@@ -1,0 +1,1 @@
+"""The frozen encoders, from texts to embeddings. Nothing here is ever trained."""
