@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ._version import __version__
@@ -52,6 +53,19 @@ def parser(command: str, description: str, epilog: str = "") -> argparse.Argumen
     made.add_argument("--version", action="version", version=f"cubefast {__version__}")
     made.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return made
+
+
+def check_output(path: Path, suffixes: Sequence[str]) -> None:
+    """Raise InputError, before the work begins, for an --output that cannot be written or has none of the suffixes."""
+    from .utils.files import is_folder, plain_name  # with pydantic, which --help does without
+
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"--output must end in {' or '.join(suffixes)}; got {path}")
+    plain_name(path.name, "the file of --output")
+    if not is_folder(path.parent):
+        raise InputError(f"{path} cannot be written: there is no folder {path.parent}")
+    if is_folder(path):
+        raise InputError(f"{path} cannot be written: it is a folder")
 
 
 def run_parser(command: str, description: str) -> argparse.ArgumentParser:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from . import cli
-from .errors import InputError
-from .utils.files import plain_name, write_atomically
+from .utils.files import write_atomically
 from .utils.terminal import columns
 
 
@@ -17,16 +15,12 @@ def _run(arguments: argparse.Namespace) -> int:
     from .reporting.side_by_side import compare_runs, render_comparison
 
     output: Path | None = arguments.output
-    if output is not None and output.suffix not in (".md", ".html"):
-        raise InputError(f"--output must end in .md or .html; got {output}")
     if output is not None:
-        plain_name(output.name, "the file of --output")
-        if not os.path.isdir(output.parent) or os.path.isdir(output):  # noqa: PTH112  (no error for what is too long)
-            raise InputError(f"{output} cannot be written: it is a folder, or there is no folder {output.parent}")
+        cli.check_output(output, (".md", ".html"))
     comparison = compare_runs(arguments.runs)
     print(render_comparison(comparison, "txt", columns()), end="")
     if output is not None:
-        write_atomically(output, render_comparison(comparison, output.suffix[1:]))
+        write_atomically(output, render_comparison(comparison, output.suffix[1:].lower()))
         print(f"\nwritten to {output}")
     return 0
 

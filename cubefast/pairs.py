@@ -39,7 +39,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from .data.documents.pairs import ANSWER_CHARS, DEFAULT_KINDS, make_pairs
 
     output: Path = arguments.output
-    _check_output(output, arguments.force)
+    cli.check_output(output, (".jsonl", ".csv"))
+    if output.exists() and not arguments.force:
+        raise InputError(f"{output} is there already; take another --output, or --force to write over it")
     folder = find_documents(arguments.folder, arguments.exclude)
     kinds = arguments.kind or DEFAULT_KINDS
     made = make_pairs(read_documents(folder), kinds, arguments.group)
@@ -57,17 +59,6 @@ def _run(arguments: argparse.Namespace) -> int:
     print(f"\nwrote {output}\nnext: python -m cubefast.train {shlex.quote(f'data={output}')}")
     print("      (its figures are of made questions; look at real ones before you rely on the core)")
     return 0
-
-
-def _check_output(output: Path, force: bool) -> None:
-    if output.suffix.lower() not in (".jsonl", ".csv"):
-        raise InputError(f"--output must end in .jsonl or .csv; got {output}")
-    if not output.parent.is_dir():
-        raise InputError(f"{output} cannot be written: there is no folder {output.parent}")
-    if output.is_dir():
-        raise InputError(f"{output} cannot be written: it is a folder")
-    if output.exists() and not force:
-        raise InputError(f"{output} is there already; take another --output, or --force to write over it")
 
 
 def _as_json_lines(made: MadePairs) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ _LONGEST_NAME = 300  # characters of a path in a message
 MOST_BYTES, MOST_VALUES, MOST_DEPTH, MOST_CHARS = 1_000_000, 10_000, 50, 10_000
 
 _MOST_SHOWN = 20  # mistakes
+_COMMENT = re.compile(r"(?:^|\s)#")  # where YAML takes the rest for one
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -115,7 +117,8 @@ def _parse(text: str) -> Any:
 def override(values: dict[str, Any], items: Sequence[str]) -> None:
     """Put ``key=value`` items with dotted keys into ``values``; each value is read as YAML.
 
-    A mapping needs braces: without them the prompt ``query: ``, or a path with such a colon, is a text. A key given
+    A mapping needs braces, and nothing is a comment: the prompt ``query: ``, or a path with such a colon or with a
+    ``#``, is a text. A key given
     whole (data=FILE) before some of its parts (data.columns...) keeps what it named as ``path``.
     Raises ConfigError naming every item that is not key=value, and every key that is given twice.
     """
@@ -138,6 +141,8 @@ def override(values: dict[str, Any], items: Sequence[str]) -> None:
             problems.append(f"{shown(item)}: {error}")
             continue
         if isinstance(value, dict) and not text.lstrip().startswith("{"):
+            value = text
+        if _COMMENT.search(text) and text.lstrip()[:1] not in ("{", "[", "'", '"'):
             value = text
         _put(values, key, value, problems)
     if problems:

@@ -75,6 +75,13 @@ def test_a_colon_and_a_blank_make_a_mapping_of_no_text():
     assert TrainingConfig.load(None, ["training={lr: 0.5}", "data={path: a.csv}"]).training.lr == 0.5
 
 
+def test_nothing_on_the_command_line_is_a_comment():
+    config = TrainingConfig.load(None, ["data=my #1.csv", "cache=#2", 'data.prompts.question="a #3"'])
+    assert (config.data.path, config.cache, config.data.prompts.question) == ("my #1.csv", "#2", "a #3")
+    with pytest.raises(ConfigError, match=r"training.lr: .*got '0.5 #half'"):
+        TrainingConfig.load(None, ["training.lr=0.5 #half"])
+
+
 @pytest.mark.parametrize("name", named_configs())
 def test_every_named_config_holds(name):
     assert isinstance(TrainingConfig.load(name), TrainingConfig)
