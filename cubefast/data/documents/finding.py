@@ -181,7 +181,7 @@ def plain_blocks(text: str) -> Iterator[Block]:
         first = False
 
 
-_QA = re.compile(r"(?:Q|A|Question|Answer)\s*\d*\s*[:.)]", re.IGNORECASE)
+_LABEL = re.compile(r"(?:Q|A|Question|Answer)\s*\d*\s*[:.)]", re.IGNORECASE)
 
 
 def _is_heading(line: str) -> bool:
@@ -190,5 +190,5 @@ def _is_heading(line: str) -> bool:
         and any(map(str.isalpha, line))
         and not line[0].islower()
         and line[-1] not in ".,;:!…。"
-        and not _QA.match(line)
+        and not _LABEL.match(line)
     )

@@ -78,11 +78,11 @@ def text_blocks(text: str) -> Iterator[Block]:
     lines: list[str] = []  # of a text, or of a question that has not ended yet
     asking = False
     for line in text.split("\n"):
-        if found := _Q.match(line):
+        if found := _QUESTION_LABEL.match(line):
             yield from _text_of(lines)
             lines, asking = [line[found.end() :]], True
         else:
-            lines.append(line if lines else _A.sub("", line, count=1))
+            lines.append(line if lines else _ANSWER_LABEL.sub("", line, count=1))
         if asking and is_question(lines[-1]):
             yield Block("heading", _folded(" ".join(lines)), BELOW_HEADINGS)
             lines, asking = [], False
@@ -97,8 +97,8 @@ def is_question(text: str) -> bool:
     return text.rstrip(" \n\"')*_”»").endswith(_QUESTION_MARKS)
 
 
-_Q = re.compile(r"\s*(?:Q|Question)\s*\d{0,4}\s*[:.)]\s*", re.IGNORECASE)
-_A = re.compile(r"\s*(?:A|Answer)\s*\d{0,4}\s*:\s*", re.IGNORECASE)
+_QUESTION_LABEL = re.compile(r"\s*(?:Q|Question)\s*\d{0,4}\s*[:.)]\s*", re.IGNORECASE)
+_ANSWER_LABEL = re.compile(r"\s*(?:A|Answer)\s*\d{0,4}\s*:\s*", re.IGNORECASE)
 
 
 def _text_of(lines: list[str]) -> Iterator[Block]:
@@ -225,7 +225,7 @@ class _Reader(HTMLParser):
             plain_from = next((i for i, (count, each) in enumerate(written) if count and not each.bold), len(pieces))
             bold = "".join(data for data, _ in pieces[:plain_from])
             if is_question(bold):
-                asked = _Q.sub("", bold, count=1)
+                asked = _QUESTION_LABEL.sub("", bold, count=1)
                 found = [Block("heading", _folded(asked), BELOW_HEADINGS)]
                 text = text[len(bold) :]
             else:
