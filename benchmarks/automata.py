@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cubefast import Topology, fire_mask, lattice_rollout
-from cubefast.training.memory import status_mb
+from cubefast.utils.process_memory import status_mb
 
 
 @dataclass(frozen=True)

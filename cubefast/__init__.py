@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from .config.training import TrainingConfig
     from .core import AnswerSide, CubicCore, EmbeddingReshaper
     from .data.cache import EmbeddingCache
-    from .data.create import (
+    from .data.create_datasets import (
         create_conversation_dataset,
         create_dialogue_dataset,
         create_file_dataset,
         create_text_dataset,
     )
     from .data.datasets import AutoencoderDataset, DialogueDataset
-    from .data.embeddings.loader import EmbeddingLoader
+    from .data.embeddings.embedding_loader import EmbeddingLoader
     from .data.embeddings.vectors import Preparation
     from .data.encoding.api import OpenAIEncoder
     from .data.encoding.base import TextEncoder
-    from .data.encoding.create import create_encoder
+    from .data.encoding.create_encoder import create_encoder
     from .data.encoding.encoders import ConcatEncoder, FunctionEncoder, HashingEncoder, StaticEncoder
     from .data.encoding.transformer import SentenceTransformerEncoder
     from .data.pairs import EmbeddingPairs, PairDataset
@@ -48,18 +48,18 @@ _NAMES = {
     ".config.training": ("TrainingConfig",),
     ".core": ("AnswerSide", "CubicCore", "EmbeddingReshaper"),
     ".data.cache": ("EmbeddingCache",),
-    ".data.create": (
+    ".data.create_datasets": (
         "create_conversation_dataset",
         "create_dialogue_dataset",
         "create_file_dataset",
         "create_text_dataset",
     ),
     ".data.datasets": ("AutoencoderDataset", "DialogueDataset"),
-    ".data.embeddings.loader": ("EmbeddingLoader",),
+    ".data.embeddings.embedding_loader": ("EmbeddingLoader",),
     ".data.embeddings.vectors": ("Preparation",),
     ".data.encoding.api": ("OpenAIEncoder",),
     ".data.encoding.base": ("TextEncoder",),
-    ".data.encoding.create": ("create_encoder",),
+    ".data.encoding.create_encoder": ("create_encoder",),
     ".data.encoding.encoders": ("ConcatEncoder", "FunctionEncoder", "HashingEncoder", "StaticEncoder"),
     ".data.encoding.transformer": ("SentenceTransformerEncoder",),
     ".data.pairs": ("EmbeddingPairs", "PairDataset"),

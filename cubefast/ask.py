@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import cli
 from .config import bounds
 from .errors import EncoderUnavailableError, InputError
-from .utils.output import json_text
+from .utils.escaping import json_text
+from .utils.messages import shown
 from .utils.terminal import columns, paragraph, wrapped
-from .utils.untrusted import shown
 
 if TYPE_CHECKING:
     from .decoding import Answer

@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 from ._version import __version__
 from .errors import DiskError, InputError
-from .utils.output import unfiltered, visible, visible_output
+from .utils.escaping import unfiltered, visible, visible_output
 from .utils.terminal import labelled, wrapped
 
 _bars: set[Any] = set()  # that are on the terminal
@@ -123,7 +123,7 @@ def run(
         command: the work; takes the parsed arguments, with ``argv`` as an attribute, and returns an exit code.
         argv: the arguments; None: those of the process.
 
-    Whatever is printed is made visible (see :mod:`cubefast.utils.output`).
+    Whatever is printed is made visible (see :mod:`cubefast.utils.escaping`).
     """
     debug = False
     with visible_output():

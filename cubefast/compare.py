@@ -12,7 +12,7 @@ from .utils.terminal import columns
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .reporting.side_by_side import compare_runs, render_comparison
+    from .reporting.compare_runs import compare_runs, render_comparison
 
     output: Path | None = arguments.output
     if output is not None:

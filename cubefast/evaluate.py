@@ -27,9 +27,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from .evaluation.report import table
-    from .evaluation.summary import title_in_words
-    from .reporting.evaluation import evaluate_run
+    from .evaluation.headline import title_in_words
+    from .evaluation.scores import table
+    from .reporting.evaluate_run import evaluate_run
     from .reporting.report import folder_of_report, write_report
     from .reporting.run_data import open_run_data
 

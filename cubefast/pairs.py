@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from . import cli
 from .errors import InputError
+from .utils.escaping import json_text
 from .utils.files import write_atomically
-from .utils.output import json_text
 
 if TYPE_CHECKING:
-    from .data.documents.finding import Folder
-    from .data.documents.pairs import Kind, MadePairs
+    from .data.documents.find_documents import Folder
+    from .data.documents.make_pairs import Kind, MadePairs
 
 _FIELDS = ("question", "answer", "domain", "group", "kind", "source")
 _MEANING: dict[Kind, str] = {
@@ -35,8 +35,8 @@ _FEW = 300  # pairs: with fewer, validation seldom finds a core that is sure to 
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .data.documents.finding import find_documents, read_documents
-    from .data.documents.pairs import ANSWER_CHARS, DEFAULT_KINDS, make_pairs
+    from .data.documents.find_documents import find_documents, read_documents
+    from .data.documents.make_pairs import ANSWER_CHARS, DEFAULT_KINDS, make_pairs
 
     output: Path = arguments.output
     cli.check_output(output, (".jsonl", ".csv"))

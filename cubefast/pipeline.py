@@ -15,21 +15,21 @@ from torch import Tensor
 from .config.data import ContextConfig
 from .config.training import TrainingConfig
 from .core import CubicCore, predict
-from .data.context import context_texts, context_weights, gather_rows
+from .data.conversation_context import context_texts, context_weights, gather_rows
 from .data.datasets import Parts
-from .data.embeddings.agreement import SURE, agreement
+from .data.embeddings.encoder_agreement import SURE, agreement
 from .data.embeddings.vectors import ArrayVectors, Preparation
 from .data.encoding.base import Embeddings, TextEncoder
-from .data.encoding.create import as_encoder, is_known_by_name
-from .data.encoding.names import short_fingerprint
+from .data.encoding.create_encoder import as_encoder, is_known_by_name
+from .data.encoding.display_names import short_fingerprint
 from .data.pairs import PairDataset
 from .decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder, calibrate_threshold
-from .decoding.saved import SavedAnswers
+from .decoding.bank_file import SavedAnswers
 from .decoding.search import IndexKind
 from .errors import ArtifactError, InputError
 from .training.run_folder import RunFolder
 from .utils.arrays import real_tensor
-from .utils.untrusted import is_utf8, shown
+from .utils.messages import is_utf8, shown
 
 _NO_ENCODER = (
     "the run was trained on ready embeddings and has no encoder for texts: name the one that made them, such as "
@@ -40,7 +40,7 @@ LONGEST_QUESTION = 100_000
 
 
 def save_answers(run: RunFolder, fingerprint: str, parts: Parts, handicap: float = 0.0, refitted: bool = False) -> None:
-    """Write a run's bank of answers, ``answers.safetensors``, see :class:`~cubefast.decoding.saved.SavedAnswers`;
+    """Write a run's bank of answers, ``answers.safetensors``, see :class:`~cubefast.decoding.bank_file.SavedAnswers`;
     ``refitted``: the core that is served was trained on all answers, not on those of training alone.
     """
     trained = np.ones(len(parts.answers), bool) if refitted else parts.trained

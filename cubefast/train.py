@@ -14,9 +14,9 @@ from .errors import DiskError, InputError
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from .train_run import train, train_as_worker
     from .training.distributed import LostProcessError, process_group
     from .training.run_folder import RunFolder
-    from .training_job import train, train_as_worker
 
     run = None
     if arguments.resume is not None:

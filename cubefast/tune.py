@@ -23,7 +23,7 @@ from .utils.terminal import paragraph
 
 if TYPE_CHECKING:  # they need torch, and some Optuna, which may be missing
     from .data.datasets import Parts
-    from .evaluation.comparison import Comparison
+    from .evaluation.baseline_comparison import Comparison
     from .tuning.folder import StudyFolder
     from .tuning.study import Study
     from .tuning.trial import Trial
@@ -73,8 +73,8 @@ def _folder(arguments: argparse.Namespace) -> StudyFolder:
 
 def _read(config: TrainingConfig) -> tuple[Parts, Comparison]:
     """The data set, encoded and split, and the baselines fitted on its train part."""
-    from .evaluation.comparison import Comparison
-    from .training.reading import open_data, split_data, task_of
+    from .evaluation.baseline_comparison import Comparison
+    from .training.open_data import open_data, split_data, task_of
 
     parts = split_data(config, open_data(config, cli.counting))
     return parts, Comparison(parts, task_of(config), config.data.noise)
@@ -82,7 +82,7 @@ def _read(config: TrainingConfig) -> tuple[Parts, Comparison]:
 
 def _search(study: Study, trials: int, timeout: float | None) -> int:
     """Run the trials and print their results; returns the exit code."""
-    from .tuning.report import header, summary, trial_line
+    from .tuning.printing import header, summary, trial_line
 
     path = study.folder.path
     beginning = [paragraph(line, rest=" " * 12) for line in header(study, trials).splitlines()]

@@ -36,6 +36,17 @@ def faq_run(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("document", ["CONTRIBUTING.md", "docs/tour.md"])
+def test_every_file_and_folder_that_is_named_is_there(document, root):
+    named = set(re.findall(r"`((?:[\w.]+/)*(?:\w+\.(?:py|inl|cpp|h)|\w+/))`", (root / document).read_text()))
+    rooms = ("benchmarks", "csrc", "cubefast", "docs", "tests")
+    there = [f"/{path.relative_to(root)}/" for room in rooms for path in [root / room, *(root / room).rglob("*")]]
+    named -= {"dist/", "cubefast/NAME.py"}
+    missing = [name for name in named if not any(path.endswith(f"/{name.strip('/')}/") for path in there)]
+    assert len(named) > 20
+    assert not missing
+
+
 def test_the_first_screen_has_exactly_the_two_set_up_commands(root):
     commands = [block.strip() for block in blocks("README.md", "sh")][:2]
     assert commands == [

@@ -10,7 +10,7 @@ import torch
 
 from cubefast.config.training import TrainingConfig
 from cubefast.pipeline import Pipeline
-from cubefast.training.reading import open_data, split_data
+from cubefast.training.open_data import open_data, split_data
 
 from .programs import start
 

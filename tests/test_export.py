@@ -14,8 +14,8 @@ import yaml
 
 from cubefast import CubicCore, TrainingConfig
 from cubefast.errors import ArtifactError, InputError
+from cubefast.evaluation.baseline_comparison import Comparison
 from cubefast.evaluation.baselines import as_baseline
-from cubefast.evaluation.comparison import Comparison
 from cubefast.integrations.model_folder import write_model_folder
 from cubefast.integrations.public_config import base_models, without_places
 from cubefast.pipeline import Pipeline

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from cubefast.data.documents.pairs import Grouping, Kind
+from cubefast.data.documents.make_pairs import Grouping, Kind
 from cubefast.data.reading.dialogues import load_dialogues
 
 from .programs import SMALL, command

@@ -40,15 +40,15 @@ from cubefast.cli import counting
 from cubefast.config.training import TrainingConfig
 from cubefast.core import CubicCore
 from cubefast.data.cache.embedding_cache import EmbeddingCache
-from cubefast.data.encoding.create import create_encoder
+from cubefast.data.encoding.create_encoder import create_encoder
 from cubefast.data.reading.dialogues import Dialogue, load_dialogues, normalize
 from cubefast.evaluation.baselines import Baseline, as_baseline, identity
 from cubefast.evaluation.metrics import retrieval_ranks
-from cubefast.evaluation.verdict import paired_bootstrap
-from cubefast.training.reading import open_data, split_data
+from cubefast.evaluation.paired_bootstrap import paired_bootstrap
+from cubefast.training.open_data import open_data, split_data
 from cubefast.training.trainer import CubeTrainer
+from cubefast.utils.escaping import markdown
 from cubefast.utils.files import write_json
-from cubefast.utils.output import markdown
 
 HEADINGS = {
     "symptoms of": "Symptoms",

@@ -31,10 +31,10 @@ from cubefast.core import CubicCore
 from cubefast.data.datasets import DialogueDataset, Parts
 from cubefast.evaluation.baselines import Baseline, as_baseline, identity, nearest_question
 from cubefast.evaluation.metrics import TIE, retrieval_ranks
-from cubefast.evaluation.verdict import FEWEST_GROUPS, paired_bootstrap
-from cubefast.training.calibration import choose_handicap
-from cubefast.training.reading import open_data, split_data
+from cubefast.evaluation.paired_bootstrap import FEWEST_GROUPS, paired_bootstrap
+from cubefast.training.open_data import open_data, split_data
 from cubefast.training.trainer import CubeTrainer
+from cubefast.training.trust_choice import choose_handicap
 from cubefast.training.validation import Validation, on_validation
 from cubefast.utils.files import write_json
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cubefast.training.memory import status_mb
+from cubefast.utils.process_memory import status_mb
 
 FOLDER = Path(__file__).resolve().parents[1]
 """benchmarks/, from which the package `speed` is imported."""

@@ -21,13 +21,13 @@ from torch.nn.functional import normalize
 
 from cubefast.config.training import TrainingConfig
 from cubefast.core import CubicCore
-from cubefast.data.create import create_dialogue_dataset
+from cubefast.data.create_datasets import create_dialogue_dataset
 from cubefast.data.pairs import EmbeddingPairs, PairDataset
 from cubefast.lattice import ops
-from cubefast.training.memory import status_mb
 from cubefast.training.progress import Progress
 from cubefast.training.run_folder import RunFolder
 from cubefast.training.trainer import CubeTrainer
+from cubefast.utils.process_memory import status_mb
 
 from .measure import SGEMM, SGEMM_SIZE, interleaved, sgemm, sgemm_flops
 from .memory import reset_peak

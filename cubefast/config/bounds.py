@@ -10,7 +10,7 @@ import argparse
 import re
 from collections.abc import Callable
 
-from ..utils.untrusted import shown
+from ..utils.messages import shown
 
 SIDE = 1_024
 """Cells along one side of the lattice."""

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from . import bounds
-from .settings import Count, Section, read_mapping, validated
+from .parsing import read_mapping
+from .settings import Count, Section, validated
 
 BUILTIN = "builtin"
 """The path of the data set in the package."""
@@ -100,7 +101,7 @@ class NoiseConfig(Section):
 
 
 class QualityConfig(Section):
-    """The pairs to drop before the data is split; see cubefast.data.quality."""
+    """The pairs to drop before the data is split; see cubefast.data.quality_filter."""
 
     min_chars: Count = Field(1, description="characters that a question and an answer need")
     max_chars: Count | None = Field(None, description="characters they may have; null: any")

@@ -14,9 +14,11 @@ from pydantic import Field, field_validator, model_validator
 
 from ..utils.files import LONGEST_NAME, is_plain_name
 from . import bounds
+from .core import CoreConfig
 from .data import BUILTIN, HUB, DatasetConfig
-from .sections import LOSSES, MARGINS, CoreConfig, OptimizationConfig
-from .settings import Count, Section, override, parse_mapping, read_mapping, validated
+from .optimization import LOSSES, MARGINS, OptimizationConfig
+from .parsing import override, parse_mapping, read_mapping
+from .settings import Count, Section, validated
 
 
 class TrainingConfig(Section):

@@ -27,7 +27,7 @@ from .._version import __version__
 from ..config import bounds
 from ..errors import ArtifactError, InputError
 from ..utils.files import open_regular, why, write_atomically, write_json, writing
-from ..utils.untrusted import shown
+from ..utils.messages import shown
 
 FORMAT_VERSION = 7
 """1 had no sum, 2 tables of a gain and a bias per cell, 3 no phases, 4 no summary and no trust, 5 no memory and two

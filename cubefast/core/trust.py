@@ -31,7 +31,7 @@ class Trust(nn.Module):
     with a curve of the same form for the strength. An answer that is new is near to few of them and loses less.
 
     Nothing here is trained by gradients. :meth:`fit` finds the prototypes, and the numbers of the curves are chosen on
-    validation, whose topics were partly not trained (``cubefast.training.calibration``). Before that the weight is 1
+    validation, whose topics were partly not trained (``cubefast.training.trust_choice``). Before that the weight is 1
     everywhere, and nothing is remembered.
 
     Args:

@@ -10,7 +10,8 @@ from typing import Any
 
 from .. import cli
 from ..config.data import DatasetConfig
-from ..config.settings import describe_keys, override, validated
+from ..config.parsing import override
+from ..config.settings import describe_keys, validated
 from ..errors import InputError
 from ..utils.terminal import paragraph
 
@@ -18,9 +19,9 @@ _LABEL = 23  # columns of the labels of statistics
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .create import open_dataset
+    from .create_datasets import open_dataset
     from .datasets import DialogueDataset
-    from .encoding.names import short_name
+    from .encoding.display_names import short_name
 
     if arguments.json is not None and not arguments.json.parent.is_dir():
         raise InputError(f"{arguments.json} cannot be written: there is no folder {arguments.json.parent}")

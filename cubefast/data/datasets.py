@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from ..config.data import DatasetConfig
 from ..errors import InputError
 from .cache.shards import CacheStatistics
-from .context import context_weights
+from .conversation_context import context_weights
 from .embeddings.vectors import MappedVectors, Preparation, Vectors, chunks
 from .encoding.base import Embeddings
 from .pairs import PairDataset
-from .quality import QualityReport
+from .quality_filter import QualityReport
 from .reading.dialogues import Dialogue, normalize
 from .splits import Split, check_leaks, split_dialogues, split_items
 from .statistics import DatasetStatistics, Spread, cosines

@@ -53,7 +53,7 @@ class RetrievalDecoder:
         fetch: how many answers ``mmr`` chooses from, if that is more than are asked for.
         handicap: [n], subtracted from the cosine to each answer when answers are ordered; None: no handicap. A core
             moves questions towards the answers that it was trained on, and the handicap makes up for that (see
-            :func:`cubefast.training.calibration.choose_handicap`). Scores remain cosines; an approximate index may
+            :func:`cubefast.training.trust_choice.choose_handicap`). Scores remain cosines; an approximate index may
             miss answers that come first only because of the handicap.
 
     Raises InputError for an empty bank, texts and vectors that do not match, rows that are NaN or Inf, a setting that

@@ -1,6 +1,6 @@
 """What a core must beat. Each is fitted on the training pairs only, and what it has to choose is chosen on validation,
 by the mean cosine. All that are in closed form are here; those that are trained, by the core's own losses, are in
-``cubefast.training.rivals``.
+``cubefast.training.rival_adapters``.
 
 =========================  ============================================================
 baseline                   settings compared on validation

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..utils.arrays import real_tensor
+from .conversation_metrics import TurnMetric, context_preservation, dialogue_coherence
 from .metrics import (
     centred_cosine,
     cosine,
@@ -22,7 +23,6 @@ from .metrics import (
     semantic_relevance,
     squared_error,
 )
-from .turns import TurnMetric, context_preservation, dialogue_coherence
 
 Rows = Tensor | NDArray[np.floating]
 Labels = Tensor | NDArray[Any] | Sequence[int] | Sequence[str]
@@ -43,11 +43,11 @@ class EmbeddingMetrics:
         squared_errors: float32 [n], each the mean over the D numbers.
         ranks: int64 [n], of the right answer in the pool; 1 is best, ties count against the model.
         relevances: float32 [n], cos(nearest answer of the pool, target).
-        groups: int64 [n], which queries belong together, for :func:`~cubefast.evaluation.verdict.compare`.
+        groups: int64 [n], which queries belong together, for :func:`~cubefast.evaluation.paired_bootstrap.compare`.
         semantic_preservation: Spearman correlation of the similarities among targets with those among predictions, on
             1,000 queries at most; see :func:`~cubefast.evaluation.metrics.semantic_preservation`.
-        context_preservation, dialogue_coherence: of conversations, see :mod:`cubefast.evaluation.turns`; None for what
-            was not given or is not there.
+        context_preservation, dialogue_coherence: of conversations, see
+            :mod:`cubefast.evaluation.conversation_metrics`; None for what was not given or is not there.
     """
 
     pool: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..core import CubicCore
 from ..data.embeddings.vectors import Preparation
-from .adapting import VectorAdapter
+from .vector_adapter import VectorAdapter
 
 try:
     from langchain_core.embeddings import Embeddings

@@ -7,7 +7,7 @@ from typing import Any
 from ..core import CubicCore
 from ..data.embeddings.vectors import Preparation
 from ..errors import InputError
-from .adapting import VectorAdapter
+from .vector_adapter import VectorAdapter
 
 try:
     from llama_index.core.base.embeddings.base import BaseEmbedding

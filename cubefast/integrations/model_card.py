@@ -17,8 +17,8 @@ from markupsafe import Markup
 from ..config.data import BUILTIN
 from ..config.training import TrainingConfig
 from ..core import CubicCore
-from ..evaluation.report import Regime, Score
-from ..utils.output import markdown_code
+from ..evaluation.scores import Regime, Score
+from ..utils.escaping import markdown_code
 from ..utils.templates import render
 from .public_config import base_models, encoder_folders, takes_ready_embeddings
 

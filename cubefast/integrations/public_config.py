@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config.encoder_names import is_model_path
 from ..config.training import TrainingConfig
-from ..data.embeddings.loader import is_embedding_file
+from ..data.embeddings.embedding_loader import is_embedding_file
 
 # A model of sentence-transformers in the name of an encoder; its options follow a question mark, others a plus.
 _TRANSFORMER = re.compile(r"(?:^|(?<=\+))st:([^?]+?)(?=\?|\+(?:st:|openai:|static|hashing)|$)")

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from . import _native
-from .call import Call
+from .operator_call import Call
 from .options import PLAIN, Options
 from .rule import Rule, result_shapes
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .checks import MOST_NUMBERS, check_choice, check_count, shown
 from .filters import named_filters, offsets_of
-from .tables import Tables, lattice_tables
+from .neighbor_tables import Tables, lattice_tables
 
 NEIGHBORHOODS = ("von_neumann", "moore")
 """von_neumann: the 6 cells that share a face, in the order -x +x -y +y -z +z. moore: all 26 around."""

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from ..data.pairs import PairDataset
 from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.metrics import nearest
-from ..evaluation.verdict import Verdict
-from .results import TaskResult, TestResult
+from ..evaluation.paired_bootstrap import Verdict
+from .task_results import TaskResult, TestResult
 
 RESAMPLES = 2000  # of each part's interval
 FEWEST = 12  # queries that a part needs, and a test to be cut into thirds four times as many

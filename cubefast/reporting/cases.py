@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .results import TestResult
+from .task_results import TestResult
 
 COUNT = 4  # of each kind
 

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from ..evaluation.baselines import CUBE, IDENTITY
-from ..evaluation.verdict import FEWEST_GROUPS, paired_bootstrap
+from ..evaluation.paired_bootstrap import FEWEST_GROUPS, paired_bootstrap
 from ..utils.drawing import BLUE, GREY, INK, ORANGE, draw
-from ..utils.output import visible
+from ..utils.escaping import visible
 from ..utils.templates import capital
 from .analysis import RESAMPLES
 from .limits import FEWEST, ReliabilityCurve
-from .results import TaskResult, TestResult
 from .tables import short_name
+from .task_results import TaskResult, TestResult
 
 SUMMARY, CALIBRATION, TRAINING = "summary.svg", "calibration.svg", "training.svg"
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..utils.templates import capital
 from .analysis import Analysis
-from .results import TaskResult
 from .run_data import RunData
+from .task_results import TaskResult
 
 BINS, FEWEST = 10, 10  # of the reliability curve, and of queries in each
 MANY_DUPLICATES = 0.02  # of a test's questions

@@ -12,13 +12,13 @@ import torch
 from pydantic import TypeAdapter
 
 from ..core import predict
-from ..data.encoding.create import as_encoder, is_known_by_name
+from ..data.encoding.create_encoder import as_encoder, is_known_by_name
 from ..lattice.diagnostics import facts
 from ..pipeline import Pipeline
-from ..training.memory import peak_memory_mb
 from ..utils.files import read_json
-from .results import TaskResult
+from ..utils.process_memory import peak_memory_mb
 from .run_data import RunData
+from .task_results import TaskResult
 
 _WARM, _TIMED, _BATCH = 5, 100, 256
 _MAPPING = TypeAdapter(dict[str, Any])

@@ -11,20 +11,20 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config.data import BUILTIN
-from ..data.embeddings.ready import is_ready
-from ..data.encoding.names import short_name
+from ..data.embeddings.precomputed import is_ready
+from ..data.encoding.display_names import short_name
 from ..evaluation.baselines import IDENTITY
-from ..evaluation.plots import training_curves
-from ..evaluation.verdict import FEWEST_GROUPS, RESAMPLES
+from ..evaluation.paired_bootstrap import FEWEST_GROUPS, RESAMPLES
+from ..evaluation.training_curves import training_curves
 from ..training.progress import METRIC_NAMES
 from ..utils.files import plain_name, write_atomically, write_json, writing
 from ..utils.templates import capital, render
 from .cases import Case
-from .evaluation import Evaluation
+from .evaluate_run import Evaluation
 from .figures import CALIBRATION, SUMMARY, TRAINING, Dot, draw_calibration, draw_dots, in_words, summary_dots
-from .results import per_query
 from .run_data import RunData
 from .tables import MODEL_WORDS, main_table, metrics_table, parts_table, performance_table, trust_table
+from .task_results import per_query
 
 _LONGEST = 240  # characters of a text in a case
 _MOST_LINES = 3  # of rivals beside the curve of the training

@@ -18,18 +18,18 @@ from torch import Tensor
 
 from ..config.training import TrainingConfig
 from ..core import CubicCore
-from ..data.create import Progress as Counting
+from ..data.create_datasets import Progress as Counting
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
-from ..data.embeddings.agreement import agreement
-from ..data.embeddings.ready import is_ready
+from ..data.embeddings.encoder_agreement import agreement
+from ..data.embeddings.precomputed import is_ready
 from ..data.embeddings.vectors import MappedVectors, Preparation
-from ..data.encoding.create import create_encoder
-from ..data.encoding.names import short_fingerprint
+from ..data.encoding.create_encoder import create_encoder
+from ..data.encoding.display_names import short_fingerprint
 from ..data.pairs import PairDataset
 from ..data.reading.dialogues import Dialogue, normalize
 from ..errors import ArtifactError, InputError
-from ..evaluation.turns import PairStructure
-from ..training.reading import open_data
+from ..evaluation.conversation_metrics import PairStructure
+from ..training.open_data import open_data
 from ..training.run_folder import RunFolder
 from ..utils.files import read_json
 

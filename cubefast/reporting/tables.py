@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..evaluation.baselines import CUBE, IDENTITY
+from ..evaluation.conversation_metrics import TurnMetric
 from ..evaluation.embedding_metrics import EmbeddingMetrics
-from ..evaluation.report import ModelResult
-from ..evaluation.turns import TurnMetric
-from ..evaluation.verdict import Verdict
+from ..evaluation.paired_bootstrap import Verdict
+from ..evaluation.scores import ModelResult
 from ..training.progress import METRIC_NAMES
 from ..utils.templates import Strong, capital
 from .analysis import Analysis
 from .limits import ReliabilityCurve, ThresholdResult
-from .results import TaskResult, TestResult
+from .task_results import TaskResult, TestResult
 
 MODEL_WORDS = {IDENTITY: "before (identity)", CUBE: "with the cube"}
 """What a reader calls the two models that every report has."""

@@ -22,11 +22,11 @@ from starlette.routing import Route
 
 from .._version import __version__
 from ..errors import EncoderUnavailableError, InputError
-from ..utils.untrusted import shown
+from ..utils.messages import shown
 from .batching import Batcher, Item, Output, QueueFullError
-from .metrics import Metrics
+from .middleware import Protection
 from .page import load_page
-from .protection import Protection
+from .prometheus import Metrics
 from .requests import ApiError, AskRequest, Body, EmbeddingsRequest, InputType, JSONText, Limits, parse_body
 from .service import Service
 

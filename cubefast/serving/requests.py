@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.responses import Response
 
-from ..utils.output import json_text
-from ..utils.untrusted import shown
+from ..utils.escaping import json_text
+from ..utils.messages import shown
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ApiError(Exception):
 
 
 class JSONText(Response):
-    """JSON in which characters that would act on a terminal are escapes (see :mod:`cubefast.utils.output`)."""
+    """JSON in which characters that would act on a terminal are escapes (see :mod:`cubefast.utils.escaping`)."""
 
     media_type = "application/json"
 

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Any
 
-from ..utils.output import unfiltered
+from ..utils.escaping import unfiltered
 from ..utils.terminal import labelled
 
 METRIC_NAMES = {"cosine": "cosine", "recall_at_1": "R@1", "mrr": "MRR"}

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter
 from ..config.training import TrainingConfig
 from ..core import CubicCore
 from ..core.artifact import WEIGHTS
-from ..decoding.saved import SavedAnswers, read_answers, write_answers
+from ..decoding.bank_file import SavedAnswers, read_answers, write_answers
 from ..decoding.threshold import CalibratedThreshold
 from ..errors import ArtifactError, DiskError, InputError
 from ..utils.files import (
@@ -31,7 +31,7 @@ from ..utils.files import (
     writing,
 )
 from ..utils.locks import LOCK, only_writer
-from .checkpoint import EpochRecord
+from .checkpoint_checks import EpochRecord
 
 
 class LineRecord(BaseModel):

@@ -21,28 +21,28 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..config.training import TrainingConfig
 from ..core import CubicCore
-from ..data.create import Progress as Counting
+from ..data.create_datasets import Progress as Counting
 from ..data.pairs import PairDataset
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline, as_baseline
-from ..evaluation.report import HeldOutTest, Score, score
+from ..evaluation.scores import HeldOutTest, Score, score
+from ..utils.process_memory import peak_memory_mb
 from ..utils.threads import float32_default
 from .batches import ordered_batches
-from .calibration import choose_repulsion, fit_trust, known_answers, validate
+from .convert_pairs import as_pairs, training_pairs, validation_of
 from .crossfit import CrossFit, cross_fit
 from .curriculum import difficulty, easiest, share
 from .distributed import Processes
 from .hard_negatives import mine_hard_negatives
-from .inputs import as_pairs, training_pairs, validation_of
+from .init_from import initialize_from
 from .losses import total_loss
-from .memory import peak_memory_mb
 from .progress import Progress
 from .result import Stop, TrainingResult
-from .rivals import rivals
+from .rival_adapters import rivals
 from .run_folder import RunFolder, require_tensorboard
-from .state import TrainingState, identity_of, newest_checkpoint
 from .step_log import StepLog
-from .transfer import initialize_from
+from .training_state import TrainingState, identity_of, newest_checkpoint
+from .trust_choice import choose_repulsion, fit_trust, known_answers, validate
 from .validation import Validation
 
 _RIVALS_ARE_VALIDATED = 12  # times at most
@@ -219,7 +219,7 @@ class CubeTrainer:
         self, train: Any, validation: Any, *, bank: Bank = None, counting: Counting | None = None
     ) -> list[Baseline]:
         """Train the adapters in common use on the same pairs as a core of this config, with the same losses, negatives
-        and choice by validation; see :func:`cubefast.training.rivals.rivals`.
+        and choice by validation; see :func:`cubefast.training.rival_adapters.rivals`.
 
         Args:
             train, validation, bank: as of :meth:`fit`.

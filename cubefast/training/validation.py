@@ -11,8 +11,8 @@ from torch import Tensor
 from ..data.datasets import Parts
 from ..data.pairs import EmbeddingPairs
 from ..errors import InputError
+from ..evaluation.baseline_comparison import VALIDATION_SEED
 from ..evaluation.baselines import Baseline
-from ..evaluation.comparison import VALIDATION_SEED
 from ..evaluation.metrics import cosine, different, mean_reciprocal_rank, recall_at, retrieval_ranks
 
 RETRIEVAL_SAMPLE = 4096

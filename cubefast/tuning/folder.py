@@ -10,7 +10,7 @@ from ..config.settings import keys_of
 from ..config.training import TrainingConfig
 from ..errors import ArtifactError, InputError
 from ..training.run_folder import RunFolder
-from ..training.state import FREE_SETTINGS
+from ..training.training_state import FREE_SETTINGS
 from .space import SearchSpace, value_at
 
 DATABASE = "study.db"

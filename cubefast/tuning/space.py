@@ -12,10 +12,11 @@ import yaml
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import Field
 
-from ..config.settings import Section, keys_of, parse_mapping, read_mapping, validated
+from ..config.parsing import parse_mapping, read_mapping
+from ..config.settings import Section, keys_of, validated
 from ..config.training import TrainingConfig
 from ..errors import ConfigError
-from ..training.state import FREE_SETTINGS
+from ..training.training_state import FREE_SETTINGS
 
 DEFAULT_SPACE = """\
 # What `python -m cubefast.tune` searches: each key of a config (python -m cubefast.train --help lists them) with

@@ -18,14 +18,14 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..config.sections import PASSES
+from ..config.optimization import PASSES
 from ..config.training import TrainingConfig
 from ..data.datasets import Parts
 from ..errors import ArtifactError, InputError
-from ..evaluation.comparison import Comparison
+from ..evaluation.baseline_comparison import Comparison
 from ..training.progress import Progress
-from ..training.state import identity_of
 from ..training.trainer import DivergenceError
+from ..training.training_state import identity_of
 from ..training.validation import Validation, on_validation
 from .folder import DATABASE, StudyFolder
 from .plots import importances, study_plots

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import InputError
-from .untrusted import shown
+from .messages import shown
 
 _REAL = "fiub"  # kinds of dtype
 

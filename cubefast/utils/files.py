@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import ArtifactError, DiskError, InputError
-from .output import json_text
+from .escaping import json_text
 
 T = TypeVar("T")
 _PREFIX, _SUFFIX = ".cubefast-", ".tmp"

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from .output import markdown, markdown_code, visible
+from .escaping import markdown, markdown_code, visible
 from .terminal import wrapped
 
 _WIDTH = 110  # of plain text without a window

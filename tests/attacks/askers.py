@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from cubefast import CubicCore, Pipeline
-from cubefast.decoding.saved import read_answers, write_answers
+from cubefast.decoding.bank_file import read_answers, write_answers
 
 from .attacker import LIMIT_S, TINY, Tally, command, in_child, problem_of
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cubefast import CubicCore, Pipeline
 from cubefast.integrations.model_folder import write_model_folder
-from cubefast.reporting.side_by_side import compare_runs
+from cubefast.reporting.compare_runs import compare_runs
 from cubefast.training.run_folder import RunFolder
 
 from .attacker import TINY, Tally, command, in_child, mistyped, mutated, problem_of, refused

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save as save_safetensors
 
-from cubefast.data.embeddings.loader import EmbeddingLoader
+from cubefast.data.embeddings.embedding_loader import EmbeddingLoader
 
 from .attacker import Tally, in_child, mutated, problem_of, refused
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cubefast import TrainingConfig
-from cubefast.config.sections import CoreConfig
+from cubefast.config.core import CoreConfig
 from cubefast.config.settings import Section, describe_keys, keys_of
 from cubefast.config.training import named_configs
 from cubefast.errors import ConfigError

@@ -19,7 +19,7 @@ from cubefast import (
     create_file_dataset,
     create_text_dataset,
 )
-from cubefast.data.create import open_dataset
+from cubefast.data.create_datasets import open_dataset
 from cubefast.data.embeddings.vectors import ArrayVectors
 from cubefast.data.reading.dialogues import normalize
 from cubefast.data.splits import check_leaks

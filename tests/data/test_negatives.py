@@ -10,15 +10,15 @@ import torch
 from cubefast import CubeTrainer, HashingEncoder, create_dialogue_dataset
 from cubefast.config.data import ColumnsConfig
 from cubefast.config.training import TrainingConfig
-from cubefast.data.create import open_dataset
+from cubefast.data.create_datasets import open_dataset
 from cubefast.data.embeddings.vectors import ArrayVectors
 from cubefast.data.pairs import PairDataset
 from cubefast.data.reading.dialogues import load_dialogues, load_texts, normalize
 from cubefast.errors import InputError
+from cubefast.train_run import _describe_wrong_answers
 from cubefast.training.batches import ordered_batches
-from cubefast.training.inputs import training_pairs
-from cubefast.training.state import identity_of
-from cubefast.training_job import _describe_wrong_answers
+from cubefast.training.convert_pairs import training_pairs
+from cubefast.training.training_state import identity_of
 
 ENCODER = HashingEncoder(32)
 SMALL = {"state_size": 2, "hidden_size": 4, "steps": 2}

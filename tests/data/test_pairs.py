@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from cubefast import EmbeddingPairs
 from cubefast.config.data import NoiseConfig
 from cubefast.data.embeddings.vectors import ArrayVectors, Preparation, StackedVectors
-from cubefast.data.pairs import PairDataset, add_noise
+from cubefast.data.noise import add_noise
+from cubefast.data.pairs import PairDataset
 from cubefast.errors import InputError
 
 VECTORS = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)

@@ -17,8 +17,8 @@ from cubefast import (
     create_text_dataset,
 )
 from cubefast.config.data import NoiseConfig
-from cubefast.data.create import open_dataset
-from cubefast.data.embeddings.ready import DialogueRows, aligned
+from cubefast.data.create_datasets import open_dataset
+from cubefast.data.embeddings.precomputed import DialogueRows, aligned
 from cubefast.data.embeddings.vectors import ArrayVectors
 from cubefast.data.pairs import PairDataset
 from cubefast.errors import InputError

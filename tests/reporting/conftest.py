@@ -5,9 +5,9 @@ import json
 import pytest
 
 from cubefast import CubeTrainer, TrainingConfig
-from cubefast.data.create import open_dataset
+from cubefast.data.create_datasets import open_dataset
 from cubefast.pipeline import save_answers, save_threshold
-from cubefast.reporting.evaluation import evaluate_run
+from cubefast.reporting.evaluate_run import evaluate_run
 from cubefast.reporting.report import write_report
 from cubefast.reporting.run_data import open_run_data
 from cubefast.training.run_folder import RunFolder

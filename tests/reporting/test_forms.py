@@ -5,7 +5,7 @@ from jinja2 import TemplateNotFound, UndefinedError
 from markupsafe import Markup
 
 from cubefast.reporting.tables import Table
-from cubefast.utils.output import markdown
+from cubefast.utils.escaping import markdown
 from cubefast.utils.templates import Strong, environment, render
 
 TABLE = Table("numbers", ["name", "n"], [["a|b", "1"], ["rest"], [Strong("c"), "22"]])

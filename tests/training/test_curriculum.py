@@ -6,12 +6,12 @@ import torch
 
 from cubefast import CubeTrainer, CubicCore, EmbeddingPairs, TrainingConfig
 from cubefast.config.data import NoiseConfig
-from cubefast.config.sections import CurriculumConfig
+from cubefast.config.optimization import CurriculumConfig
 from cubefast.data.embeddings.vectors import ArrayVectors, Preparation
 from cubefast.data.pairs import PairDataset
 from cubefast.errors import ArtifactError, InputError
 from cubefast.training.curriculum import difficulty, easiest, share
-from cubefast.training.transfer import initialize_from
+from cubefast.training.init_from import initialize_from
 
 SMALL = {"state_size": 4, "hidden_size": 8, "steps": 3, "code_size": 2}
 

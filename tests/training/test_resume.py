@@ -15,7 +15,7 @@ from cubefast import CubeTrainer, EmbeddingPairs
 from cubefast.errors import ArtifactError, InputError
 from cubefast.training.progress import Progress
 from cubefast.training.run_folder import RunFolder
-from cubefast.training.state import newest_checkpoint
+from cubefast.training.training_state import newest_checkpoint
 
 from ..programs import command, wait_for
 

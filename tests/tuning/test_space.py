@@ -9,7 +9,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from cubefast import TrainingConfig
 from cubefast.config.settings import keys_of
 from cubefast.errors import ConfigError
-from cubefast.training.state import FREE_SETTINGS
+from cubefast.training.training_state import FREE_SETTINGS
 from cubefast.tuning.space import DEFAULT_SPACE, SearchSpace, value_at, with_values
 
 BASE = TrainingConfig()

@@ -10,7 +10,7 @@ import pytest
 
 from cubefast import HashingEncoder, TrainingConfig, create_dialogue_dataset
 from cubefast.errors import ArtifactError, InputError
-from cubefast.evaluation.comparison import Comparison
+from cubefast.evaluation.baseline_comparison import Comparison
 from cubefast.training.progress import Progress
 from cubefast.training.validation import Validation, on_validation
 from cubefast.tuning.folder import StudyFolder

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any, Literal, NamedTuple
 
-from ...utils.untrusted import is_utf8, shown
+from ...utils.messages import is_utf8, shown
 
 BELOW_HEADINGS = 7
 """The level of what is set like a heading inside a section: a term of a list, a summary, a line of a FAQ."""

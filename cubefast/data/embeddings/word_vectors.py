@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...utils.untrusted import shown
+from ...utils.messages import shown
 
 _MOST_LINE = 20_000_000  # bytes; of a file that may mean ill
 

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 
 from ...errors import EncoderUnavailableError, InputError
-from ...utils.untrusted import shown
+from ...utils.messages import shown
 from .base import Embeddings, unit_rows
 
 BASE_URL, API_KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
@@ -55,7 +55,7 @@ class OpenAIEncoder:
     """
 
     known_by_name = True
-    """See :func:`~cubefast.data.encoding.create.is_known_by_name`."""
+    """See :func:`~cubefast.data.encoding.create_encoder.is_known_by_name`."""
 
     model: str
     _: KW_ONLY

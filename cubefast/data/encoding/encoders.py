@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...utils.arrays import real_array
-from ...utils.untrusted import shown
+from ...utils.messages import shown
 from .base import Embeddings, TextEncoder, batches_by_length, unit_rows
 
 _PADDED_CHARS = 65_536  # of texts that are encoded together: some 16,000 tokens, of English or German

@@ -18,7 +18,7 @@ import numpy as np
 from ...config.encoder_names import is_model_path
 from ...errors import InputError
 from ...utils.files import is_folder, sha256_of
-from ...utils.untrusted import shown
+from ...utils.messages import shown
 from .base import Embeddings, batches_by_length, unit_rows
 
 # Files of a model folder that do not change its vectors: documentation, and the weights of other frameworks.

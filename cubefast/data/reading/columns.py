@@ -11,9 +11,9 @@ from functools import lru_cache
 import numpy as np
 
 from ...config.data import ColumnsConfig, LimitsConfig
-from ...config.settings import as_override
+from ...config.parsing import as_override
 from ...errors import InputError
-from ...utils.untrusted import named
+from ...utils.messages import named
 from .conversations import MESSAGES
 from .records import Record, text_field
 

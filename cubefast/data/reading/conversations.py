@@ -14,7 +14,8 @@ import yaml
 
 from ...config.data import LimitsConfig
 from ...errors import InputError
-from ...utils.untrusted import load_yaml, named, shown
+from ...utils.messages import named, shown
+from ...utils.safe_yaml import load_yaml
 from .lines import read_whole, reading
 from .records import Record, name_field, text_field
 

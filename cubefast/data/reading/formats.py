@@ -10,11 +10,11 @@ from typing import Any, get_args
 
 from ...config.data import HUB, Format, LimitsConfig
 from ...errors import InputError
-from ...utils.untrusted import named, shown
+from ...utils.messages import named, shown
+from .delimited import csv_records, tsv_records
 from .lines import is_gzipped, read_lines, read_whole, reading
 from .parquet import parquet_records
 from .records import Record
-from .tables import csv_records, tsv_records
 
 Chosen = Callable[[Sequence[str]], list[str]]
 FORMATS: tuple[str, ...] = get_args(Format)

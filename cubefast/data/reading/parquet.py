@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...config.data import LimitsConfig
 from ...errors import InputError
-from ...utils.untrusted import shown
+from ...utils.messages import shown
 from .lines import MB, is_gzipped, reading
 from .records import Record
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...config.data import LimitsConfig
 from ...errors import InputError
-from ...utils.untrusted import is_utf8, shown
+from ...utils.messages import is_utf8, shown
 
 # What programs write for a missing value where the column is one of texts.
 _MISSING = frozenset({"", "nan", "none", "null", "<na>", "nat"})

@@ -12,8 +12,8 @@ import pytest
 
 from cubefast import HashingEncoder, OpenAIEncoder, TextEncoder
 from cubefast.data.cache.embedding_cache import EmbeddingCache
-from cubefast.data.create import create_dialogue_dataset
-from cubefast.data.encoding.create import create_encoder
+from cubefast.data.create_datasets import create_dialogue_dataset
+from cubefast.data.encoding.create_encoder import create_encoder
 from cubefast.data.encoding.encoders import ConcatEncoder
 from cubefast.errors import EncoderUnavailableError, InputError
 

@@ -6,7 +6,7 @@ import pytest
 from cubefast import HashingEncoder, StaticEncoder, TextEncoder
 from cubefast.config.encoder_names import absolute_encoder
 from cubefast.data.encoding.base import batches_by_length
-from cubefast.data.encoding.create import create_encoder
+from cubefast.data.encoding.create_encoder import create_encoder
 from cubefast.data.encoding.encoders import ConcatEncoder
 from cubefast.errors import InputError
 

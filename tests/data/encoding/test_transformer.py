@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cubefast.data.encoding.base import TextEncoder
-from cubefast.data.encoding.create import create_encoder
+from cubefast.data.encoding.create_encoder import create_encoder
 from cubefast.data.encoding.encoders import ConcatEncoder, StaticEncoder
 from cubefast.data.encoding.transformer import SentenceTransformerEncoder
 from cubefast.errors import InputError
