@@ -18,7 +18,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .config.data import DatasetConfig
-    from .config.training import TrainingConfig
+    from .config.run_config import TrainingConfig
     from .core import AnswerSide, CubicCore, EmbeddingReshaper
     from .data.cache import EmbeddingCache
     from .data.create_datasets import (
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from .data.datasets import AutoencoderDataset, DialogueDataset
     from .data.embeddings.embedding_loader import EmbeddingLoader
     from .data.embeddings.vectors import Preparation
-    from .data.encoding.api import OpenAIEncoder
     from .data.encoding.base import TextEncoder
     from .data.encoding.create_encoder import create_encoder
     from .data.encoding.encoders import ConcatEncoder, FunctionEncoder, HashingEncoder, StaticEncoder
+    from .data.encoding.openai_encoder import OpenAIEncoder
     from .data.encoding.transformer import SentenceTransformerEncoder
     from .data.pairs import EmbeddingPairs, PairDataset
     from .decoding import Decoder, RetrievalDecoder
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     ".config.data": ("DatasetConfig",),
-    ".config.training": ("TrainingConfig",),
+    ".config.run_config": ("TrainingConfig",),
     ".core": ("AnswerSide", "CubicCore", "EmbeddingReshaper"),
     ".data.cache": ("EmbeddingCache",),
     ".data.create_datasets": (
@@ -57,7 +57,7 @@ _NAMES = {
     ".data.datasets": ("AutoencoderDataset", "DialogueDataset"),
     ".data.embeddings.embedding_loader": ("EmbeddingLoader",),
     ".data.embeddings.vectors": ("Preparation",),
-    ".data.encoding.api": ("OpenAIEncoder",),
+    ".data.encoding.openai_encoder": ("OpenAIEncoder",),
     ".data.encoding.base": ("TextEncoder",),
     ".data.encoding.create_encoder": ("create_encoder",),
     ".data.encoding.encoders": ("ConcatEncoder", "FunctionEncoder", "HashingEncoder", "StaticEncoder"),

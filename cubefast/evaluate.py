@@ -28,7 +28,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from .evaluation.headline import title_in_words
-    from .evaluation.scores import table
+    from .evaluation.score_table import table
     from .reporting.evaluate_run import evaluate_run
     from .reporting.report import folder_of_report, write_report
     from .reporting.run_data import open_run_data

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .config.data import ContextConfig
-from .config.training import TrainingConfig
+from .config.run_config import TrainingConfig
 from .core import CubicCore, predict
 from .data.conversation_context import context_texts, context_weights, gather_rows
 from .data.datasets import Parts

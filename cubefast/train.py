@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from . import cli
+from .config.run_config import TrainingConfig, named_configs
 from .config.settings import describe_keys
-from .config.training import TrainingConfig, named_configs
 from .errors import DiskError, InputError
 
 

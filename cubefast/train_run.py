@@ -13,14 +13,14 @@ import torch
 
 from . import cli
 from .config.data import BUILTIN
-from .config.training import TrainingConfig
+from .config.run_config import TrainingConfig
 from .core import CubicCore
 from .data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from .data.pairs import PairDataset
 from .evaluation.baseline_comparison import Comparison
 from .evaluation.baselines import as_baseline
 from .evaluation.headline import headline
-from .evaluation.scores import table
+from .evaluation.score_table import table
 from .evaluation.training_curves import training_curves
 from .lattice.diagnostics import facts
 from .pipeline import save_answers, save_threshold

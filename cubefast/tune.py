@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from . import cli
 from .config import bounds
 from .config.data import BUILTIN
-from .config.training import TrainingConfig, named_configs
+from .config.run_config import TrainingConfig, named_configs
 from .errors import InputError
 from .training.progress import LiveLine
 from .utils.terminal import paragraph

@@ -13,7 +13,7 @@ from safetensors import safe_open
 
 import cubefast
 from cubefast import cli
-from cubefast.config.training import named_configs
+from cubefast.config.run_config import named_configs
 
 from .programs import command, start, wait_for
 

@@ -91,7 +91,7 @@ def test_the_readme_is_a_page_and_the_site_has_every_other_one(root):
 
 def test_every_key_and_command_that_the_pages_name_exists():
     from cubefast.cli import COMMANDS
-    from cubefast.config.training import TrainingConfig
+    from cubefast.config.run_config import TrainingConfig
 
     text = "\n".join(block for page in PAGES for block in blocks(page, "sh"))
     assert set(re.findall(r"python -m cubefast\.(\w+)", text)) <= set(COMMANDS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cubefast.config.training import TrainingConfig
+from cubefast.config.run_config import TrainingConfig
 from cubefast.pipeline import Pipeline
 from cubefast.training.open_data import open_data, split_data
 

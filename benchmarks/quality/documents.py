@@ -37,7 +37,7 @@ from torch import Tensor
 
 from cubefast import pairs
 from cubefast.cli import counting
-from cubefast.config.training import TrainingConfig
+from cubefast.config.run_config import TrainingConfig
 from cubefast.core import CubicCore
 from cubefast.data.cache.embedding_cache import EmbeddingCache
 from cubefast.data.encoding.create_encoder import create_encoder

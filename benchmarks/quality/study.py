@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from cubefast.config.training import TrainingConfig
+from cubefast.config.run_config import TrainingConfig
 from cubefast.core import CubicCore
 from cubefast.data.datasets import DialogueDataset, Parts
 from cubefast.evaluation.baselines import Baseline, as_baseline, identity, nearest_question

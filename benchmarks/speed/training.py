@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
-from cubefast.config.training import TrainingConfig
+from cubefast.config.run_config import TrainingConfig
 from cubefast.core import CubicCore
 from cubefast.data.create_datasets import create_dialogue_dataset
 from cubefast.data.pairs import EmbeddingPairs, PairDataset

@@ -22,7 +22,7 @@ from .baselines import (
     wiener,
 )
 from .conversation_metrics import PairStructure
-from .scores import HeldOutTest, ModelResult, Score, measure, noisy, score
+from .score_table import HeldOutTest, ModelResult, Score, measure, noisy, score
 
 VALIDATION_SEED = 1  # the trainer's validation and the baselines' are the same
 _TRAIN_SEED, _TEST_SEED = 2, 3

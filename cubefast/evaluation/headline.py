@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .baselines import CUBE, IDENTITY, Baseline
-from .scores import Regime, Score, regime_of
+from .score_table import Regime, Score, regime_of
 
 FEWEST_QUERIES = 30
 """With fewer queries, a share of them is given with their number."""

@@ -15,9 +15,9 @@ import yaml
 from markupsafe import Markup
 
 from ..config.data import BUILTIN
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
 from ..core import CubicCore
-from ..evaluation.scores import Regime, Score
+from ..evaluation.score_table import Regime, Score
 from ..utils.escaping import markdown_code
 from ..utils.templates import render
 from .public_config import base_models, encoder_folders, takes_ready_embeddings

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, field_validator
 from ..core.answer_side import AnswerSide
 from ..data.statistics import DatasetStatistics
 from ..errors import ArtifactError
-from ..evaluation.scores import Score
+from ..evaluation.score_table import Score
 from ..training.run_folder import RunFolder
 from ..utils.files import appearing, read_json, write_atomically, write_json
 from .model_card import CardContent, model_card

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ..config.encoder_names import is_model_path
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
 from ..data.embeddings.embedding_loader import is_embedding_file
 
 # A model of sentence-transformers in the name of an encoder; its options follow a question mark, others a plus.

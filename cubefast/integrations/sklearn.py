@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
 from ..core import CubicCore
 from ..data.pairs import EmbeddingPairs
 from ..errors import InputError

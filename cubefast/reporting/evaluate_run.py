@@ -10,7 +10,7 @@ from ..data.create_datasets import Progress as Counting
 from ..utils.templates import capital
 from .analysis import Analysis, analyse
 from .cases import CaseGroup, list_cases
-from .limits import ReliabilityCurve, ThresholdResult, apply_threshold, list_limits
+from .caveats import ReliabilityCurve, ThresholdResult, apply_threshold, list_limits
 from .performance import measure_performance
 from .run_data import RunData
 from .task_results import VERDICT_METRICS, TaskResult, TestResult, evaluate_task

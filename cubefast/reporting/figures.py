@@ -14,7 +14,7 @@ from ..utils.drawing import BLUE, GREY, INK, ORANGE, draw
 from ..utils.escaping import visible
 from ..utils.templates import capital
 from .analysis import RESAMPLES
-from .limits import FEWEST, ReliabilityCurve
+from .caveats import FEWEST, ReliabilityCurve
 from .tables import short_name
 from .task_results import TaskResult, TestResult
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
 from ..core import CubicCore
 from ..data.create_datasets import Progress as Counting
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts

@@ -10,11 +10,11 @@ from ..evaluation.baselines import CUBE, IDENTITY
 from ..evaluation.conversation_metrics import TurnMetric
 from ..evaluation.embedding_metrics import EmbeddingMetrics
 from ..evaluation.paired_bootstrap import Verdict
-from ..evaluation.scores import ModelResult
+from ..evaluation.score_table import ModelResult
 from ..training.progress import METRIC_NAMES
 from ..utils.templates import Strong, capital
 from .analysis import Analysis
-from .limits import ReliabilityCurve, ThresholdResult
+from .caveats import ReliabilityCurve, ThresholdResult
 from .task_results import TaskResult, TestResult
 
 MODEL_WORDS = {IDENTITY: "before (identity)", CUBE: "with the cube"}

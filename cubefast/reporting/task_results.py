@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
 from ..core import CubicCore
 from ..data.create_datasets import Progress as Counting
 from ..evaluation.baseline_comparison import Comparison
@@ -20,7 +20,7 @@ from ..evaluation.baselines import CUBE, IDENTITY, Baseline, as_baseline, wiener
 from ..evaluation.headline import headline, title_in_words
 from ..evaluation.metrics import nearest
 from ..evaluation.paired_bootstrap import Verdict, compare
-from ..evaluation.scores import HeldOutTest, ModelResult
+from ..evaluation.score_table import HeldOutTest, ModelResult
 from ..training.progress import METRIC_NAMES
 from ..training.trainer import CubeTrainer
 from ..training.validation import Validation, on_validation

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..config.data import NoiseConfig
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
 from ..data.pairs import EmbeddingPairs, PairDataset
 from ..errors import InputError
 from ..evaluation.baseline_comparison import VALIDATION_SEED

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..config.optimization import CurriculumConfig
+from ..config.training import CurriculumConfig
 from ..core import CubicCore
 from ..data.pairs import PairDataset
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, normalize, relu
 
-from ..config.optimization import LossConfig
+from ..config.training import LossConfig
 from .batches import TrainingBatch
 
 

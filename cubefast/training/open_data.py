@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
 from ..data.cache.embedding_cache import EmbeddingCache
 from ..data.create_datasets import Progress, open_dataset
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts

@@ -12,7 +12,7 @@ from torch.nn import Parameter
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
-from ..config.optimization import OptimizationConfig
+from ..config.training import OptimizationConfig
 from ..core import CubicCore
 
 PROGRESS_MARGIN = 1e-4  # of the validation metric; less is not progress

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, normalize, relu
 from torch.nn.utils import clip_grad_norm_
 
-from ..config.optimization import LOSSES, LossConfig, OptimizationConfig
+from ..config.training import LOSSES, LossConfig, OptimizationConfig
 from ..data.pairs import PairDataset
 from ..evaluation.baselines import Baseline
 from ..utils.threads import torch_threads

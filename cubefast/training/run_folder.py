@@ -12,7 +12,7 @@ from typing import IO, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, TypeAdapter
 
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
 from ..core import CubicCore
 from ..core.artifact import WEIGHTS
 from ..decoding.bank_file import SavedAnswers, read_answers, write_answers

@@ -19,13 +19,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
 from ..core import CubicCore
 from ..data.create_datasets import Progress as Counting
 from ..data.pairs import PairDataset
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline, as_baseline
-from ..evaluation.scores import HeldOutTest, Score, score
+from ..evaluation.score_table import HeldOutTest, Score, score
 from ..utils.process_memory import peak_memory_mb
 from ..utils.threads import float32_default
 from .batches import ordered_batches

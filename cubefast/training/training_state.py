@@ -25,8 +25,8 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..config.optimization import OptimizationConfig
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
+from ..config.training import OptimizationConfig
 from ..core import CubicCore
 from ..data.embeddings.vectors import chunks
 from ..data.pairs import PairDataset

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config.run_config import TrainingConfig
 from ..config.settings import keys_of
-from ..config.training import TrainingConfig
 from ..errors import ArtifactError, InputError
 from ..training.run_folder import RunFolder
 from ..training.training_state import FREE_SETTINGS

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..evaluation.scores import block
+from ..evaluation.score_table import block
 from ..utils.terminal import columns
 from .plots import MIN_TRIALS
 from .space import value_at

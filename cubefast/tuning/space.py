@@ -13,8 +13,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from pydantic import Field
 
 from ..config.parsing import parse_mapping, read_mapping
+from ..config.run_config import TrainingConfig
 from ..config.settings import Section, keys_of, validated
-from ..config.training import TrainingConfig
 from ..errors import ConfigError
 from ..training.training_state import FREE_SETTINGS
 

@@ -18,8 +18,8 @@ from optuna.trial import TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..config.optimization import PASSES
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
+from ..config.training import PASSES
 from ..data.datasets import Parts
 from ..errors import ArtifactError, InputError
 from ..evaluation.baseline_comparison import Comparison

@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from ..config.training import TrainingConfig
+from ..config.run_config import TrainingConfig
 from ..data.datasets import Parts
 from ..training.progress import Progress
 from ..training.trainer import CubeTrainer, DivergenceError

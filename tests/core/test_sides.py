@@ -12,7 +12,7 @@ from cubefast import AnswerSide, CubeTrainer, CubicCore, Pipeline, RetrievalDeco
 from cubefast.data.pairs import EmbeddingPairs
 from cubefast.errors import ConfigError
 from cubefast.evaluation.baselines import as_baseline
-from cubefast.evaluation.scores import HeldOutTest, measure, score
+from cubefast.evaluation.score_table import HeldOutTest, measure, score
 from cubefast.integrations.torch_export import export_core
 from cubefast.pipeline import save_threshold
 from cubefast.training.distributed import Processes

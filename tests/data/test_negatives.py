@@ -9,7 +9,7 @@ import torch
 
 from cubefast import CubeTrainer, HashingEncoder, create_dialogue_dataset
 from cubefast.config.data import ColumnsConfig
-from cubefast.config.training import TrainingConfig
+from cubefast.config.run_config import TrainingConfig
 from cubefast.data.create_datasets import open_dataset
 from cubefast.data.embeddings.vectors import ArrayVectors
 from cubefast.data.pairs import PairDataset

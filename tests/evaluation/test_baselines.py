@@ -22,7 +22,7 @@ from cubefast.evaluation.baselines import (
     wiener,
 )
 from cubefast.evaluation.metrics import cosine
-from cubefast.evaluation.scores import noisy
+from cubefast.evaluation.score_table import noisy
 
 DIM = 6
 

@@ -5,7 +5,7 @@ import torch
 
 from cubefast.evaluation.baselines import Baseline
 from cubefast.evaluation.headline import headline
-from cubefast.evaluation.scores import Score, regime_of
+from cubefast.evaluation.score_table import Score, regime_of
 
 MODELS = [
     Baseline("cube", 0, torch.clone),

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from cubefast.errors import ArtifactError, InputError
-from cubefast.evaluation.scores import Score
+from cubefast.evaluation.score_table import Score
+from cubefast.reporting.caveats import ReliabilityCurve
 from cubefast.reporting.figures import draw_calibration
-from cubefast.reporting.limits import ReliabilityCurve
 from cubefast.reporting.run_data import open_run_data
 from cubefast.utils import drawing
 

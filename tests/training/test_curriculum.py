@@ -6,7 +6,7 @@ import torch
 
 from cubefast import CubeTrainer, CubicCore, EmbeddingPairs, TrainingConfig
 from cubefast.config.data import NoiseConfig
-from cubefast.config.optimization import CurriculumConfig
+from cubefast.config.training import CurriculumConfig
 from cubefast.data.embeddings.vectors import ArrayVectors, Preparation
 from cubefast.data.pairs import PairDataset
 from cubefast.errors import ArtifactError, InputError

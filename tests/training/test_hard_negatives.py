@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cubefast import CubeTrainer, EmbeddingPairs
-from cubefast.config.optimization import LossConfig
+from cubefast.config.training import LossConfig
 from cubefast.data.pairs import PairDataset
 from cubefast.training import hard_negatives
 from cubefast.training.batches import TrainingBatch

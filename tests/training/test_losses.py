@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cubefast import CubeTrainer, TrainingConfig
-from cubefast.config.optimization import LOSSES, LossConfig
+from cubefast.config.training import LOSSES, LossConfig
 from cubefast.errors import ConfigError, InputError
 from cubefast.training.batches import TrainingBatch
 from cubefast.training.losses import NegativeQueue, cosine_loss, distill, info_nce, relational, total_loss, triplet

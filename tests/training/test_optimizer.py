@@ -8,7 +8,7 @@ import torch
 from torch.optim import AdamW
 
 from cubefast import CubicCore
-from cubefast.config.optimization import OptimizationConfig
+from cubefast.config.training import OptimizationConfig
 from cubefast.training.optimizer import Muon, optimizer_of, orthogonalized
 
 

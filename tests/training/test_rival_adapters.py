@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import normalize
 
 from cubefast.config.data import NoiseConfig
-from cubefast.config.optimization import LOSSES, LossConfig, OptimizationConfig
+from cubefast.config.training import LOSSES, LossConfig, OptimizationConfig
 from cubefast.data.embeddings.vectors import ArrayVectors
 from cubefast.data.pairs import EmbeddingPairs, PairDataset
 from cubefast.evaluation.metrics import cosine, mean_reciprocal_rank, recall_at, retrieval_ranks

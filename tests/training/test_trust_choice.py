@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import normalize
 
 from cubefast import CubicCore
-from cubefast.config.training import TrainingConfig
+from cubefast.config.run_config import TrainingConfig
 from cubefast.core import predict
 from cubefast.core.trust import weight_of
 from cubefast.data.pairs import EmbeddingPairs

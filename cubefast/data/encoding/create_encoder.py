@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote
 
-from ...config.encoder_names import JOINT
+from ...config.encoder_names import JOINT, OPTIONS, model_and_options
 from ...errors import InputError
 from ...utils.messages import shown
-from .api import OpenAIEncoder
 from .base import TextEncoder
 from .encoders import ConcatEncoder, FunctionEncoder, HashingEncoder, StaticEncoder
+from .openai_encoder import OpenAIEncoder
 from .transformer import SentenceTransformerEncoder
 
 _SIZED: dict[str, type[StaticEncoder] | type[HashingEncoder]] = {"static": StaticEncoder, "hashing": HashingEncoder}
@@ -63,8 +62,8 @@ def is_known_by_name(encoder: TextEncoder) -> bool:
 
 def _create_single(part: str, name: str) -> TextEncoder:
     kind, _, rest = part.partition(":")
-    if kind in _OPTIONS and rest:
-        model, options = _model_and_options(kind, rest)
+    if kind in OPTIONS and rest:
+        model, options = model_and_options(kind, rest)
         return SentenceTransformerEncoder(model, **options) if kind == "st" else OpenAIEncoder(model, **options)
     if kind not in _SIZED or not (rest == "" or (rest.isdecimal() and len(rest) < 20)):
         raise InputError(
@@ -73,47 +72,3 @@ def _create_single(part: str, name: str) -> TextEncoder:
             f"(static+st:all-MiniLM-L6-v2); got {shown(name)}"
         )
     return _SIZED[kind](int(rest)) if rest else _SIZED[kind]()
-
-
-def _model_and_options(kind: str, text: str) -> tuple[str, dict[str, Any]]:
-    """A model's name, and the options that follow it after a question mark."""
-    model, _, written = text.partition("?")
-    known, options = _OPTIONS[kind], dict[str, Any]()
-    for option in written.split("&") if written else []:
-        key, _, value = option.partition("=")
-        if key not in known:
-            raise InputError(
-                f"{kind}:{text}: the options after the question mark are {', '.join(known)}, each as "
-                f"KEY=VALUE, joined with &; got {shown(option)}"
-            )
-        try:
-            options[key] = known[key](unquote(value))
-        except ValueError as error:
-            raise InputError(f"{kind}:{text}: {key} {error}; got {shown(value)}") from None
-    return model, options
-
-
-def _whole_number(text: str) -> int:
-    if not text.isdecimal() or len(text) > 6:
-        raise ValueError("must be a whole number below 1,000,000")
-    return int(text)
-
-
-def _true_or_false(text: str) -> bool:
-    if text not in ("true", "false"):
-        raise ValueError("must be true or false")
-    return text == "true"
-
-
-_OPTIONS: dict[str, dict[str, Callable[[str], Any]]] = {
-    "st": {
-        "batch_size": _whole_number,
-        "device": str,
-        "max_length": _whole_number,
-        "normalize": _true_or_false,
-        "offline": _true_or_false,
-        "progress": _true_or_false,
-        "prompt": str,
-    },
-    "openai": dict.fromkeys(("batch_size", "dimensions", "retries", "timeout"), _whole_number),
-}

@@ -11,7 +11,7 @@ import pytest
 
 from cubefast import HashingEncoder, create_conversation_dataset, create_dialogue_dataset, create_text_dataset
 from cubefast.config.data import ColumnsConfig
-from cubefast.config.training import TrainingConfig
+from cubefast.config.run_config import TrainingConfig
 from cubefast.data.reading.dialogues import load_dialogues, load_texts
 from cubefast.data.reading.records import name_field
 from cubefast.errors import InputError

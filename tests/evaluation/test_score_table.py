@@ -5,7 +5,7 @@ import torch
 from cubefast import EmbeddingPairs
 from cubefast.evaluation.baselines import Baseline, identity, mean_target
 from cubefast.evaluation.conversation_metrics import PairStructure
-from cubefast.evaluation.scores import HeldOutTest, Score, measure, score, table
+from cubefast.evaluation.score_table import HeldOutTest, Score, measure, score, table
 
 
 def answered(count=80, dim=8):

@@ -10,8 +10,8 @@ import yaml
 
 from cubefast import TrainingConfig
 from cubefast.config.core import CoreConfig
+from cubefast.config.run_config import named_configs
 from cubefast.config.settings import Section, describe_keys, keys_of
-from cubefast.config.training import named_configs
 from cubefast.errors import ConfigError
 from cubefast.lattice.checks import ACTIVATIONS, UPDATES
 from cubefast.lattice.topology import BOUNDARIES, NEIGHBORHOODS
