@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ from .config.run_config import TrainingConfig
 from .core import CubicCore
 from .data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from .data.pairs import PairDataset
+from .decoding import CalibratedThreshold
 from .evaluation.baseline_comparison import Comparison
 from .evaluation.baselines import as_baseline
 from .evaluation.headline import headline
-from .evaluation.score_table import table
+from .evaluation.score_table import Score, table
 from .evaluation.training_curves import training_curves
 from .lattice.diagnostics import facts
 from .pipeline import save_answers, save_threshold
@@ -88,48 +90,81 @@ def train(
             refit = f"on all {len(dataset):,} pairs, as far as epoch {result.best_epoch} was"
             print(labelled("refit", refit), flush=True)
             run.save_refit(trainer.refit(_all_pairs(dataset, parts), result))
-        rivals = []
-        if config.purpose == "retrieve" and result.stopped != "interrupted":
-            rivals = trainer.rivals(parts.train, validation, counting=functools.partial(cli.counting, unit="steps"))
-        comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
-        takes_questions = isinstance(dataset, DialogueDataset) and config.mode != "autoencoder"
-        threshold = save_threshold(run, result.core, parts) if takes_questions else None
-        cube, metric = as_baseline(result.core), config.training.metric
-        if parts.bank is not None and config.purpose == "retrieve":
-            handicap = choose_handicap(result.core, validation, torch.from_numpy(parts.trained))
-            save_answers(run, dataset.fingerprint, parts, handicap, refitted=_is_refitted(config, result))
-        validated = on_validation([cube, *comparison.baselines], validation)
-        lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
-        run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines, "png"))
-        scores = comparison.scores(cube)
-        sentence = "" if comparison.denoise else headline([cube, *comparison.baselines], validated, scores)
-        if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
-            alone = dataset.split("autoencoder", config.seed)
-            scores += Comparison(alone, "autoencoder", config.data.noise).scores(cube)
-        run.write_json("report.json", {"headline": sentence, "scores": [each.as_dict() for each in scores]})
+        outcome = _score(config, run, trainer, result, dataset, parts, validation)
     finally:
         run.discard_if_empty()
         run.close()
     _print_advice(config, result, run)
-    best = f"best epoch {result.best_epoch} of {len(result.records)}"
-    value = f"validation {METRIC_NAMES[metric]} {result.best_value:.4f}"
     spent = f"{time.perf_counter() - began:.0f} s, {peak_memory_mb():.0f} MB"
+    _print_outcome(config, result, outcome, spent)
+    print(f"\nsaved in {run.path}")
+    if outcome.threshold is not None and isinstance(dataset, DialogueDataset):
+        _print_commands(config, run, dataset, outcome.threshold)
+    return result
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """The scores on the tests, what they come to in a sentence, and the threshold of the answers, if there are any."""
+
+    scores: list[Score]
+    sentence: str
+    threshold: CalibratedThreshold | None
+
+
+def _score(
+    config: TrainingConfig,
+    run: RunFolder,
+    trainer: CubeTrainer,
+    result: TrainingResult,
+    dataset: DialogueDataset | AutoencoderDataset,
+    parts: Parts,
+    validation: Validation,
+) -> _Outcome:
+    """Train the rivals, score all models on validation and the tests, and write what came of it into the run."""
+    rivals = []
+    if config.purpose == "retrieve" and result.stopped != "interrupted":
+        rivals = trainer.rivals(parts.train, validation, counting=functools.partial(cli.counting, unit="steps"))
+    comparison = Comparison(parts, task_of(config), config.data.noise, rivals=rivals)
+    takes_questions = isinstance(dataset, DialogueDataset) and config.mode != "autoencoder"
+    threshold = save_threshold(run, result.core, parts) if takes_questions else None
+    if parts.bank is not None and config.purpose == "retrieve":
+        handicap = choose_handicap(result.core, validation, torch.from_numpy(parts.trained))
+        save_answers(run, dataset.fingerprint, parts, handicap, refitted=_is_refitted(config, result))
+    cube, metric = as_baseline(result.core), config.training.metric
+    validated = on_validation([cube, *comparison.baselines], validation)
+    lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
+    run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines, "png"))
+    scores = comparison.scores(cube)
+    sentence = "" if comparison.denoise else headline([cube, *comparison.baselines], validated, scores)
+    if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
+        alone = dataset.split("autoencoder", config.seed)
+        scores += Comparison(alone, "autoencoder", config.data.noise).scores(cube)
+    run.write_json("report.json", {"headline": sentence, "scores": [each.as_dict() for each in scores]})
+    return _Outcome(scores, sentence, threshold)
+
+
+def _print_outcome(config: TrainingConfig, result: TrainingResult, outcome: _Outcome, spent: str) -> None:
+    best = f"best epoch {result.best_epoch} of {len(result.records)}"
+    value = f"validation {METRIC_NAMES[config.training.metric]} {result.best_value:.4f}"
     print("\n" + paragraph(f"{result.stopped}: {best}, {value}; {spent}"))
-    if sentence:
-        print("\n" + paragraph(sentence))
-    if scores:
-        print(table(scores, columns()))
+    if outcome.sentence:
+        print("\n" + paragraph(outcome.sentence))
+    if outcome.scores:
+        print(table(outcome.scores, columns()))
         legend = "(how often the right answer is first, and in the first ten; cosine to it; * best of its column)"
         print("\n" + paragraph(legend))
-    print(f"\nsaved in {run.path}")
-    if threshold is not None and isinstance(dataset, DialogueDataset):
-        # Commands are not wrapped, so that they can be copied. Quoted: a question may hold what a shell would run.
-        encoder = "" if config.encoder else " --encoder NAME"  # what made ready embeddings, its user knows
-        question = shlex.quote(dataset.dialogues[0].question) + encoder
-        print(f"try: python -m cubefast.ask {shlex.quote(str(run.path))} {question}")
-        print(paragraph(f"(it answers {threshold.describe()})", " " * 5, " " * 5))
-        print(f"     python -m cubefast.evaluate {shlex.quote(str(run.path))}")
-    return result
+
+
+def _print_commands(
+    config: TrainingConfig, run: RunFolder, dataset: DialogueDataset, threshold: CalibratedThreshold
+) -> None:
+    """Print what to do next. Commands are not wrapped, so that they can be copied."""
+    encoder = "" if config.encoder else " --encoder NAME"  # what made ready embeddings, its user knows
+    question = shlex.quote(dataset.dialogues[0].question)  # it may hold what a shell would run
+    print(f"try: python -m cubefast.ask {shlex.quote(str(run.path))} {question}{encoder}")
+    print(paragraph(f"(it answers {threshold.describe()})", " " * 5, " " * 5))
+    print(f"     python -m cubefast.evaluate {shlex.quote(str(run.path))}")
 
 
 def _print_advice(config: TrainingConfig, result: TrainingResult, run: RunFolder) -> None:

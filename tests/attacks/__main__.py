@@ -27,7 +27,7 @@ IMPORTED = [
     "cubefast.integrations.model_folder",
     "cubefast.tuning.study",
 ]
-IMPORTED += [f"cubefast.reporting.{name}" for name in ("evaluation", "figures", "report", "side_by_side", "tables")]
+IMPORTED += [f"cubefast.reporting.{name}" for name in ("compare_runs", "evaluate_run", "figures", "report", "tables")]
 
 
 def attack(name: str, rounds: int, folder: str) -> int:
