@@ -33,7 +33,7 @@ def run(*command: object, cwd: Path, **environment: str) -> str:
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         timeout=600,
@@ -59,18 +59,23 @@ def sdist(source, tmp_path_factory) -> Path:
     return next(out.glob("*.tar.gz"))
 
 
-@pytest.fixture
-def python(tmp_path) -> Path:
-    """The interpreter of a fresh environment that has this one's packages, but no cubefast."""
-    venv.create(tmp_path / "venv")
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv")}))
-    packages = tmp_path / "packages"
-    packages.mkdir()
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory) -> Path:
+    """This environment's packages but for cubefast: in one folder for all tests, so that Python compiles them once."""
+    packages = tmp_path_factory.mktemp("packages")
     for folder in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         for entry in Path(folder).iterdir():
             if not entry.name.startswith(OURS) and not (packages / entry.name).exists():
                 (packages / entry.name).symlink_to(entry)
-    (site / "packages.pth").write_text(str(packages) + "\n")
+    return packages
+
+
+@pytest.fixture
+def python(tmp_path, packages) -> Path:
+    """The interpreter of a fresh environment that has this one's packages, but no cubefast."""
+    venv.create(tmp_path / "venv")
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(tmp_path / "venv")}))
+    (site / "packages.pth").write_text(f"{packages}\n")
     return tmp_path / "venv" / "bin" / "python"
 
 
