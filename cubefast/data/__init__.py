@@ -1,1 +1,1 @@
-"""Text and vectors in: encoders, their cache, data sets, and the placement of an embedding on the lattice."""
+"""From files and texts to pairs of embeddings: reading, encoding once, quality, and data sets that split by group."""

@@ -1,1 +1,1 @@
-"""Is it any good: metrics, the baselines that every number stands beside, the report."""
+"""Is it any good: metrics, the baselines that every number stands beside, and the table of scores."""

@@ -1,1 +1,1 @@
-"""What a trained run comes to, for a person to read: figures, cases, limits, advice; as Markdown, HTML and JSON."""
+"""What a trained run comes to, for a person to read: scores, cases and caveats, as Markdown, HTML and JSON."""

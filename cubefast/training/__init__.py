@@ -1,1 +1,1 @@
-"""The trainer, its losses, and the folder that a run leaves."""
+"""The trainer: its loop, losses, validation and rivals, and the folder that a run leaves."""
