@@ -337,7 +337,7 @@ def _checked(text: object, what: str) -> str:
     if not isinstance(text, str):
         raise InputError(f"{what} must be a text; got {shown(text)}")
     if not text.strip():
-        raise InputError(f"{what} is blank; ask something")
+        raise InputError(f"{what} is blank")
     if len(text) > LONGEST_QUESTION:
         raise InputError(f"{what} has {len(text):,} characters; {LONGEST_QUESTION:,} are the most. Shorten it")
     if not is_utf8(text):

@@ -89,7 +89,7 @@ def train(
         if _is_refitted(config, result):
             refit = f"on all {len(dataset):,} pairs, as far as epoch {result.best_epoch} was"
             print(labelled("refit", refit), flush=True)
-            run.save_refit(trainer.refit(_all_pairs(dataset, parts), result))
+            run.save_refit(trainer.refit(_all_pairs(config, dataset, parts), result))
         outcome = _score(config, run, trainer, result, dataset, parts, validation)
     finally:
         run.discard_if_empty()
@@ -218,7 +218,7 @@ def train_as_worker(
         return None
     result = trainer.fit(parts.train, Validation.of_parts(parts), resume=resume)
     if _is_refitted(config, result):
-        trainer.refit(_all_pairs(dataset, parts), result)
+        trainer.refit(_all_pairs(config, dataset, parts), result)
     return result
 
 
@@ -226,9 +226,12 @@ def _is_refitted(config: TrainingConfig, result: TrainingResult) -> bool:
     return config.training.refit and result.stopped != "interrupted"
 
 
-def _all_pairs(dataset: DialogueDataset | AutoencoderDataset, parts: Parts) -> PairDataset:
-    """All pairs of the data set, prepared like the training part."""
-    whole = dataset.subset(np.arange(len(dataset)))
+def _all_pairs(config: TrainingConfig, dataset: DialogueDataset | AutoencoderDataset, parts: Parts) -> PairDataset:
+    """All pairs of the data set, for the same task as the training part and prepared like it."""
+    if isinstance(dataset, DialogueDataset):
+        whole = dataset.all_pairs(task_of(config), config.seed)
+    else:
+        whole = dataset.subset(np.arange(len(dataset)))
     whole.prepare, whole.teachers = parts.train.prepare, parts.train.teachers
     return whole
 

@@ -245,7 +245,7 @@ BAD = [
     (b'{"question": "a", "history": [1]}', "turn 1 of the history must be a text; got 1"),
     (b'{"question": "a", "history": ["b"]}', "the run was trained without context"),
     (b'{"question": null}', "the question must be a text; got None"),
-    (b'" "', "the question is blank; ask something"),
+    (b'" "', "the question is blank"),
     (b'"\\ud800"', "the question has half a surrogate pair"),
     (b'"..."', "the encoder has no vector for the text '...'"),
 ]

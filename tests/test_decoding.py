@@ -140,7 +140,13 @@ def test_more_answers_than_there_are_and_no_questions():
             ["a"],
             np.ones((1, 2)),
             {"handicap": np.ones(2)},
-            "handicap must be a number for each of the 1 answers; got 2",
+            "handicap must be a finite number for each of the 1 answers; got 2",
+        ),
+        (
+            ["a"],
+            np.ones((1, 2)),
+            {"handicap": np.array([np.nan])},
+            "handicap must be a finite number for each of the 1 answers; got NaN or Inf among them",
         ),
         (["a"], np.ones((1, 2)), {"index": "faiss"}, "index must be exact or usearch; got 'faiss'"),
     ],
@@ -177,6 +183,13 @@ def test_marginal_relevance_takes_the_second_best_that_is_different():
     assert order(0.8) == order(0) == ["a", "c", "b"]
     found = RetrievalDecoder(["a", "b", "c"], bank, mmr=0.5).decode(query, 2)[0]
     assert [answer.score for answer in found] == pytest.approx([0.8, 0.28]), "scores are still the cosines"
+
+
+def test_marginal_relevance_of_1_is_the_plain_order_with_a_handicap_too():
+    vectors, queries = np.random.default_rng(0).standard_normal((2, 30, 8))
+    options = {"handicap": np.where(np.arange(30) % 3 == 0, 0.3, 0.0)}
+    plain = RetrievalDecoder(names(30), vectors, **options).decode(queries, 5)
+    assert RetrievalDecoder(names(30), vectors, mmr=1.0, fetch=20, **options).decode(queries, 5) == plain
 
 
 @pytest.mark.parametrize("mmr", [0.0, 0.3, 0.7])

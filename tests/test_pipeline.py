@@ -58,7 +58,7 @@ def test_several_questions_are_answered_as_each_alone(tmp_path):
 @pytest.mark.parametrize(
     ("question", "history", "message"),
     [
-        (" ", (), "the question is blank; ask something"),
+        (" ", (), "the question is blank"),
         (5, (), "the question must be a text; got 5"),
         ("half \ud800", (), "the question has half a surrogate pair"),
         ("a", ["b", "\n"], "turn 2 of the history is blank"),

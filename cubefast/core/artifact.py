@@ -106,11 +106,16 @@ def read_artifact(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _described(header: Any, path: Path) -> dict[str, Any]:
     """The description of the core in the header: ``format_version``, ``cubefast``, ``core`` and ``sha256``."""
     metadata = header.get("__metadata__") or {}
-    described = json.loads(metadata[_ENTRY]) if _ENTRY in metadata else {}
+    if _ENTRY not in metadata:
+        raise ArtifactError(
+            f"{path} is no core of this format: its header has no {_ENTRY!r}. It is another program's, or of a "
+            "cubefast before format version 6; use that"
+        )
+    described = json.loads(metadata[_ENTRY])
     version = described.get("format_version")
     if version != FORMAT_VERSION:
         raise ArtifactError(
-            f"{path} is of format version {version or 'below 6'}; this cubefast {__version__} reads version "
+            f"{path} is of format version {version}; this cubefast {__version__} reads version "
             f"{FORMAT_VERSION}. Use the cubefast that wrote it ({described.get('cubefast')})"
         )
     if not isinstance(described.get("core"), dict):

@@ -166,6 +166,11 @@ class DialogueDataset(PairDataset):
         }
         return _parts(self, split, regimes, part, self.config.split.has_tests, finds_answers=mode == "dialogue")
 
+    def all_pairs(self, mode: str = "dialogue", seed: int = 0) -> PairDataset:
+        """All pairs undivided, in the form in which :meth:`split` gives those to train on, but not centred."""
+        rows = list(range(len(self)))
+        return self.subset(rows) if mode == "dialogue" else self._identities(rows, with_answers=True, seed=seed)
+
     def _identities(self, items: list[int], with_answers: bool, seed: int) -> PairDataset:
         """The distinct texts of these items, each as its own target."""
         texts = self.input_rows[items, 0]

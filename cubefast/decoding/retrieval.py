@@ -85,7 +85,8 @@ class RetrievalDecoder:
         self.threshold = threshold
         self.fetch = fetch
         if handicap is not None and (len(handicap) != len(texts) or not np.isfinite(handicap).all()):
-            raise InputError(f"handicap must be a number for each of the {len(texts)} answers; got {len(handicap)}")
+            got = "NaN or Inf among them" if len(handicap) == len(texts) else str(len(handicap))
+            raise InputError(f"handicap must be a finite number for each of the {len(texts)} answers; got {got}")
         self._bank = Bank(vectors, None if handicap is None else np.asarray(handicap, np.float32))
         self._index = create_index(index, self._bank)
 
@@ -120,7 +121,9 @@ class RetrievalDecoder:
         order: Sequence[int] = range(min(count, len(rows)))
         if self.mmr is not None:
             vectors = self._bank.unit_rows(rows)
-            order = _marginal_relevance(cosines[: len(rows)], vectors @ vectors.T, self.mmr, len(order))
+            handicap = 0 if self._bank.handicap is None else self._bank.handicap[rows]
+            relevance = cosines[: len(rows)] - handicap
+            order = _marginal_relevance(relevance, vectors @ vectors.T, self.mmr, len(order))
         return [Answer(self.texts[rows[i]], float(cosines[i])) for i in order]
 
     def recall_against_exact(self, embeddings: Tensor | NDArray[np.floating], count: int = 10) -> float:

@@ -52,9 +52,12 @@ def validation_of(config: TrainingConfig, train: PairDataset, data: Any, bank: A
         bank: [answers, D], whose rows the target ids of ``data`` are; None: the different targets of training and
             validation, or of validation alone in autoencoder mode.
 
-    Raises InputError for pairs of another dimension than those of ``train``.
+    Raises InputError for pairs or a bank of another dimension than the pairs of ``train``, and for a bank beside a
+    :class:`Validation`, which has its own.
     """
     if isinstance(data, Validation):
+        if bank is not None:
+            raise InputError("a Validation has a bank of its own: leave bank out")
         if train.dim != data.bank.shape[1]:
             raise InputError(f"train has {train.dim} numbers per row, validation {data.bank.shape[1]}")
         return data
@@ -64,7 +67,10 @@ def validation_of(config: TrainingConfig, train: PairDataset, data: Any, bank: A
         if train.dim != part.dim:
             raise InputError(f"train has {train.dim} numbers per row, validation {part.dim}")
     if bank is not None:
-        return Validation.of(pairs, real_tensor("bank", bank))
+        answers = real_tensor("bank", bank)
+        if answers.dim() != 2 or answers.shape[1] != train.dim or not answers.isfinite().all():
+            raise InputError(f"bank must be [answers, {train.dim}], without NaN or Inf; got {list(answers.shape)}")
+        return Validation.of(pairs, answers)
     # Ids are compared within one set of pairs only; between two sets, equal targets are one answer.
     targets = [part.targets for part in pairs.values()]
     if config.mode != "autoencoder":

@@ -191,9 +191,11 @@ class CubeTrainer:
     def refit(self, pairs: Any, result: TrainingResult) -> CubicCore:
         """Train another core on all pairs, for as many steps as were best on validation: the core to serve.
 
-        An untrained core of the same seed takes as many steps as the best epoch of ``result`` had, at the same learning
-        rates. Its trust is that of ``result``, which was chosen on topics that ``result`` was not trained on. No pairs
-        are left to score it on: the scores to report are those of ``result``.
+        An untrained core of the same seed is trained on as many batches as ``result`` had been at its best epoch. The
+        learning rate schedule spans the batches that :meth:`fit` trained on; where that stopped early, the rates differ
+        from those of :meth:`fit`, and a plateau schedule keeps its first rate. The trust is that of ``result``,
+        which was chosen on topics that ``result`` was not trained on. No pairs are left to score the core on: the
+        scores to report are those of ``result``.
 
         Args:
             pairs: as ``train`` of :meth:`fit`, those of training, validation and test together.
@@ -279,11 +281,8 @@ class CubeTrainer:
             trained = CubicCore.from_pretrained(Path(self.config.init_from) / "best")
             initialize_from(core, trained, self.config.init_from)
         epochs = options.epochs_of(len(train))
-        schedule = [self._pairs_of(epoch, len(train)) for epoch in range(1, epochs + 1)]
-        batches = [math.ceil(count / options.batch_size) for count in schedule]
+        batches = self._batches_of(len(train), epochs, refit_batches)
         steps = sum(math.ceil(count / options.accumulate) for count in batches)
-        if refit_batches is not None:
-            steps = math.ceil(refit_batches / options.accumulate)
         state = TrainingState.initial(core, options, epochs, steps, self.config.seed)
         is_compared = (self.run is not None and not refit) or self.processes.world_size > 1
         identity = identity_of(self.config, train) if is_compared else {}
@@ -386,6 +385,14 @@ class CubeTrainer:
         """The number of pairs, of ``count``, that an epoch trains on."""
         curriculum = self.config.training.curriculum
         return count if curriculum.order == "none" else max(1, round(share(curriculum, epoch) * count))
+
+    def _batches_of(self, pairs: int, epochs: int, most: int | None) -> list[int]:
+        """The number of batches in each epoch; with ``most``, in as many epochs as have that many batches together."""
+        batches: list[int] = []
+        while len(batches) < epochs if most is None else sum(batches) < most:
+            count = math.ceil(self._pairs_of(len(batches) + 1, pairs) / self.config.training.batch_size)
+            batches.append(count if most is None else min(count, most - sum(batches)))
+        return batches
 
     def _has_stalled(self, state: TrainingState) -> bool:
         patience = self.config.training.early_stopping

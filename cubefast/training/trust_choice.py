@@ -307,7 +307,7 @@ def _objective(regimes: Sequence[RegimeRanks], curve: Tensor) -> float:
 def _reciprocal_ranks(scores: Tensor, right: Tensor, tie: float | Tensor = TIE) -> Tensor:
     """1 / rank of the right answers, float64 [n], ties against them. scores: [n, answers]; right: int64 [n]."""
     least = scores.gather(1, right[:, None]) - tie
-    return 1 / (scores >= least).sum(dim=1).clamp(min=1).double()
+    return 1 / (~(scores < least)).sum(dim=1).double()  # so that NaN comes last
 
 
 def choose_curve(regimes: list[RegimeRanks]) -> tuple[Tensor, float]:

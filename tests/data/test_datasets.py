@@ -114,6 +114,16 @@ def test_an_autoencoder_may_do_without_a_test(cache):
     assert len(parts.validations["unseen text"]) == len(parts.validation)
 
 
+def test_all_pairs_are_of_the_same_task_as_the_parts(builtin):
+    whole = builtin.all_pairs()
+    assert len(whole) == len(builtin)
+    assert not np.array_equal(whole.input_rows[:, 0], whole.target_rows)
+    whole, train = builtin.all_pairs("autoencoder", seed=3), builtin.split("autoencoder", seed=3).train
+    assert np.array_equal(whole.input_rows[:, 0], whole.target_rows)
+    assert set(train.target_rows.tolist()) < set(whole.target_rows.tolist())
+    assert (whole.noise, whole.seed) == (train.noise, train.seed)
+
+
 def test_an_autoencoders_texts_are_in_one_part_each(builtin):
     parts = builtin.split("autoencoder")
     rows = [part.target_rows.tolist() for part in (parts.train, parts.validation, *parts.tests.values())]

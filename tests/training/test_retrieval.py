@@ -1,5 +1,6 @@
 """Training to retrieve: chosen in every regime at once, for as long as the data needs, and once more on all pairs."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -9,7 +10,9 @@ from torch.nn.functional import normalize
 
 from cubefast import CubeTrainer, CubicCore, TrainingConfig
 from cubefast.data.pairs import EmbeddingPairs
+from cubefast.errors import InputError
 from cubefast.training.run_folder import RunFolder
+from cubefast.training.validation import Validation
 
 SMALL = {"core": {"state_size": 4, "hidden_size": 8, "steps": 4, "code_size": 4, "prototypes": 8}}
 DIM, ANSWERS = 24, 60
@@ -169,3 +172,32 @@ def test_outputs_have_unit_length_and_arrays_are_turned_alike():
     turned = core.transform(x.numpy())
     assert np.allclose(np.linalg.norm(turned, axis=1), 1, atol=1e-5)
     assert np.allclose(turned, core(x).detach().numpy(), atol=1e-6)
+
+
+def test_a_refit_with_accumulated_batches_has_a_schedule_as_long_as_it_is():
+    bank, train, validation = world()
+    options = settings(epochs=4, schedule="one_cycle", accumulate=4, batch_size=13, early_stopping=None)
+    trainer = CubeTrainer(options)
+    result = trainer.fit(train, validation, bank=bank)
+    everything = EmbeddingPairs.of(train.inputs.repeat(2, 1), train.targets.repeat(2, 1), train.target_ids.repeat(2))
+    last = dataclasses.replace(result, best_epoch=len(result.records))
+    trainer.refit(everything, last)  # OneCycleLR raises ValueError for a step too many
+
+
+@pytest.mark.parametrize(
+    ("bank", "message"),
+    [
+        (torch.zeros(60, DIM + 1), rf"bank must be \[answers, {DIM}\], without NaN or Inf; got \[60, {DIM + 1}\]"),
+        (torch.full((60, DIM), torch.nan), "without NaN or Inf"),
+    ],
+)
+def test_a_bank_that_cannot_be_is_refused_before_training(bank, message):
+    _, train, validation = world()
+    with pytest.raises(InputError, match=message):
+        CubeTrainer(settings()).fit(train, validation, bank=bank, on_start=lambda: pytest.fail("it has begun"))
+
+
+def test_a_validation_set_has_its_own_bank():
+    bank, train, validation = world()
+    with pytest.raises(InputError, match="a Validation has a bank of its own: leave bank out"):
+        CubeTrainer(settings()).fit(train, Validation.of(validation, bank), bank=bank)

@@ -47,6 +47,13 @@ def test_ranks_are_those_of_the_metrics_at_every_level():
     assert torch.equal(found.identity, found.reciprocal[0])
 
 
+def test_an_output_that_is_no_number_ranks_last():
+    inputs, bank = torch.eye(4), torch.eye(4)
+    change = torch.full((4, 4), torch.nan)
+    found = RegimeRanks.of(inputs, change, torch.zeros(4), bank, torch.arange(4))
+    assert found.reciprocal[1:].tolist() == [[0.25] * 4] * 4
+
+
 def test_between_levels_the_mrr_is_a_straight_line():
     found = helped(2, [0.0, 0.0]).values(torch.tensor([0.0, 1.0, 0.625, 0.625])).mean()
     assert found == pytest.approx((0.75 + 0.9) / 2)
