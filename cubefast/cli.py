@@ -142,7 +142,7 @@ def run(
             sys.stdout.flush()
             return code
         except KeyboardInterrupt:
-            print("\nstopped; nothing was saved", file=sys.stderr)
+            print("\nstopped before the work was done", file=sys.stderr)
             return 130
         except BrokenPipeError:  # whoever reads the output has had enough
             return 1

@@ -17,7 +17,7 @@ from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.baseline_comparison import Comparison
 from cubefast.evaluation.baselines import as_baseline
 from cubefast.integrations.model_folder import write_model_folder
-from cubefast.integrations.public_config import base_models, without_places
+from cubefast.integrations.public_config import base_models, encoder_folders, without_places
 from cubefast.pipeline import Pipeline
 
 from .programs import SMALL, command
@@ -255,6 +255,12 @@ def test_of_a_config_names_are_published_and_places_are_not(tmp_path):
         "intfloat/e5-small-v2"
     ]
     assert base_models(public) == [], "ready embeddings have no encoder that is known"
+
+
+def test_no_part_of_a_path_is_published_whatever_plus_it_has():
+    config = TrainingConfig(encoder="static+st:/home/me+static-models/secret/m?prompt=a: ")
+    assert without_places(config).encoder == "static+st:./m?prompt=a: "
+    assert encoder_folders(config) == ["/home/me+static-models/secret/m"]
 
 
 def test_nothing_in_a_card_is_markup_that_came_with_the_run(tmp_path):

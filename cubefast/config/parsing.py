@@ -83,6 +83,9 @@ def override(values: dict[str, Any], items: Sequence[str]) -> None:
             problems.append(f"{shown(key)} is given twice, as {shown(given[key])} and {shown(item)}; leave one out")
             continue
         given[key] = item
+        if {"data", "data.path"} <= given.keys():
+            problems.append(f"the file is given twice, by data and by data.path, as {shown(item)}; leave one out")
+            continue
         try:
             value = _parse(text)
         except yaml.YAMLError:
@@ -96,7 +99,8 @@ def override(values: dict[str, Any], items: Sequence[str]) -> None:
             value = text
         _put(values, key, value, problems)
     if problems:
-        raise ConfigError("\n".join(problems[:_MOST_SHOWN]))
+        more = [f"and {len(problems) - _MOST_SHOWN:,} more mistakes"] if len(problems) > _MOST_SHOWN else []
+        raise ConfigError("\n".join(problems[:_MOST_SHOWN] + more))
 
 
 def as_override(key: str, text: str) -> str:

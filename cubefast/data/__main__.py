@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ..config.data import DatasetConfig
 from ..config.parsing import override
 from ..config.settings import describe_keys, validated
 from ..errors import InputError
+from ..utils.files import write_json
 from ..utils.terminal import paragraph
 
 _LABEL = 23  # columns of the labels of statistics
@@ -46,7 +46,7 @@ def _run(arguments: argparse.Namespace) -> int:
     print("\n" + _beside("split", str(parts)))
     if arguments.json is not None:
         content = {"statistics": statistics.as_dict(), "split": sizes, "quality": report.as_dict() if report else None}
-        arguments.json.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_json(arguments.json, content)
     return 0
 
 

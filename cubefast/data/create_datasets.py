@@ -60,7 +60,7 @@ def create_text_dataset(
     Raises InputError for no texts or a blank one.
     """
     settings = DatasetConfig.load(config)
-    _refuse_teacher_vectors(settings)
+    _refuse_pair_vectors(settings)
     given = list(items_of(texts))
     for row, text in enumerate(given):
         text_field(text, f"text {row}", "text", settings.limits)
@@ -93,7 +93,7 @@ def create_file_dataset(
     """
     settings = DatasetConfig.load(config)
     if settings.format == "auto" and is_embedding_file(path):
-        _refuse_teacher_vectors(settings)
+        _refuse_pair_vectors(settings)
         if teachers:
             raise InputError(
                 f"{path} holds embeddings, and teachers need the texts that they are of: leave teachers out, or give "
@@ -135,6 +135,7 @@ def create_dialogue_dataset(
         read = load_dialogues(source, settings.format, settings.columns, settings.limits)
     else:
         read = _given_dialogues(source, settings)
+    name = str(source) if isinstance(source, (str, Path)) else "the data set"
     quality = QualityFilter(settings.quality)
     records = 1 + max(dialogue.row for dialogue in read)
     dialogues = with_all_negatives(_not_empty(quality.texts(read), quality), read)
@@ -143,18 +144,19 @@ def create_dialogue_dataset(
     if settings.vectors is not None:
         if by_text.negatives is not None:
             raise InputError(
-                f"{settings.path} has wrong answers, of which data.vectors has no embeddings: encode, or set "
+                f"{name} has wrong answers, of which data.vectors has no embeddings: encode, or set "
                 "data.columns.negative=null to go on without them"
             )
         files = [file for file in (settings.vectors, settings.answer_vectors) if file is not None]
-        vectors, rows = ready_vectors("vectors", files, settings, dialogues, records)
+        vectors, rows = ready_vectors("vectors", files, settings, dialogues, records, name)
         fingerprint = fingerprint_of(files)
     else:
         used, vectors, seen = _encoded(texts, encoder, cache, progress)
         rows, fingerprint = by_text, used.fingerprint
     others = [(_encoded(texts, each, cache, progress)[1], by_text) for each in teachers]
     others += [
-        ready_vectors("teacher_vectors", [file], settings, dialogues, records) for file in settings.teacher_vectors
+        ready_vectors("teacher_vectors", [file], settings, dialogues, records, name)
+        for file in settings.teacher_vectors
     ]
 
     place = {id(dialogue): row for row, dialogue in enumerate(dialogues)}
@@ -320,7 +322,12 @@ def _texts(dialogues: list[Dialogue], config: DatasetConfig) -> tuple[list[str],
     return texts, DialogueRows(gather_rows(inputs, place), answer_rows, negatives)
 
 
-def _refuse_teacher_vectors(config: DatasetConfig) -> None:
+def _refuse_pair_vectors(config: DatasetConfig) -> None:
+    if config.vectors is not None:
+        raise InputError(
+            "data.vectors are of questions and answers, and this data set has texts alone: give the file of their "
+            "embeddings as data.path, or leave data.vectors out"
+        )
     if config.teacher_vectors:
         raise InputError(
             "data.teacher_vectors are of questions and answers, and this data set has none: leave them out"

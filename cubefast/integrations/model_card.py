@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from markupsafe import Markup
 
-from ..config.data import BUILTIN
+from ..config.data import BUILTIN, HUB
 from ..config.run_config import TrainingConfig
 from ..core import CubicCore
 from ..evaluation.score_table import Regime, Score
@@ -117,7 +117,7 @@ def _figure(score: Score, metric: str) -> float:
 
 def _front_matter(card: CardContent) -> dict[str, Any]:
     data = card.config.data.path
-    published = data.removeprefix("hub:") if data.startswith("hub:") else None
+    published = data.removeprefix(HUB).partition(":")[0] if data.startswith(HUB) else None
     base = base_models(card.config)
     results = [
         {

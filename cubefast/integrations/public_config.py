@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-from ..config.encoder_names import is_model_path
+from ..config.encoder_names import JOINT, is_model_path
 from ..config.run_config import TrainingConfig
 from ..data.embeddings.embedding_loader import is_embedding_file
-
-# A model of sentence-transformers in the name of an encoder; its options follow a question mark, others a plus.
-_TRANSFORMER = re.compile(r"(?:^|(?<=\+))st:([^?]+?)(?=\?|\+(?:st:|openai:|static|hashing)|$)")
 
 
 def takes_ready_embeddings(config: TrainingConfig) -> bool:
@@ -21,13 +17,17 @@ def takes_ready_embeddings(config: TrainingConfig) -> bool:
 def without_places(config: TrainingConfig) -> TrainingConfig:
     """The config with the names of files and folders but not their paths, so that it can be published."""
 
-    def encoder(text: str) -> str:
-        return _TRANSFORMER.sub(
-            lambda match: f"st:./{Path(match[1]).name}" if is_model_path(match[1]) else match[0], text
-        )
+    def encoder(name: str) -> str:
+        return "+".join(map(_without_path, JOINT.split(name)))
 
     defaults = {key: TrainingConfig.model_fields[key].default for key in ("runs", "cache", "cache_limit_mb")}
     return config.with_places(lambda path: Path(path).name, encoder).model_copy(update=defaults)
+
+
+def _without_path(part: str) -> str:
+    kind, _, rest = part.partition(":")
+    model, mark, options = rest.partition("?")
+    return f"st:./{Path(model).name}{mark}{options}" if kind == "st" and is_model_path(model) else part
 
 
 def encoder_folders(config: TrainingConfig) -> list[str]:
@@ -39,7 +39,8 @@ def _models(config: TrainingConfig) -> list[str]:
     """The encoder's models of sentence-transformers."""
     if takes_ready_embeddings(config) or config.encoder is None:
         return []
-    return _TRANSFORMER.findall(config.encoder)
+    parts = (part.partition(":") for part in JOINT.split(config.encoder))
+    return [rest.partition("?")[0] for kind, _, rest in parts if kind == "st"]
 
 
 def base_models(config: TrainingConfig) -> list[str]:

@@ -17,7 +17,8 @@ from ..evaluation.metrics import nearest
 from ..evaluation.paired_bootstrap import Verdict
 from .task_results import TaskResult, TestResult
 
-RESAMPLES = 2000  # of each part's interval
+PART_RESAMPLES = 2000
+"""Resamples for the interval of each part, and of each share of the first picture."""
 FEWEST = 12  # queries that a part needs, and a test to be cut into thirds four times as many
 MOST_DOMAINS = 20  # the largest ones; a table of hundreds says nothing
 NEAR_DUPLICATE = 0.98  # a question this similar to one of training is nearly the same
@@ -110,5 +111,5 @@ def _bucket(
     metric, shown = result.verdict_metric, result.summary_metric
     ours, theirs = (each.values(metric)[rows] for each in (cube, identity))
     before, after = (float(each.values(shown)[rows].mean()) for each in (identity, cube))
-    verdict = Verdict.of(CUBE, IDENTITY, metric, ours, theirs, cube.groups[rows], RESAMPLES)
+    verdict = Verdict.of(CUBE, IDENTITY, metric, ours, theirs, cube.groups[rows], PART_RESAMPLES)
     return Bucket(kind, name, before, after, verdict, trained)

@@ -309,7 +309,8 @@ def verdict_between(run: EvaluatedRun, first: EvaluatedRun, test: int, metric: s
 
 def _settings(runs: Sequence[EvaluatedRun], names: Sequence[str], encoders: Sequence[str]) -> Table:
     flat = [dict(_flat(run.config)) for run in runs]
-    keys = [key for key in flat[0] if key not in _NO_EFFECT and any(each.get(key) != flat[0][key] for each in flat)]
+    known = dict.fromkeys(key for each in flat for key in each)
+    keys = [key for key in known if key not in _NO_EFFECT and any(each.get(key) != flat[0].get(key) for each in flat)]
     rows: list[list[str]] = [[key, *(json.dumps(each.get(key)) for each in flat)] for key in keys]
     if "encoder" in keys:
         rows[keys.index("encoder")] = ["encoder", *encoders]

@@ -13,7 +13,7 @@ from ..evaluation.paired_bootstrap import FEWEST_GROUPS, paired_bootstrap
 from ..utils.drawing import BLUE, GREY, INK, ORANGE, draw
 from ..utils.escaping import visible
 from ..utils.templates import capital
-from .analysis import RESAMPLES
+from .analysis import PART_RESAMPLES
 from .caveats import FEWEST, ReliabilityCurve
 from .tables import short_name
 from .task_results import TaskResult, TestResult
@@ -45,7 +45,7 @@ class Dot:
     @classmethod
     def of(cls, name: str, kind: str, values: torch.Tensor, groups: torch.Tensor) -> Dot:
         """The mean of values [n] in groups, int64 [n]."""
-        mean, low, high = paired_bootstrap(values, torch.zeros_like(values), groups, resamples=RESAMPLES)
+        mean, low, high = paired_bootstrap(values, torch.zeros_like(values), groups, resamples=PART_RESAMPLES)
         return cls(name, kind, mean, (low, high) if len(groups.unique()) >= FEWEST_GROUPS else None)
 
 

@@ -19,6 +19,7 @@ from ..evaluation.training_curves import training_curves
 from ..training.progress import METRIC_NAMES
 from ..utils.files import plain_name, write_atomically, write_json, writing
 from ..utils.templates import capital, render
+from .analysis import PART_RESAMPLES
 from .cases import Case
 from .evaluate_run import Evaluation
 from .figures import CALIBRATION, SUMMARY, TRAINING, Dot, draw_calibration, draw_dots, in_words, summary_dots
@@ -101,6 +102,7 @@ def _render_report(evaluation: Evaluation, form: str, pictures: Mapping[str, byt
         embedded="given as embeddings" if ready else f"embedded by {short_name(run_data.config.encoder or '')}",
         data="the built-in set" if path == BUILTIN else path,
         resamples=RESAMPLES,
+        part_resamples=PART_RESAMPLES,
         fewest_groups=FEWEST_GROUPS,
         cards=lambda cases: list(map(_card, cases)),
     )

@@ -217,6 +217,10 @@ def test_a_config_without_an_end_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
+        (
+            ["data=a.csv", "data.path=b.csv"],
+            "given twice, by data and by data.path, as 'data.path=b.csv'",
+        ),
         (["seed=1", "seed=2"], "'seed' is given twice, as 'seed=1' and 'seed=2'; leave one out"),
         (["training=3", "training.lr=1"], "training is 3, so it has no 'training.lr'"),
         ([".".join("a" * 5000) + "=1"], "expected key=value"),
@@ -231,6 +235,8 @@ def test_hostile_items_of_the_command_line_are_refused(overrides, message):
 
 
 def test_of_very_many_mistakes_the_first_are_told():
+    with pytest.raises(ConfigError, match="and 3 more mistakes"):
+        TrainingConfig.load(None, [f"no{i}" for i in range(23)])
     with pytest.raises(ConfigError) as caught:
         TrainingConfig.load({f"k{i}": i for i in range(1000)})
     lines = str(caught.value).splitlines()

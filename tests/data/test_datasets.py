@@ -114,6 +114,18 @@ def test_an_autoencoder_may_do_without_a_test(cache):
     assert len(parts.validations["unseen text"]) == len(parts.validation)
 
 
+def test_vectors_of_pairs_are_refused_where_there_are_texts_alone(tmp_path):
+    (tmp_path / "t.txt").write_text("one\ntwo\n")
+    with pytest.raises(InputError, match="data.vectors are of questions and answers, and this data set"):
+        create_file_dataset(tmp_path / "t.txt", {"vectors": "v.npy"}, encoder=ENCODER)
+
+
+def test_a_source_that_is_given_is_named_where_vectors_do_not_match(tmp_path):
+    np.savez(tmp_path / "v.npz", question=np.ones((5, 4)), answer=np.ones((5, 4)))
+    with pytest.raises(InputError, match=r"v.npz has 5 rows, and the data set has 3 records"):
+        create_dialogue_dataset([(f"q {i}", f"a {i}") for i in range(3)], {"vectors": str(tmp_path / "v.npz")})
+
+
 def test_all_pairs_are_of_the_same_task_as_the_parts(builtin):
     whole = builtin.all_pairs()
     assert len(whole) == len(builtin)

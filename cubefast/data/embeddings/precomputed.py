@@ -31,13 +31,13 @@ class DialogueRows:
 
 
 def ready_vectors(
-    key: str, files: Sequence[str], config: DatasetConfig, dialogues: list[Dialogue], records: int
+    key: str, files: Sequence[str], config: DatasetConfig, dialogues: list[Dialogue], records: int, source: str
 ) -> tuple[Vectors, DialogueRows]:
     """The ready embeddings of ``data.KEY``, row for row with the records of which these dialogues are left: of a file
     that has both, or of one of questions and one of answers.
 
     Returns the embeddings, and which rows of them each dialogue has. Raises InputError where the files do not match
-    each other, or the number of ``records`` of the source.
+    each other, or the number of ``records`` of the ``source``, which is named in the message.
     """
     if config.context.mode != "none":
         raise InputError(
@@ -58,7 +58,7 @@ def ready_vectors(
         )
     if len(np.unique(rows)) != len(rows) or records != len(question):
         raise InputError(
-            f"{path} has {len(question)} rows, and {config.path} has {records} records: they must match row for row, "
+            f"{path} has {len(question)} rows, and {source} has {records} records: they must match row for row, "
             "one question and answer per record"
         )
     return StackedVectors(parts), DialogueRows(rows[:, None], rows + len(question))

@@ -70,6 +70,8 @@ class OpenAIEncoder:
         for name in ("dimensions", "batch_size", "timeout"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise InputError(f"{self}: {name} must be more than 0; got {value}")
+        if self.retries < 0:
+            raise InputError(f"{self}: retries must be at least 0; got {self.retries}")
 
     @cached_property
     def dim(self) -> int:
@@ -145,7 +147,7 @@ class OpenAIEncoder:
                     failure, passes, wait = _refusal(error, where, key), error.code in _PASSING, _wait(error, wait)
             except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
                 reason = error.reason if isinstance(error, urllib.error.URLError) else error
-                # Whom a connection was refused, or whose certificate is not trusted, would find that again.
+                # A refused connection or an untrusted certificate would fail again: only broken ones are tried again.
                 passes = reason is error or isinstance(reason, (ConnectionResetError, BrokenPipeError))
                 failure = EncoderUnavailableError(
                     f"{where} cannot be reached: {_redacted(str(reason) or type(reason).__name__, key)}. Check that it "

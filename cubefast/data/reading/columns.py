@@ -86,6 +86,11 @@ class Columns:
             )
         return found[0] if found else None
 
+    def name_of(self, role: str, record: Record) -> str:
+        """The domain or the group of a record, as ``role`` says; "" if it has none."""
+        field = self.find(role, record)
+        return "" if field is None else record.name(field)
+
     def negatives(self, record: Record) -> list[object]:
         """The wrong answers of a record, from all its fields of that role: texts, where they are what they must be."""
         found: list[object] = []

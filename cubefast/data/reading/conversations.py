@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
@@ -51,7 +51,7 @@ def messages_field(record: Record) -> str | None:
 
 
 def chat_conversations(
-    records: Iterator[Record], domain: str, group: str, limits: LimitsConfig
+    records: Iterator[Record], name_of: Callable[[str, Record], str], limits: LimitsConfig
 ) -> Iterator[Conversation]:
     """Read chats from records with ``messages``: [{"role": "user" | "assistant" | "system", "content": text}, ...], or
     with ShareGPT's ``conversations``: [{"from": "human" | "gpt", "value": text}, ...].
@@ -60,16 +60,16 @@ def chat_conversations(
     and tool messages, and an assistant's that has no content because it calls a tool. Messages of one role that follow
     each other are one turn, joined by a line break. A content may be a list of {"type": "text", "text": text}.
 
-    The fields ``domain`` and ``group`` have what the conversation is about and its name (else ``id``), if they are
-    there. Raises InputError naming the record and the message that is not so.
+    ``name_of`` gives the domain and the group of a record, "" if it has none; the group is else its ``id``, or a hash
+    of its turns. Raises InputError naming the record and the message that is not so.
     """
     for row, record in enumerate(records):
         by_role = itertools.groupby(_messages(record, limits), itemgetter(0))
         turns = [(role, "\n".join(text for _, text in said)) for role, said in by_role]
         texts = tuple(text for _, text in turns)
         replies = tuple(i for i, (role, _) in enumerate(turns) if i > 0 and role == "assistant")
-        name = record.name(group) or record.name("id") or _hash(texts)
-        yield Conversation(texts, replies, record.name(domain), name, row)
+        group = name_of("group", record) or record.name("id") or _hash(texts)
+        yield Conversation(texts, replies, name_of("domain", record), group, row)
 
 
 def _messages(record: Record, limits: LimitsConfig) -> Iterator[tuple[str, str]]:

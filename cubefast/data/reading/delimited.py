@@ -38,7 +38,7 @@ def tsv_records(path: Path, limits: LimitsConfig) -> Iterator[Record]:
     """The rows of a TSV file. Where every line has as many fields as the header, a quote is a character like others, as
     in MS MARCO: read as CSV is, a text that begins with a quote would take in those after it. Else it is read as CSV.
     """
-    counts = {line.count("\t") for line in _Lines(path, limits) if line.strip()}
+    counts = {line.count("\t") for line in read_lines(path, limits) if line.strip()}
     lines = _Lines(path, limits)
     return _rows(lines.header(), lines, "\t", "TSV", csv.QUOTE_MINIMAL if len(counts) > 1 else csv.QUOTE_NONE)
 

@@ -167,8 +167,7 @@ def _of_records(records: Iterator[Record], format: Format, columns: Columns) -> 
     first = next(records, None)
     records = itertools.chain([] if first is None else [first], records)
     if format == "chat" or (format == "auto" and first is not None and messages_field(first) is not None):
-        config = columns.config
-        return _Source("conversations", chat_conversations(records, config.domain, config.group, columns.limits))
+        return _Source("conversations", chat_conversations(records, columns.name_of, columns.limits))
     return _Source("records", records, first)
 
 
@@ -193,8 +192,7 @@ def _dialogues(record: Record, row: int, columns: Columns) -> Iterator[Dialogue]
     """Yield the dialogues of a record, one for each of its answers, all in one group."""
     (question,) = columns.texts("question", record)
     answers = columns.texts("answer", record)
-    names = (columns.find(role, record) for role in ("domain", "group"))
-    domain, group = ("" if name is None else record.name(name) for name in names)
+    domain, group = columns.name_of("domain", record), columns.name_of("group", record)
     wrong = columns.negatives(record)[:MOST_NEGATIVES]
     negatives = tuple(text_field(value, record.where, "negative", columns.limits) for value in wrong)
     for answer in answers:

@@ -321,3 +321,8 @@ def test_another_model_under_an_old_name_is_noticed(api, tmp_path):
     with pytest.raises(InputError, match=r"If another model has its name now, give another folder") as refused:
         create_dialogue_dataset(pairs, encoder="openai:m", cache=tmp_path / "cache")
     assert "the encoder openai-v1-m-64 gives other vectors than the cache " in str(refused.value)
+
+
+def test_fewer_than_no_retries_are_refused():
+    with pytest.raises(InputError, match="retries must be at least 0; got -1"):
+        OpenAIEncoder("m", retries=-1)

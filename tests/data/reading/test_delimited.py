@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cubefast import HashingEncoder, create_conversation_dataset, create_dialogue_dataset, create_text_dataset
-from cubefast.config.data import ColumnsConfig
+from cubefast.config.data import ColumnsConfig, LimitsConfig
 from cubefast.config.run_config import TrainingConfig
 from cubefast.data.reading.dialogues import load_dialogues, load_texts
 from cubefast.data.reading.records import name_field
@@ -78,6 +78,12 @@ def test_columns_are_found_whatever_their_case_and_usual_name(tmp_path, question
     table = pytest.importorskip("pyarrow").table({question: ["x"], answer: ["y"], "other": [1]})
     parquet.write_table(table, tmp_path / "a.parquet")
     assert [(d.question, d.answer) for d in load_dialogues(tmp_path / "a.parquet")] == expected
+
+
+def test_a_tsv_may_be_longer_than_a_record_may_be(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text("question\tanswer\n" + "".join(f"q {i} {'x' * 1000}\ta {i}\n" for i in range(1500)))
+    assert len(load_dialogues(path, limits=LimitsConfig(line_mb=1))) == 1500
 
 
 def test_a_column_that_is_set_is_taken_before_others(tmp_path):
@@ -267,6 +273,13 @@ def test_chats_with_tools_and_without_contents_are_read(tmp_path):
     ]
     with pytest.raises(InputError, match='message 1: "content" must be a text that is not blank; got None'):
         read(tmp_path / "a.jsonl", rows({"messages": [{"role": "user", "content": None}]}))
+
+
+def test_the_group_and_domain_of_a_chat_are_found_whatever_their_case(tmp_path):
+    said = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    (tmp_path / "chat.jsonl").write_text(json.dumps({"messages": said, "Group": "g", "DOMAIN": "d"}))
+    (dialogue,) = load_dialogues(tmp_path / "chat.jsonl")
+    assert (dialogue.group, dialogue.domain) == ("g", "d")
 
 
 def test_chats_of_sharegpt_are_read(tmp_path):
