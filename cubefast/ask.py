@@ -273,7 +273,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--mmr",
         type=bounds.number(0, 1),
         metavar="L",
-        help="from 0 to 1: the less, the more the answers differ (the nearest ones)",
+        help="diversify the answers by maximal marginal relevance: from 0, the most diverse, to 1, nearest first (off)",
     )
     return cli.run(made, _run, argv)
 

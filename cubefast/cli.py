@@ -27,7 +27,7 @@ _bars: set[Any] = set()  # that are on the terminal
 
 COMMANDS = {
     "train": "train a core and leave a run's folder",
-    "pairs": "pairs to train on from documents, for who has no questions",
+    "pairs": "make training pairs from documents, where there are no questions",
     "data": "statistics of a data set, and what the quality filter drops",
     "evaluate": "a report of how good a trained run is, beside all baselines",
     "compare": "evaluated runs side by side",

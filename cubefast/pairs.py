@@ -1,4 +1,4 @@
-"""`python -m cubefast.pairs FOLDER`: pairs to train on from documents, for who has no questions. Trains nothing."""
+"""`python -m cubefast.pairs FOLDER`: training pairs from documents, where there are no questions. Trains nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FIELDS = ("question", "answer", "domain", "group", "kind", "source")
 _MEANING: dict[Kind, str] = {
-    "faq": "questions that stand there",
+    "faq": "questions that the documents ask and answer",
     "heading": "heading -> text under it",
     "sentence": "first sentence -> rest",
 }

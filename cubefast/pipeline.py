@@ -17,7 +17,7 @@ from .config.run_config import TrainingConfig
 from .core import CubicCore, predict
 from .data.conversation_context import context_texts, context_weights, gather_rows
 from .data.datasets import Parts
-from .data.embeddings.encoder_agreement import SURE, agreement
+from .data.embeddings.encoder_agreement import SAME_ENCODER_COSINE, check_encoder_agreement
 from .data.embeddings.vectors import ArrayVectors, Preparation
 from .data.encoding.base import Embeddings, TextEncoder
 from .data.encoding.create_encoder import as_encoder, is_known_by_name
@@ -314,7 +314,7 @@ def _encoder_of(
     if chosen or is_known_by_name(encoder):
         name = f"the encoder {shown(named)[1:-1] if isinstance(named, str) else encoder}"
         there = f"the answers of {run.path}"
-        cosine = agreement(
+        cosine = check_encoder_agreement(
             encoder.encode,
             bank.texts,
             bank.vectors,
@@ -323,7 +323,7 @@ def _encoder_of(
             encoder=name,
             there=there,
         )
-        if cosine < SURE:
+        if cosine < SAME_ENCODER_COSINE:
             warnings.warn(
                 f"{name} gives vectors a little different from those of {there} (cosine {cosine:.2f}): they may be of "
                 "other texts, or lack a prompt (data.prompts)",

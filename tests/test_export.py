@@ -17,7 +17,7 @@ from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.baseline_comparison import Comparison
 from cubefast.evaluation.baselines import as_baseline
 from cubefast.integrations.model_folder import write_model_folder
-from cubefast.integrations.public_config import base_models, encoder_folders, without_places
+from cubefast.integrations.public_config import base_models, encoder_folders, without_paths
 from cubefast.pipeline import Pipeline
 
 from .programs import SMALL, command
@@ -246,7 +246,7 @@ def test_of_a_config_names_are_published_and_places_are_not(tmp_path):
             "data": {"path": "/home/me/pairs.jsonl", "vectors": "v/w.npz", "teacher_vectors": ["/t/u.npy"]},
         }
     )
-    public = without_places(config)
+    public = without_paths(config)
     assert public.encoder == "st:./here?prompt=a+static+st:intfloat/e5-small-v2?max_length=9+st:./mine"
     assert public.teachers == ("st:./near", "static:64", "hashing:8+st:me/model")
     assert (public.init_from, public.runs, public.cache) == ("first", "runs", None)
@@ -259,7 +259,7 @@ def test_of_a_config_names_are_published_and_places_are_not(tmp_path):
 
 def test_no_part_of_a_path_is_published_whatever_plus_it_has():
     config = TrainingConfig(encoder="static+st:/home/me+static-models/secret/m?prompt=a: ")
-    assert without_places(config).encoder == "static+st:./m?prompt=a: "
+    assert without_paths(config).encoder == "static+st:./m?prompt=a: "
     assert encoder_folders(config) == ["/home/me+static-models/secret/m"]
 
 

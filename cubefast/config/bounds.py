@@ -1,6 +1,6 @@
 """The largest sizes in a config, a saved core or a flag of a command: far beyond what anybody has trained.
 
-Without them a number with a few zeros too many, or a file that means ill, ends in a process that never comes back, or
+Without them a number with a few zeros too many, or a malicious file, ends in a process that never comes back, or
 takes all memory of the machine, in place of a message.
 """
 

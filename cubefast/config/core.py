@@ -29,7 +29,8 @@ class CoreConfig(Section):
         32, ge=0, le=_MOST["summary_size"], description="numbers of a summary of the embedding that every cell is given"
     )
     linear_rank: Annotated[int, Field(ge=0, le=_MOST["linear_rank"])] | None = Field(
-        None, description="of the linear map beside the lattice; 0: none; null: an eighth of the embedding's numbers"
+        None,
+        description="rank of the linear map beside the lattice; 0: none; null: an eighth of the embedding's numbers",
     )
     output_scale: float = Field(
         0.2,
@@ -41,7 +42,7 @@ class CoreConfig(Section):
         64,
         ge=0,
         le=_MOST["prototypes"],
-        description="of the training questions, far from which the core is trusted less; 0: trusts all",
+        description="prototypes kept of the training questions, far from which the core is trusted less; 0: trusts all",
     )
     memory: int = Field(
         8192,
@@ -78,7 +79,7 @@ class CoreConfig(Section):
         "walls with io=faces",
     )
     activation: Literal["tanh", "relu", "silu", "sigmoid"] = Field(
-        "tanh", description="of the hidden layer: tanh, relu, silu, sigmoid"
+        "tanh", description="activation of the hidden layer: tanh, relu, silu, sigmoid"
     )
     update: Literal["tanh", "residual", "residual_tanh"] = Field(
         "residual",

@@ -121,17 +121,19 @@ class QualityConfig(Section):
 class SplitConfig(Section):
     """The shares held out, by group and never by row, each of which may be 0. See cubefast.data.splits."""
 
-    test_percent: int = Field(10, ge=0, le=50, description="of the groups: tests of new topics")
-    validation_percent: int = Field(5, ge=0, le=50, description="of the groups: new topics that select")
+    test_percent: int = Field(10, ge=0, le=50, description="percent of the groups held out as tests of new topics")
+    validation_percent: int = Field(
+        5, ge=0, le=50, description="percent of the groups held out as new topics of validation"
+    )
     test_paraphrase_percent: int = Field(
         100,
         ge=0,
         le=100,
-        description="of the answers that have three questions or more left in training: one of them is a test of new "
-        "wordings",
+        description="percent of the answers with three questions or more in training of which one question is a test "
+        "of new wordings",
     )
     validation_paraphrase_percent: int = Field(
-        40, ge=0, le=100, description="of the same answers: one of their questions is a new wording that selects"
+        40, ge=0, le=100, description="percent of the same answers of which one question is a new wording of validation"
     )
 
     @property

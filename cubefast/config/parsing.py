@@ -67,10 +67,9 @@ def _parse(text: str) -> Any:
 def override(values: dict[str, Any], items: Sequence[str]) -> None:
     """Put ``key=value`` items with dotted keys into ``values``; each value is read as YAML.
 
-    A mapping needs braces, and nothing is a comment: the prompt ``query: ``, or a path with such a colon or with a
-    ``#``, is a text. A key given
-    whole (data=FILE) before some of its parts (data.columns...) keeps what it named as ``path``.
-    Raises ConfigError naming every item that is not key=value, and every key that is given twice.
+    A mapping needs braces, and without quotes or brackets nothing is a comment: the prompt ``query: ``, or a path with
+    such a colon or with a ``#``, is a text. After ``data=FILE``, ``data.columns...`` adds to it: the file becomes
+    ``data.path``. Raises ConfigError naming every item that is not key=value, and every key that is given twice.
     """
     problems = []
     given: dict[str, str] = {}  # the item of each key

@@ -57,7 +57,7 @@ class TrainingConfig(Section):
     cache_limit_mb: Count | None = Field(
         None, description="size of the cache, above which what was used longest ago goes; null: no limit"
     )
-    seed: int = Field(0, ge=0, le=bounds.SEED, description="of the weights, the order and the noise")
+    seed: int = Field(0, ge=0, le=bounds.SEED, description="seed of the weights, the order and the noise")
     data: DatasetConfig = Field(DatasetConfig(), description="data=FILE is short for data.path=FILE")
     core: CoreConfig = CoreConfig()
     training: OptimizationConfig = OptimizationConfig()
@@ -142,12 +142,14 @@ class TrainingConfig(Section):
         return validated(cls, values)
 
     def with_absolute_paths(self) -> TrainingConfig:
-        """The config with absolute paths of all files and folders, so that it is valid in any working directory."""
-        from .encoder_names import absolute_encoder  # it imports numpy, which --help does without
+        """The config with absolute paths of every file and folder that it reads, and of the cache, so that it finds
+        them from any working directory. ``runs``, where new runs are put, stays as it is.
+        """
+        from .encoder_names import absolute_encoder
 
-        return self.with_places(lambda path: str(Path(path).absolute()), absolute_encoder)
+        return self.map_paths(lambda path: str(Path(path).absolute()), absolute_encoder)
 
-    def with_places(self, path: Callable[[str], str], encoder: Callable[[str], str]) -> TrainingConfig:
+    def map_paths(self, path: Callable[[str], str], encoder: Callable[[str], str]) -> TrainingConfig:
         """The config with ``path`` applied to the paths of all files and folders that it reads, or keeps embeddings in,
         and ``encoder`` to the names of all encoders, which may be folders.
         """

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..errors import ConfigError
-from ..utils.messages import MOST_SHOWN, is_utf8, shown
+from ..utils.messages import MAX_VALUE_CHARS, is_utf8, shown
 from . import bounds
 from .parsing import MOST_CHARS
 
@@ -101,7 +101,7 @@ def _instead(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
     section, path = model, ""
     for name in place[:-1]:
         section, path = type(section.model_fields[str(name)].default), f"{path}{name}."
-    unknown = str(place[-1])[:MOST_SHOWN]
+    unknown = str(place[-1])[:MAX_VALUE_CHARS]
     if similar := difflib.get_close_matches(unknown, section.model_fields, n=1):
         return f"did you mean {path}{similar[0]}?"
     keys = sorted((key for key, _, _ in keys_of(model)), key=lambda key: -key.count("."))

@@ -41,8 +41,8 @@ class LossConfig(Section):
         0.0,
         description="1 - cosine to what kernel ridge regression, fitted on other pairs, expects; autoencoder: nothing",
     )
-    temperature: float = Field(0.05, gt=0, le=bounds.FACTOR, description="of contrast")
-    margin: Factor = Field(0.2, description="of triplet, in cosine")
+    temperature: float = Field(0.05, gt=0, le=bounds.FACTOR, description="temperature of the contrast loss")
+    margin: Factor = Field(0.2, description="margin of the triplet loss, in cosine")
     memory: int = Field(
         0, ge=0, le=bounds.CORE["memory"], description="targets of past batches kept as further negatives"
     )
@@ -94,7 +94,9 @@ class OptimizationConfig(Section):
         "adamw", description="adamw: AdamW for all | muon: Muon for the shared matrices, AdamW for the rest"
     )
     lr: float = Field(1e-3, gt=0, le=bounds.RATE, description="the learning rate at the start")
-    weight_decay: Factor = Field(0.01, description="of the shared matrices, in parts of the learning rate")
+    weight_decay: Factor = Field(
+        0.01, description="decoupled weight decay of the shared matrices, times the learning rate"
+    )
     clip: float = Field(1.0, gt=0, le=bounds.FACTOR, description="largest norm of the gradient")
     input_noise: Factor = Field(0.0, description="Gaussian noise on the inputs of question -> answer pairs")
     state_noise: Factor = Field(0.0, description="Gaussian noise that the states start with, in training only")
@@ -113,7 +115,8 @@ class OptimizationConfig(Section):
     )
     metric: Literal["cosine", "recall_at_1", "mrr"] = Field(
         "mrr",
-        description="of validation, by which the best epoch is chosen and progress is judged: mrr, recall_at_1, cosine",
+        description="metric of validation by which the best epoch is chosen and progress is judged: mrr, recall_at_1, "
+        "cosine",
     )
     keep: Epochs = Field(2, description="checkpoints kept in the run's folder, one per epoch")
     log_every: Count = Field(50, description="batches per line of metrics.jsonl, beside one per epoch")
@@ -121,7 +124,8 @@ class OptimizationConfig(Section):
         0, ge=0, le=bounds.WORKERS, description="processes that prepare batches; 0: the training's own"
     )
     threads: Annotated[int, Field(ge=1, le=bounds.THREADS)] | None = Field(
-        None, description="of each process; null: torch's, or under torchrun the machine's cores divided evenly"
+        None,
+        description="threads of torch in each process; null: torch's own, or under torchrun the cores, divided evenly",
     )
     early_stopping: Epochs | None = Field(20, description="epochs without progress until training stops; null: never")
     refit: bool = Field(

@@ -17,8 +17,8 @@ from .cache.shards import CacheStatistics
 from .conversation_context import context_texts, gather_rows
 from .datasets import AutoencoderDataset, DialogueDataset
 from .embeddings.embedding_loader import EmbeddingLoader, is_embedding_file
-from .embeddings.encoder_agreement import SURE, agreement
-from .embeddings.precomputed import DialogueRows, aligned, fingerprint_of, ready_vectors
+from .embeddings.encoder_agreement import SAME_ENCODER_COSINE, check_encoder_agreement
+from .embeddings.precomputed import DialogueRows, aligned, fingerprint_of, load_precomputed
 from .embeddings.vectors import ArrayVectors, Preparation, Vectors
 from .encoding.base import TextEncoder
 from .encoding.create_encoder import create_encoder, is_known_by_name
@@ -121,9 +121,9 @@ def create_dialogue_dataset(
     """Create a data set of questions and answers.
 
     Args:
-        source: a file (see the README for the formats), or anything that can be gone through: (question, answer) pairs,
-            which may go on with wrong answers, dialogues, or mappings of the fields that a file's records have, also
-            chats (a data set of the hub, the rows of a data frame); None: ``config.path``.
+        source: a file of one of the formats in docs/retrieval.md, or an iterable of (question, answer) pairs, which may
+            go on with wrong answers, of dialogues, or of mappings of the fields that a file's records have, also chats
+            (a data set of the hub, the rows of a data frame); None: ``config.path``.
 
     The other arguments are those of :func:`create_text_dataset`. Raises InputError for a source that cannot be read or
     of which the quality filter leaves nothing.
@@ -148,14 +148,14 @@ def create_dialogue_dataset(
                 "data.columns.negative=null to go on without them"
             )
         files = [file for file in (settings.vectors, settings.answer_vectors) if file is not None]
-        vectors, rows = ready_vectors("vectors", files, settings, dialogues, records, name)
+        vectors, rows = load_precomputed("vectors", files, settings, dialogues, records, name)
         fingerprint = fingerprint_of(files)
     else:
         used, vectors, seen = _encoded(texts, encoder, cache, progress)
         rows, fingerprint = by_text, used.fingerprint
     others = [(_encoded(texts, each, cache, progress)[1], by_text) for each in teachers]
     others += [
-        ready_vectors("teacher_vectors", [file], settings, dialogues, records, name)
+        load_precomputed("teacher_vectors", [file], settings, dialogues, records, name)
         for file in settings.teacher_vectors
     ]
 
@@ -251,7 +251,7 @@ def open_dataset(
 def items_of(given: Any) -> Iterable[Any]:
     """The items of a source: the rows of a data frame as mappings, of anything else its elements.
 
-    Raises InputError for a single text, a mapping, and what cannot be gone through.
+    Raises InputError for a single text, a mapping, and what is not iterable.
     """
     rows: Iterable[Any] = given
     if hasattr(given, "columns") and hasattr(given, "to_dict"):  # pandas
@@ -353,7 +353,7 @@ def _encoded(
     seen = CacheStatistics(hits=store.statistics.hits - before[0], misses=store.statistics.misses - before[1])
     if seen.hits and is_known_by_name(used):
         # The name may stand for another model by now, and vectors of two models in one set would train nonsense.
-        agreement(
+        check_encoder_agreement(
             used.encode,
             texts,
             vectors,
@@ -361,6 +361,6 @@ def _encoded(
             encoder=f"the encoder {used.fingerprint}",
             there=f"the cache {store.folder} holds under its name",
             advice="If another model has its name now, give another folder: cache=FOLDER",
-            least=SURE,
+            least=SAME_ENCODER_COSINE,
         )
     return used, vectors, seen

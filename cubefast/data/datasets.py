@@ -1,7 +1,7 @@
 """The data sets: AutoencoderDataset of texts or vectors, DialogueDataset of questions and answers.
 
-From a source to pairs: read (dialogues, loader), drop what is bad (quality), encode once (cache), pair (pairs), split
-by group (splits). Whatever is fitted is fitted on the training part alone.
+A source is read (reading/, embeddings/), filtered (quality_filter.py), encoded once (encoding/, cache/), made into
+pairs (pairs.py) and split by group (splits.py). Whatever is fitted is fitted on the training part alone.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..config.data import DatasetConfig
 from ..errors import InputError
 from .cache.shards import CacheStatistics
 from .conversation_context import context_weights
-from .embeddings.vectors import MappedVectors, Preparation, Vectors, chunks
+from .embeddings.vectors import Preparation, Vectors, VectorsView, chunks
 from .encoding.base import Embeddings
 from .pairs import PairDataset
 from .quality_filter import QualityReport
@@ -314,7 +314,7 @@ def _parts(
         known = np.unique(np.concatenate([train.input_rows.ravel(), train.target_rows]))
         known = known[known >= 0]
         prepare = Preparation(_mean(dataset.vectors, known), dataset.config.normalize)
-        teachers = tuple(MappedVectors(teacher, mean=_mean(teacher, known)) for teacher in dataset.teachers)
+        teachers = tuple(VectorsView(teacher, mean=_mean(teacher, known)) for teacher in dataset.teachers)
         for each in (train, validation, *validations.values(), *tests.values()):
             each.prepare, each.teachers = prepare, teachers
     answers, bank = list[str](), np.zeros((0, dataset.dim), np.float32)

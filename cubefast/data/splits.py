@@ -5,7 +5,8 @@ Two regimes are held out, and validation has both just as the tests have:
 - *unseen group*: everything about a topic, its answers too;
 - *unseen paraphrase*: one question of an answer that was trained with other questions.
 
-All are chosen by hashing texts, so a data set splits the same way on every machine, and adding rows moves none.
+All are chosen by hashing texts, so the same data set splits the same way on every machine. Rows that are added can move
+others: a new question may take the place of one that was held out, and a text that two groups share joins them.
 """
 
 from __future__ import annotations

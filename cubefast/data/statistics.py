@@ -44,9 +44,9 @@ class DatasetStatistics:
 
     pairs: int
     dim: int
-    questions: int | None = None  # different ones, as the answers and groups
-    answers: int | None = None
-    groups: int | None = None
+    questions: int | None = None  # distinct questions
+    answers: int | None = None  # distinct answers
+    groups: int | None = None  # distinct groups
     domains: dict[str, int] = field(default_factory=dict)  # pairs of each
     question_chars: Spread | None = None
     answer_chars: Spread | None = None
@@ -54,8 +54,8 @@ class DatasetStatistics:
     negatives: int | None = None  # wrong answers of all pairs together
     cosine: Spread | None = None  # cos(question, answer) of the embeddings, which is what identity scores
     rejected: dict[str, int] = field(default_factory=dict)  # pairs dropped by the quality filter, by reason
-    cache_hits: int | None = None  # texts that were encoded before, and were not
-    cache_misses: int | None = None
+    cache_hits: int | None = None  # texts that the cache had
+    cache_misses: int | None = None  # texts that had to be encoded
 
     def as_dict(self) -> dict[str, Any]:
         """The statistics as a mapping for JSON."""

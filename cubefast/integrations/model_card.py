@@ -20,7 +20,7 @@ from ..core import CubicCore
 from ..evaluation.score_table import Regime, Score
 from ..utils.escaping import markdown_code
 from ..utils.templates import render
-from .public_config import base_models, encoder_folders, takes_ready_embeddings
+from .public_config import base_models, encoder_folders, uses_precomputed_embeddings
 
 _TASKS = {
     "dialogue": "the embedding of a question into that of its answer",
@@ -76,7 +76,7 @@ def model_card(card: CardContent) -> str:
     """The card: Markdown, with the front matter that the hub reads."""
     config, core, base = card.config, card.core, base_models(card.config)
     example = {"config": config, "core": core, "both_sides": core.answer_map is not None, "centred": card.centred}
-    example["ready"] = takes_ready_embeddings(config)
+    example["ready"] = uses_precomputed_embeddings(config)
     folders = encoder_folders(config)
     models = base or folders
     encoder = config.encoder or ""

@@ -15,10 +15,10 @@ from ..data.statistics import DatasetStatistics
 from ..errors import ArtifactError
 from ..evaluation.score_table import Score
 from ..training.run_folder import RunFolder
-from ..utils.files import appearing, read_json, write_atomically, write_json
+from ..utils.files import new_folder_atomically, read_json, write_atomically, write_json
 from .model_card import CardContent, model_card
 from .onnx_export import check_installed, save_onnx
-from .public_config import without_places
+from .public_config import without_paths
 from .torch_export import Operators, save_exported
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ def write_model_folder(
             f"{run} was trained on centred embeddings, and the mean that was taken off them is not in it: without that "
             "the core is of no use to others"
         )
-    public = without_places(config)
+    public = without_paths(config)
     settings = public.model_dump(mode="json", exclude={"name", "runs", "cache", "cache_limit_mb", "tensorboard"})
     statistics = _read(source, "data.json", _STATISTICS).as_dict()
     card = CardContent(
@@ -84,7 +84,7 @@ def write_model_folder(
         onnx=onnx,
         license=license,
     )
-    with appearing(Path(folder).resolve()) as place:
+    with new_folder_atomically(Path(folder).resolve()) as place:
         core.save_pretrained(place)
         write_atomically(place / "README.md", model_card(card))
         write_atomically(place / "config.yaml", yaml.safe_dump(settings, sort_keys=False))

@@ -9,19 +9,19 @@ from ..config.run_config import TrainingConfig
 from ..data.embeddings.embedding_loader import is_embedding_file
 
 
-def takes_ready_embeddings(config: TrainingConfig) -> bool:
+def uses_precomputed_embeddings(config: TrainingConfig) -> bool:
     """Whether the data was given as embeddings, so that no encoder is known."""
     return config.data.vectors is not None or (config.mode == "autoencoder" and is_embedding_file(config.data.path))
 
 
-def without_places(config: TrainingConfig) -> TrainingConfig:
+def without_paths(config: TrainingConfig) -> TrainingConfig:
     """The config with the names of files and folders but not their paths, so that it can be published."""
 
     def encoder(name: str) -> str:
         return "+".join(map(_without_path, JOINT.split(name)))
 
     defaults = {key: TrainingConfig.model_fields[key].default for key in ("runs", "cache", "cache_limit_mb")}
-    return config.with_places(lambda path: Path(path).name, encoder).model_copy(update=defaults)
+    return config.map_paths(lambda path: Path(path).name, encoder).model_copy(update=defaults)
 
 
 def _without_path(part: str) -> str:
@@ -37,7 +37,7 @@ def encoder_folders(config: TrainingConfig) -> list[str]:
 
 def _models(config: TrainingConfig) -> list[str]:
     """The encoder's models of sentence-transformers."""
-    if takes_ready_embeddings(config) or config.encoder is None:
+    if uses_precomputed_embeddings(config) or config.encoder is None:
         return []
     parts = (part.partition(":") for part in JOINT.split(config.encoder))
     return [rest.partition("?")[0] for kind, _, rest in parts if kind == "st"]

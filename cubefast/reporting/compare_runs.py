@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, TypeAdapter
 
-from ..data.embeddings.precomputed import is_ready
+from ..data.embeddings.precomputed import is_precomputed
 from ..data.encoding.display_names import short_name
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import CUBE, IDENTITY
@@ -27,7 +27,7 @@ from ..evaluation.headline import title_in_words
 from ..evaluation.paired_bootstrap import FEWEST_GROUPS, RESAMPLES, Verdict
 from ..utils.files import open_regular, read_json, why
 from ..utils.templates import capital, render
-from .figures import SUMMARY, Dot, draw_dots, in_words
+from .figures import SUMMARY, Dot, alt_text, draw_dots
 from .tables import MODEL_WORDS, Line, Table, outcome_in_words, score_table
 
 _OF_THE_VECTORS = ("data.centre", "data.normalize")  # they change what a cosine is taken of
@@ -81,7 +81,7 @@ class EvaluatedRun:
     def encoder(self) -> str:
         """The encoder's name in its config; of ready embeddings, their fingerprint."""
         known = self.fingerprint
-        return known if is_ready(known) else str(self.config.get("encoder") or known)
+        return known if is_precomputed(known) else str(self.config.get("encoder") or known)
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -272,7 +272,7 @@ def render_comparison(comparison: RunComparison, form: str, columns: int | None 
         form,
         comparison=comparison,
         pictures=pictures,
-        summary=(SUMMARY, in_words(comparison.panels)),
+        summary=(SUMMARY, alt_text(comparison.panels)),
         resamples=RESAMPLES,
         fewest_groups=FEWEST_GROUPS,
         columns=columns,

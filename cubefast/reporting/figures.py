@@ -109,7 +109,7 @@ def draw_calibration(curves: Mapping[str, ReliabilityCurve]) -> bytes | None:
     return draw(paint, _WIDTH, 2.9)
 
 
-def in_words(panels: Mapping[str, Sequence[Dot]]) -> str:
+def alt_text(panels: Mapping[str, Sequence[Dot]]) -> str:
     """What the picture of these dots shows, for who cannot see it; the rivals but the first are in the table."""
     return ". ".join(
         f"{title}: {', '.join(f'{dot.name} {dot.mean:.3f}' for dot in dots[:3])}" for title, dots in panels.items()

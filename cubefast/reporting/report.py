@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..config.data import BUILTIN
-from ..data.embeddings.precomputed import is_ready
+from ..data.embeddings.precomputed import is_precomputed
 from ..data.encoding.display_names import short_name
 from ..evaluation.baselines import IDENTITY
 from ..evaluation.paired_bootstrap import FEWEST_GROUPS, RESAMPLES
@@ -22,9 +22,9 @@ from ..utils.templates import capital, render
 from .analysis import PART_RESAMPLES
 from .cases import Case
 from .evaluate_run import Evaluation
-from .figures import CALIBRATION, SUMMARY, TRAINING, Dot, draw_calibration, draw_dots, in_words, summary_dots
+from .figures import CALIBRATION, SUMMARY, TRAINING, Dot, alt_text, draw_calibration, draw_dots, summary_dots
 from .run_data import RunData
-from .tables import MODEL_WORDS, main_table, metrics_table, parts_table, performance_table, trust_table
+from .tables import MODEL_WORDS, calibration_table, main_table, metrics_table, parts_table, performance_table
 from .task_results import per_query
 
 _LONGEST = 240  # characters of a text in a case
@@ -60,7 +60,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> None:
     np.savez_compressed(arrays, **per_query(evaluation.results))  # type: ignore[arg-type]  # taken for allow_pickle
     write_atomically(folder / "per_query.npz", arrays.getvalue())
     for form in ("html", "md"):
-        write_atomically(folder / f"report.{form}", _render_report(evaluation, form, pictures, in_words(dots)))
+        write_atomically(folder / f"report.{form}", _render_report(evaluation, form, pictures, alt_text(dots)))
     write_json(folder / "report.json", evaluation.as_dict())
 
 
@@ -85,7 +85,7 @@ def _render_report(evaluation: Evaluation, form: str, pictures: Mapping[str, byt
     result, tests = evaluation.main, evaluation.analysed_tests
     run_data = evaluation.run_data
     path = run_data.config.data.path
-    ready = is_ready(run_data.fingerprint)
+    ready = is_precomputed(run_data.fingerprint)
     return render(
         "reporting/templates/report.jinja",
         form,
@@ -96,7 +96,7 @@ def _render_report(evaluation: Evaluation, form: str, pictures: Mapping[str, byt
         summary=(SUMMARY, summary),
         main_table=main_table(result, tests),
         parts=parts_table(result, tests, evaluation.analyses),
-        trust=trust_table(tests, evaluation.calibration, evaluation.threshold),
+        trust=calibration_table(tests, evaluation.calibration, evaluation.threshold),
         performance=performance_table(evaluation.performance),
         metrics=[metrics_table(test, result.verdict_metric) for test in evaluation.tests],
         embedded="given as embeddings" if ready else f"embedded by {short_name(run_data.config.encoder or '')}",

@@ -20,9 +20,9 @@ from ..config.run_config import TrainingConfig
 from ..core import CubicCore
 from ..data.create_datasets import Progress as Counting
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
-from ..data.embeddings.encoder_agreement import agreement
-from ..data.embeddings.precomputed import is_ready
-from ..data.embeddings.vectors import MappedVectors, Preparation
+from ..data.embeddings.encoder_agreement import check_encoder_agreement
+from ..data.embeddings.precomputed import is_precomputed
+from ..data.embeddings.vectors import Preparation, VectorsView
 from ..data.encoding.create_encoder import create_encoder
 from ..data.encoding.display_names import short_fingerprint
 from ..data.pairs import PairDataset
@@ -133,7 +133,8 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), counting: Cou
 def _other_file(run: RunFolder, config: TrainingConfig, overrides: Sequence[str]) -> tuple[str, TrainingConfig] | None:
     """The file that the overrides name, and its config; None without any. Raises InputError for other keys.
 
-    The file has its own ready embeddings or is encoded; those of the run are not its.
+    The file's embeddings come from ``data.vectors`` of the overrides, or its texts are encoded. The ``data.vectors`` of
+    the run are never used for it.
     """
     keys = {item.partition("=")[0]: item.partition("=")[2] for item in overrides}
     ready = config.data.vectors is not None
@@ -257,13 +258,13 @@ def _check_same_encoder(dataset: Dataset, other: Dataset, config: TrainingConfig
         raise InputError(f"the run's embeddings have {dataset.dim} numbers, those of the other file {other.dim}")
     if other.fingerprint == dataset.fingerprint:
         return []
-    if is_ready(dataset.fingerprint) and is_ready(other.fingerprint):
+    if is_precomputed(dataset.fingerprint) and is_precomputed(other.fingerprint):
         return ["Ready embeddings do not say which encoder made them: that it is the run's, you have to know."]
-    if is_ready(dataset.fingerprint) and isinstance(dataset, DialogueDataset) and config.encoder is not None:
-        cosine = agreement(
+    if is_precomputed(dataset.fingerprint) and isinstance(dataset, DialogueDataset) and config.encoder is not None:
+        cosine = check_encoder_agreement(
             create_encoder(config.encoder).encode,
             dataset.answers,
-            MappedVectors(dataset.vectors, dataset.answer_rows),
+            VectorsView(dataset.vectors, dataset.answer_rows),
             Preparation(),
             prompt=config.data.prompts.answer,
             encoder=f"the encoder {config.encoder}",

@@ -200,7 +200,7 @@ def parts_table(result: TaskResult, tests: Sequence[TestResult], analyses: Mappi
     return Table("Parts of the tests", [*columns, "queries", "trained pairs"], rows)
 
 
-def trust_table(
+def calibration_table(
     tests: Sequence[TestResult], calibration: Mapping[str, ReliabilityCurve], threshold: ThresholdResult | None
 ) -> Table:
     """What the score of an answer says, and what comes of the threshold."""

@@ -37,8 +37,9 @@ class TestResult(HeldOutTest):
     Attributes:
         metadata: the texts and keys of its pairs.
         measured: the core first, then the baselines.
-        nearest, scores: int64 and float32 [n], of the answer that the core gives, the place in the pool (all answers
-            that the right one is ranked among) and the cosine to the core's output.
+        nearest: int64 [n], the place in the pool (all answers that the right one is ranked among) of the answer that is
+            nearest to the core's output.
+        scores: float32 [n], the cosine of that answer to the core's output.
         right: int64 [n], the place of the right answer in the pool.
         pool_texts: of the pool, or None.
         strongest: for each metric of VERDICT_METRICS, the baseline that was best on validation.
@@ -143,7 +144,7 @@ class TaskResult:
 
     @property
     def main_test(self) -> TestResult:
-        """The test that figures are drawn of first: new groups, under a noise that was trained on."""
+        """The test that is analysed first: of new groups, if there is one, and with a noise that was trained on."""
         known = [test for test in self.tests if test.noise_trained] or self.tests
         return next((test for test in known if test.regime == "unseen_group"), known[0])
 

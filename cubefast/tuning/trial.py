@@ -40,7 +40,7 @@ class Trial:
     Attributes:
         number: its place in the study, from 0.
         is_base: whether it trained the config that the study was started with.
-        state: ``finished``, ``pruned``, ``failed``, or ``interrupted`` by Ctrl-C or a kill.
+        state: ``finished``, ``pruned``, ``failed``, ``interrupted`` (by Ctrl-C or a kill), ``running`` or ``waiting``.
         value: ``training.metric`` on validation: of the best epoch, or of the last one if the trial was pruned.
         epochs: how many epochs were trained.
         parameters: the values tried, by dotted key. Of the base trial, only those that lie in the space.

@@ -1,1 +1,1 @@
-"""What every room needs and none owns: files that are whole or not there, text for people, checks of foreign input."""
+"""Helpers for all rooms: files that are whole or not there, text for people, and checks of arrays and YAML."""

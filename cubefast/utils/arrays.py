@@ -19,7 +19,7 @@ def real_array(name: str, values: Any) -> NDArray[Any]:
     """Convert ``values`` to an array of real numbers of any dtype; an array is returned as it is.
 
     Taken are arrays, tensors of any layout and dtype, data frames, lists of any of these (an object column of arrays
-    too) and what can be gone through.
+    too) and any other iterable.
 
     Args:
         name: what it is called in messages.

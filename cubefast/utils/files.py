@@ -52,7 +52,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
+def new_folder_atomically(folder: Path) -> Iterator[Path]:
     """A context with a temporary folder to fill, which is renamed to ``folder`` at the end, or deleted if anything
     fails.
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from itertools import islice
 from typing import Any
 
-MOST_SHOWN = 80  # characters of a value in a message
+MAX_VALUE_CHARS = 80  # characters of a value in a message
 
 
 class _Repr(reprlib.Repr):
@@ -19,10 +19,10 @@ class _Repr(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = self.maxdeque = 30
 
     def repr_str(self, x: str, level: int) -> str:
-        return repr(x[:MOST_SHOWN])
+        return repr(x[:MAX_VALUE_CHARS])
 
     def repr_bytes(self, x: bytes, level: int) -> str:
-        return repr(x[:MOST_SHOWN])
+        return repr(x[:MAX_VALUE_CHARS])
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         if level <= 0 and x:
@@ -41,7 +41,7 @@ _REPR = _Repr()
 def shown(value: object) -> str:
     """``repr``, cut to a length that fits into a message, however large or deep the value is."""
     text = _REPR.repr(value)
-    return text if len(text) <= MOST_SHOWN else text[: MOST_SHOWN - 1] + "…"
+    return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
 
 
 def named(names: Collection[object]) -> str:

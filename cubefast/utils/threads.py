@@ -13,8 +13,8 @@ def torch_threads(count: int) -> Iterator[None]:
     """A context, or decorator, in which torch uses this number of threads.
 
     One thread has two uses: small matrices gain little from more, and where others use the cores too, lose much by
-    them; and the linear algebra libraries under torch give other last bits with another number of threads, and in
-    about one process of forty with the same number.
+    them; and the linear algebra libraries under torch round differently with another number of threads and, in about
+    one process of forty, even with the same number.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

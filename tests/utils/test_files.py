@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from cubefast.errors import ArtifactError, DiskError, InputError
-from cubefast.utils.files import appearing, plain_name, read_json, write_atomically, write_json
+from cubefast.utils.files import new_folder_atomically, plain_name, read_json, write_atomically, write_json
 from cubefast.utils.locks import only_writer
 
 
@@ -48,18 +48,21 @@ def test_writers_of_one_folder_do_not_sweep_each_other(tmp_path):
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    with appearing(tmp_path / "new" / "folder") as place:
+    with new_folder_atomically(tmp_path / "new" / "folder") as place:
         (place / "file").write_text("x")
         assert not (tmp_path / "new" / "folder").exists()
     assert names(tmp_path / "new") == ["folder"]
     assert (tmp_path / "new" / "folder").stat().st_mode & 0o777 == tmp_path.joinpath("new").stat().st_mode & 0o777
-    with pytest.raises(RuntimeError), appearing(tmp_path / "other") as place:
+    with pytest.raises(RuntimeError), new_folder_atomically(tmp_path / "other") as place:
         raise RuntimeError
     assert names(tmp_path) == ["new"]
-    with pytest.raises(InputError, match="is there already and not an empty folder"), appearing(tmp_path / "new"):
+    with (
+        pytest.raises(InputError, match="is there already and not an empty folder"),
+        new_folder_atomically(tmp_path / "new"),
+    ):
         pass
     for path in ("x" * 5000, "/proc/none/x"):
-        with pytest.raises(InputError, match="cannot be made"), appearing(tmp_path / path):
+        with pytest.raises(InputError, match="cannot be made"), new_folder_atomically(tmp_path / path):
             pass
 
 
@@ -69,7 +72,7 @@ def test_new_files_and_folders_may_be_read_by_whom_the_umask_of_the_moment_lets(
         for mask, file_mode, folder_mode in ((0o077, 0o600, 0o700), (0o022, 0o644, 0o755), (0o002, 0o664, 0o775)):
             os.umask(mask)
             write_atomically(tmp_path / "file", "x")
-            with appearing(tmp_path / f"folder {mask}"):
+            with new_folder_atomically(tmp_path / f"folder {mask}"):
                 pass
             assert (tmp_path / "file").stat().st_mode & 0o777 == file_mode
             assert (tmp_path / f"folder {mask}").stat().st_mode & 0o777 == folder_mode

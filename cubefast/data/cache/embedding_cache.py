@@ -24,8 +24,9 @@ _ATTEMPTS = 5  # at storing what another process evicts
 class EmbeddingCache:
     """A folder of cached embeddings: an SQLite index and memory-mapped files of vectors.
 
-    A text is known by its SHA-256, its encoder by fingerprint and dim. Processes may share the folder and be killed at
-    any moment: what is committed is kept, and whole. What is damaged is said with a warning and encoded again.
+    An entry is found by the SHA-256 of its text and the fingerprint and dim of its encoder. Processes may share the
+    folder and be killed at any moment: what is committed is kept, and whole. Damaged entries cause a warning and are
+    encoded again.
 
     A disk that is full, or a folder that cannot be written, raises InputError rather than going on uncached. What was
     encoded before that is kept, and a folder that cannot be written still serves what it holds.

@@ -124,7 +124,7 @@ class Session:
                 if found:
                     entries[[place[entry[0]] for entry in found]] = [entry[1:] for entry in found]
             except (TypeError, ValueError, OverflowError, KeyError):  # no such thing was ever written there
-                raise self._no_entry() from None
+                raise self._malformed_entry() from None
         return entries[:, 0], entries[:, 1], entries[:, 2]
 
     def _read(self, number: int, rows: Places, crcs: Places) -> NDArray[np.bool_]:
@@ -204,11 +204,11 @@ class Session:
         """The rows of an answer. It has to be whole numbers, but SQLite's columns do not see to that."""
         rows = self._index.execute(query, values).fetchall()
         if not all(type(value) is int for row in rows for value in row):
-            raise self._no_entry()
+            raise self._malformed_entry()
         return rows
 
-    def _no_entry(self) -> IndexDamagedError:
-        return IndexDamagedError("it holds an entry that nobody wrote", self._inode)
+    def _malformed_entry(self) -> IndexDamagedError:
+        return IndexDamagedError("it holds a value of the wrong type", self._inode)
 
     def _append(self, encoder: int, number: int, begin: int, keys: Keys, vectors: Embeddings) -> None:
         """Rows to the disk, then to the index."""

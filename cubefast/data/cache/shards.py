@@ -231,7 +231,7 @@ class ShardFolder:
         with closing(index), self.failures(inode):
             found = index.execute(query).fetchall()
             if any([type(value) for value in row] != [str, int, int, int] for row in found):
-                raise IndexDamagedError("it holds an entry that nobody wrote", inode)
+                raise IndexDamagedError("it holds a value of the wrong type", inode)
             return [EncoderContents(*row) for row in found]
 
     def _open(self) -> sqlite3.Connection:

@@ -32,7 +32,7 @@ REPEATED = 3
 class MadePair:
     """A question and an answer made of a document."""
 
-    question: str  # a heading with those above it, a first sentence, or a question that stands there
+    question: str  # a heading with those above it, a first sentence, or a question that the document itself asks
     answer: str  # the text under the heading, the rest of the passage, or what answers the question
     kind: Kind
     file: str  # the document's name

@@ -126,7 +126,7 @@ _SKIPPED_ROLES = {"navigation", "banner", "contentinfo", "search", "complementar
 _BOLD = {"b", "strong"}
 _PERMALINKS = {"headerlink", "anchor", "anchor-link", "header-anchor", "permalink", "toclink-permalink"}
 _MOST_UNENDED = 1_000
-_MOST_OPEN = 10_000  # elements inside each other; a page that means ill has more
+_MOST_OPEN = 10_000  # elements inside each other; a malicious page has more
 
 
 class _Open(NamedTuple):

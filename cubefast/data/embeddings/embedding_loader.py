@@ -49,7 +49,7 @@ _SUFFIXES = {
     ".glove": "glove",
     ".txt": "text",
 }
-# What a compressed file, which may mean ill, may unpack to: in bytes, or times its size.
+# What a compressed file, which may be malicious, may unpack to: in bytes, or times its size.
 _MOST_FROM_LITTLE, _MOST_RATIO = 10**9, 100
 _WITH_NAMES = ("npz", "torch", "safetensors", "parquet")
 _WITH_KEYS = ("word2vec", "word2vec-binary", "glove", "text")

@@ -11,13 +11,14 @@ from ...utils.arrays import real_array
 from ..encoding.base import Embeddings
 from .vectors import ArrayVectors, Preparation, Vectors
 
-SURE = 0.95
+SAME_ENCODER_COSINE = 0.95
 """A cosine above which two embeddings of a text are by one encoder, but for rounding."""
 _COMPARED = 4  # texts
-_LEAST = 0.3  # that of vectors of two encoders is about 0, and a text with another one before it has 0.5 and more
+# Of one text, two unrelated encoders have a cosine of about 0; one encoder, with another text before it, 0.5 or more.
+_MIN_COSINE = 0.3
 
 
-def agreement(
+def check_encoder_agreement(
     encode: Callable[[list[str]], Embeddings],
     texts: Sequence[str],
     vectors: Vectors | Embeddings,
@@ -27,7 +28,7 @@ def agreement(
     encoder: str,
     there: str,
     advice: str = "Name the encoder that made them",
-    least: float = _LEAST,
+    least: float = _MIN_COSINE,
 ) -> float:
     """The median cosine, for four of the texts, between what an encoder gives and the embeddings that there are: 1 for
     the same encoder but for rounding, less where the embeddings are of other texts than these, such as longer ones.

@@ -15,7 +15,7 @@ from ...utils.files import sha256_of
 from ..reading.columns import array_of
 from ..reading.dialogues import Dialogue
 from .embedding_loader import EmbeddingLoader
-from .vectors import ArrayVectors, MappedVectors, StackedVectors, Vectors
+from .vectors import ArrayVectors, StackedVectors, Vectors, VectorsView
 
 _PAIR = ("question", "answer")
 _BEGINNING = "vectors-"  # of a fingerprint
@@ -30,7 +30,7 @@ class DialogueRows:
     negatives: NDArray[np.int64] | None = None  # [n, K], the wrong answers; None: nobody has any
 
 
-def ready_vectors(
+def load_precomputed(
     key: str, files: Sequence[str], config: DatasetConfig, dialogues: list[Dialogue], records: int, source: str
 ) -> tuple[Vectors, DialogueRows]:
     """The ready embeddings of ``data.KEY``, row for row with the records of which these dialogues are left: of a file
@@ -82,7 +82,7 @@ def fingerprint_of(files: Sequence[str | Path]) -> str:
     return _BEGINNING + "-".join(sha256_of(file)[:16] for file in files)
 
 
-def is_ready(fingerprint: str) -> bool:
+def is_precomputed(fingerprint: str) -> bool:
     """Whether a fingerprint is that of ready embeddings, and not of an encoder."""
     return fingerprint.startswith(_BEGINNING)
 
@@ -99,4 +99,4 @@ def aligned(teacher: Vectors, teacher_rows: DialogueRows, own_rows: DialogueRows
     places, sources = (np.concatenate([each.questions.ravel(), each.answers]) for each in (own_rows, teacher_rows))
     used = np.flatnonzero(places >= 0)[::-1]  # backwards, so that of several sources for one place the first stays
     rows[places[used]] = sources[used]
-    return MappedVectors(teacher, rows)
+    return VectorsView(teacher, rows)

@@ -87,7 +87,7 @@ class StackedVectors:
 
 
 @dataclass(frozen=True)
-class MappedVectors:
+class VectorsView:
     """A view of embeddings in another order, or from which their mean is subtracted."""
 
     vectors: Vectors

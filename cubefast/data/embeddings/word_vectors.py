@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...utils.messages import shown
 
-_MOST_LINE = 20_000_000  # bytes; of a file that may mean ill
+_MOST_LINE = 20_000_000  # bytes; of a file that may be malicious
 
 
 @dataclass(frozen=True)

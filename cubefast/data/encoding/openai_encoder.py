@@ -27,7 +27,7 @@ BASE_URL, API_KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 _OPENAI = "https://api.openai.com/v1"
 _MOST_CHARS = 400_000  # of the texts of a request: some 100,000 tokens, of the 300,000 that OpenAI takes
 _MOST_BYTES = 2**28  # of a response
-_PASSING = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))  # what may be better in a moment
+_TRANSIENT_STATUSES = frozenset((408, 409, 425, 429, 500, 502, 503, 504, 529))  # what may be better in a moment
 _LONGEST_WAIT = 60.0  # seconds that a server may ask to wait before the next try
 _SHORTEST_SECRET = 8  # characters of a key; shorter ones ("none", "EMPTY") are for servers that look at none
 _MOST_SAID = 300  # characters of what a server says
@@ -144,7 +144,11 @@ class OpenAIEncoder:
                     return _content(response, self.timeout)
             except urllib.error.HTTPError as error:
                 with error:
-                    failure, passes, wait = _refusal(error, where, key), error.code in _PASSING, _wait(error, wait)
+                    failure, passes, wait = (
+                        _refusal(error, where, key),
+                        error.code in _TRANSIENT_STATUSES,
+                        _wait(error, wait),
+                    )
             except (urllib.error.URLError, OSError, http.client.HTTPException) as error:
                 reason = error.reason if isinstance(error, urllib.error.URLError) else error
                 # A refused connection or an untrusted certificate would fail again: only broken ones are tried again.
@@ -257,7 +261,7 @@ def _refusal(error: urllib.error.HTTPError, where: str, key: str) -> InputError:
         404: f". Check the model's name and {BASE_URL}, which most often ends in /v1",
         **dict.fromkeys((400, 413, 422), too_much),
     }.get(error.code, f". Check {BASE_URL}" if 300 <= error.code < 400 else "")
-    kind = EncoderUnavailableError if error.code in _PASSING or error.code in (401, 403, 404) else InputError
+    kind = EncoderUnavailableError if error.code in _TRANSIENT_STATUSES or error.code in (401, 403, 404) else InputError
     reason = " ".join(said[:_MOST_SAID].split()).rstrip(".")
     return kind(_redacted(f"{where} answers {error.code} {error.reason}{': ' + reason if reason else ''}{advice}", key))
 

@@ -82,7 +82,7 @@ class Columns:
             example = next(name for name in found if name != ColumnsConfig.model_fields[role].default)
             raise InputError(
                 f"{record.where}: the {role} may be any of the fields {named(found)}. "
-                + (f"Say which, such as {_setting(role, example)}" if self.settable else "Leave one of them")
+                + (f"Say which, such as {_setting(role, example)}" if self.settable else "Keep only one of them")
             )
         return found[0] if found else None
 
@@ -146,7 +146,7 @@ class Columns:
         say = f"Say what it is called, such as {_setting(role, (free or ['NAME'])[0])}{advice}"
         raise InputError(
             f'{record.where}: the field "{getattr(self.config, role) or TEXT}" is missing; there are '
-            f"{named(names) or 'no fields'}. {say if self.settable else 'Call it so'}"
+            f"{named(names) or 'no fields'}. {say if self.settable else 'Rename the field'}"
         )
 
 
@@ -167,10 +167,13 @@ def array_of(role: str, names: Sequence[str], where: str) -> str:
         if found := [name for name in names if _VECTOR.sub("", _form(name)) in forms]:
             if len(found) > 1:
                 raise InputError(
-                    f"{where}: the embeddings of {role}s may be any of {named(found)}. Call them {role}, or leave one"
+                    f"{where}: the embeddings of {role}s may be any of {named(found)}. Rename the right one {role}, "
+                    "or keep only one"
                 )
             return found[0]
-    raise InputError(f"{where} holds no array {role!r} of {role}s; it holds {named(names) or 'none'}. Call it so")
+    raise InputError(
+        f"{where} holds no array {role!r} of {role}s; it holds {named(names) or 'none'}. Rename the right one {role}"
+    )
 
 
 def answers_of(value: object, where: str, field: str) -> list[object]:
