@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..config.run_config import TrainingConfig
 from ..core import CubicCore
-from ..data.create_datasets import Progress as Counting
+from ..data.create_datasets import ProgressFactory
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from ..data.embeddings.encoder_agreement import agreement
 from ..data.embeddings.precomputed import is_ready
@@ -96,7 +96,7 @@ class RunData:
     notes: list[str]
 
 
-def open_run_data(path: str | Path, overrides: Sequence[str] = (), counting: Counting | None = None) -> RunData:
+def open_run_data(path: str | Path, overrides: Sequence[str] = (), counting: ProgressFactory | None = None) -> RunData:
     """Open a run and rebuild its data as it was trained; with ``data=FILE`` among the overrides, test on that file.
 
     A question's answer is ranked among all answers of the run's data, trained and new together. With ``data=FILE`` it

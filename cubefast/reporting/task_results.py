@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..config.run_config import TrainingConfig
 from ..core import CubicCore
-from ..data.create_datasets import Progress as Counting
+from ..data.create_datasets import ProgressFactory
 from ..evaluation.baseline_comparison import Comparison
 from ..evaluation.baselines import CUBE, IDENTITY, Baseline, as_baseline, wiener
 from ..evaluation.headline import headline, title_in_words
@@ -178,7 +178,7 @@ class TaskResult:
 
 
 def evaluate_task(
-    task: TaskData, core: CubicCore, config: TrainingConfig, counting: Counting | None = None
+    task: TaskData, core: CubicCore, config: TrainingConfig, counting: ProgressFactory | None = None
 ) -> TaskResult:
     """Fit the baselines on the task's training part and score them beside the core on its tests.
 

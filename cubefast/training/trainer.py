@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..config.run_config import TrainingConfig
 from ..core import CubicCore
-from ..data.create_datasets import Progress as Counting
+from ..data.create_datasets import ProgressFactory
 from ..data.pairs import PairDataset
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline, as_baseline
@@ -218,7 +218,7 @@ class CubeTrainer:
 
     @float32_default()
     def rivals(
-        self, train: Any, validation: Any, *, bank: Bank = None, counting: Counting | None = None
+        self, train: Any, validation: Any, *, bank: Bank = None, counting: ProgressFactory | None = None
     ) -> list[Baseline]:
         """Train the adapters in common use on the same pairs as a core of this config, with the same losses, negatives
         and choice by validation; see :func:`cubefast.training.rival_adapters.rivals`.
