@@ -137,12 +137,12 @@ class Pipeline:
                 the run has, or further answers without an encoder.
         """
         run = RunFolder.open(path)
-        config = run.config()
+        config = run.load_config()
         if threshold == "calibrated":
-            calibration = run.threshold()
+            calibration = run.load_threshold()
             threshold = calibration.threshold if calibration else None
-        core = run.served_core()
-        bank = run.answers()
+        core = run.load_served_core()
+        bank = run.load_answers()
         if bank is None:
             raise ArtifactError(
                 f"the answers of the run, {path}/answers.safetensors, cannot be read: they are not there. Train again"

@@ -108,9 +108,9 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), counting: Pro
             a run that holds nothing out for tests, without a file.
     """
     run = RunFolder.open(path)
-    config = run.config()
+    config = run.load_config()
     other_file = _other_file(run, config, overrides)
-    core = run.best_core()
+    core = run.load_best_core()
     dataset = open_data(config, counting, teachers=False)
     _check_unchanged(run, dataset)
     modes = {"dialogue": ["dialogue"], "autoencoder": ["autoencoder"], "mixed": ["dialogue", "autoencoder"]}[
@@ -149,20 +149,20 @@ def _other_file(run: RunFolder, config: TrainingConfig, overrides: Sequence[str]
     if source is None:
         raise InputError(f"{', '.join(keys)}: these describe another file; name it with data=FILE")
     if not ready or "data.vectors" in keys:
-        return source, run.config(overrides)
+        return source, run.load_config(overrides)
     if "encoder" not in keys and config.encoder is None:
         raise InputError(
             "the run was trained on ready embeddings, so another file needs its own by the same encoder: give "
             "data.vectors=FILE too, or that encoder with encoder=NAME"
         )
     none = ["data.vectors=null", *(["data.answer_vectors=null"] if "data.answer_vectors" not in keys else [])]
-    return source, run.config([*overrides, *none])
+    return source, run.load_config([*overrides, *none])
 
 
 def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
     """Raise ArtifactError if the data or the encoder are not those the run was trained with."""
     remedy = "Put back what was there, or train again"
-    if (answers := run.answers()) is not None:
+    if (answers := run.load_answers()) is not None:
         fingerprint = answers.fingerprint
         if fingerprint != dataset.fingerprint:
             raise ArtifactError(
