@@ -31,7 +31,7 @@ def difficulty(train: PairDataset, by: str, core: CubicCore) -> NDArray[np.float
     return torch.cat(losses).numpy()
 
 
-def share(curriculum: CurriculumConfig, epoch: int) -> float:
+def share_of_pairs(curriculum: CurriculumConfig, epoch: int) -> float:
     """The share of the pairs, the easiest ones, that an epoch (from 1) trains on.
 
     From ``start`` in the first epoch to 1 after ``epochs`` of them: evenly (linear), fast at first (root: the square

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ..core import CubicCore
 
-Stop = Literal["all epochs done", "no more progress", "interrupted"]
+StopReason = Literal["all epochs done", "no more progress", "interrupted"]
 
 
 @dataclass
@@ -26,7 +26,7 @@ class TrainingResult:
     best_epoch: int
     best_value: float
     records: list[dict[str, Any]]
-    stopped: Stop
+    stopped: StopReason
     planned_epochs: int
 
     @property
