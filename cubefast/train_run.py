@@ -35,7 +35,7 @@ from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer
 from .training.training_state import finished_epochs
 from .training.trust_choice import SHORTFALL_PENALTY, choose_handicap
-from .training.validation import Validation, on_validation
+from .training.validation import Validation, validate_models
 from .utils.process_memory import peak_memory_mb
 from .utils.terminal import columns, labelled, paragraph
 
@@ -132,7 +132,7 @@ def _score(
         handicap = choose_handicap(result.core, validation, torch.from_numpy(parts.trained))
         save_answers(run, dataset.fingerprint, parts, handicap, refitted=_is_refitted(config, result))
     cube, metric = as_baseline(result.core), config.training.metric
-    validated = on_validation([cube, *comparison.baselines], validation)
+    validated = validate_models([cube, *comparison.baselines], validation)
     lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
     run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines, "png"))
     scores = comparison.scores(cube)

@@ -21,14 +21,14 @@ from .reshaper import EmbeddingReshaper
 from .transform import transform_array
 from .trust import Trust
 
-IOS = ("volume", "faces")
+IO_MODES = ("volume", "faces")
 """volume: every cell takes one number as input and gives one as output. faces: the front face (z = 0) takes the input,
 the back face (z = Z-1) gives the output."""
 
 SIDES = ("query", "both")
 """query: the stored answers stay as they are. both: they are put through a map of their own, once."""
 
-_NUMBERS_PER_RANK = 8  # the core then has half the parameters of a matrix [D, D], for D of 384
+_DEFAULT_RANK_DIVISOR = 8  # the rank is D / 8; for D = 384 the core then has half the parameters of a matrix [D, D]
 SENTENCE = "sentence_embedding"
 """The key of a text's embedding among the features of sentence-transformers."""
 
@@ -120,10 +120,10 @@ class CubicCore(nn.Module):
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
-        check_choice("io", io, IOS)
+        check_choice("io", io, IO_MODES)
         check_choice("sides", sides, SIDES)
         if linear_rank is None:
-            linear_rank = max(1, dim // _NUMBERS_PER_RANK)
+            linear_rank = max(1, dim // _DEFAULT_RANK_DIVISOR)
         sizes = {"code_size": code_size, "summary_size": summary_size, "linear_rank": linear_rank}
         for name, size in {**sizes, "prototypes": prototypes, "memory": memory}.items():
             check_count(name, size, 0)

@@ -17,11 +17,11 @@ from .conversation_metrics import TurnMetric, context_preservation, dialogue_coh
 from .metrics import (
     centred_cosine,
     cosine,
-    different,
     retrieval_ranks,
     semantic_preservation,
     semantic_relevance,
     squared_error,
+    unique_targets,
 )
 
 Rows = Tensor | NDArray[np.floating]
@@ -101,7 +101,7 @@ class EmbeddingMetrics:
             if answers.shape[1] != dim:
                 raise InputError(f"pool is {list(answers.shape)} and target {list(target.shape)}: D must be the same")
         elif target_ids is not None:
-            answers, right = different(target, _labels("target_ids", target_ids, count))
+            answers, right = unique_targets(target, _labels("target_ids", target_ids, count))
         else:
             answers, right = torch.unique(target, dim=0, return_inverse=True)
         mean = None if centre is None else _numbers("centre", centre, dim)

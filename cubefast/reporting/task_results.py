@@ -23,7 +23,7 @@ from ..evaluation.paired_bootstrap import Verdict, compare
 from ..evaluation.score_table import HeldOutTest, ModelResult
 from ..training.progress import METRIC_NAMES
 from ..training.trainer import CubeTrainer
-from ..training.validation import Validation, on_validation
+from ..training.validation import Validation, validate_models
 from .run_data import PairMetadata, TaskData
 
 VERDICT_METRICS = ("mrr", "cosine")
@@ -201,7 +201,7 @@ def evaluate_task(
         levels = comparison.noise.levels
         typical = math.sqrt(sum(level**2 for level in levels) / len(levels))
         baselines = [*baselines, wiener(comparison.moments, typical)]
-    validation = on_validation([cube, *baselines], Validation.of_parts(parts))
+    validation = validate_models([cube, *baselines], Validation.of_parts(parts))
     strongest = {
         metric: max((each.name for each in baselines), key=lambda name: validation[name][metric])
         for metric in VERDICT_METRICS
