@@ -49,7 +49,10 @@ class CubicCore(nn.Module):
     answers of training::
 
         change = output_scale * [state_c . readout_c for every cell c] + linear(input)
-        output = normalized(input + trust(input) * change) - repulsion
+        output = normalized(normalized(input + trust(input) * change) - repulsion)
+
+    Without ``memory`` the repulsion and the normalization after it are left out; without ``normalize`` nothing is
+    normalized.
 
     The readout and the linear map start at zero, so a fresh core is exactly the identity (of unit length, with
     ``normalize``).
@@ -279,7 +282,8 @@ class CubicCore(nn.Module):
             embeddings: real numbers of any dtype; also a memory-mapped array, which is read a batch at a time.
             batch_size: rows at once; what is needed beside the result does not grow with n.
 
-        Raises InputError for another shape, something other than numbers, or a row with NaN or Inf.
+        Raises InputError for another shape, something other than numbers, or a row with NaN or Inf; ValueError for a
+        ``batch_size`` below 1.
         """
         return transform_array(self, embeddings, self.dim, batch_size, self.codes)
 
@@ -327,7 +331,8 @@ class CubicCore(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``, made if it is not there.
 
-        Raises InputError for weights that are NaN or Inf.
+        Raises InputError for weights with NaN or Inf and for arguments beyond the bounds of a saved core, such as more
+        than 10,000 steps; DiskError where the folder cannot be written.
         """
         write_artifact(Path(folder), self.config, self.state_dict())
 

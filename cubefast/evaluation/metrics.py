@@ -108,7 +108,8 @@ def retrieval_ranks(predicted: Tensor, pool: Tensor, right: Tensor) -> Tensor:
 
 
 def nearest(queries: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest row of the pool by cosine: its cosine [n] and its place, int64 [n]. In blocks, as above.
+    """The nearest row of the pool by cosine: its cosine [n] and its place, int64 [n]. The pool is gone through in
+    blocks, so it may be large.
 
     Args:
         queries: [n, D].

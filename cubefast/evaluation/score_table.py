@@ -1,4 +1,4 @@
-"""The table that every number of a run stands in: the core beside its baselines, on held-out data."""
+"""The table that compares a core with its baselines on held-out data."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ class Score:
 
 
 def score(model: Baseline, test: HeldOutTest) -> Score:
-    """Mean cosine to the target, and retrieval; no more, so it is quick. Both are among what the model makes of the
-    stored answers.
+    """Compute the mean cosine to the right answers and the retrieval metrics alone, which is quick. The answers are
+    first put through the model's own map of answers, if it has one.
     """
     with torch.no_grad():
         predicted = model.predict(test.pairs.inputs)

@@ -78,8 +78,8 @@ def train_rivals(
     Args:
         train: n pairs, also more than fit in memory. Noise is drawn anew in every epoch.
         validation: the pairs and the bank.
-        options: the options of the core's training, of which losses (without their memory), batch_size, clip and metric
-            are used.
+        options: the options of the core's training, of which losses (without ``losses.memory``, the queue of past
+            targets), batch_size, clip and metric are used.
         max_parameters: the most parameters of the low-rank adapter and the residual MLP: those of the core.
         steps: the number of steps of the optimizer.
         sides: ``"both"``: each also maps the answers.

@@ -416,7 +416,11 @@ class CubeTrainer:
     def evaluate(self, data: Any, name: str = "test") -> Score:
         """Score the trained core on held-out pairs: cosine and retrieval.
 
-        Raises RuntimeError before :meth:`fit`.
+        Args:
+            data: pairs in the forms that :meth:`fit` takes as ``train``; the noise of a data set is left out.
+            name: the title of the test in the returned Score.
+
+        Raises InputError for anything else, RuntimeError before :meth:`fit`.
         """
         if self.core is None:
             raise RuntimeError("nothing is trained yet; call fit first")

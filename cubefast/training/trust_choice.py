@@ -37,7 +37,7 @@ _WIDTHS = (0.1, 0.5)  # in standard deviations of the familiarity
 _ENDS = ((0.0, 1.0), (0.0, 0.75), (0.0, 0.5), (0.25, 1.0), (0.5, 1.0))
 _DOUBT = 1.0  # standard errors that are taken off a difference to the identity before it counts as a shortfall
 _MARGIN = 0.002  # MRR that a curve must gain on a constant: with few questions a curve fits chance
-_GAIN_MARGIN = 0.001  # that memory must gain
+_GAIN_MARGIN = 0.001  # of the objective, that memory or a handicap must gain to be used
 _STRENGTHS = (0.05, 0.1, 0.2)
 _HANDICAPS = (0.02, 0.04, 0.06, 0.08, 0.12)
 _CURVES_WITH_MEMORY = 2  # the best ones, that are tried with it
@@ -163,9 +163,9 @@ def _strength_curves(curve: Tensor, familiarity: Tensor, strengths: Sequence[flo
 @torch_threads(1)
 @torch.no_grad()
 def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) -> float:
-    """Choose the handicap: what a search that knows which answers were trained takes off the cosines to these. It is
-    that with the best mean objective over the regimes, or 0 where none gains enough. Where validation has no new
-    wordings of known answers, nothing shows what these lose, and only the least handicap is allowed.
+    """Choose the handicap: the number that a search subtracts from the cosines to answers that the core was trained
+    on. It is that with the best mean objective over the regimes, or 0 where none gains enough. Where validation has no
+    new wordings of known answers, nothing shows what these lose, and only the least handicap is allowed.
 
     Args:
         core: the core that is kept.
