@@ -203,8 +203,8 @@ class RunFolder:
                 records.append((line, _LINE.validate_json(line, strict=True)))
             except ValueError as error:
                 raise ArtifactError(
-                    f"{path}, line {number}, is none that a training writes: {why(error)}. Delete the line; what "
-                    "goes on from a checkpoint does not need it"
+                    f"{path}, line {number}, is none that a training writes: {why(error)}. Delete the line; "
+                    "resuming from a checkpoint does not need it"
                 ) from None
         return records
 
