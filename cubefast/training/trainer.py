@@ -31,7 +31,7 @@ from ..utils.threads import float32_default
 from .batches import ordered_batches
 from .convert_pairs import as_pairs, training_pairs, validation_of
 from .crossfit import CrossFit, cross_fit
-from .curriculum import difficulty, easiest, share_of_pairs
+from .curriculum import batches_of_epochs, difficulty, easiest, pairs_of_epoch
 from .distributed import Processes
 from .hard_negatives import mine_hard_negatives
 from .init_from import initialize_from
@@ -283,7 +283,7 @@ class CubeTrainer:
             trained = CubicCore.from_pretrained(Path(self.config.init_from) / "best")
             initialize_from(core, trained, self.config.init_from)
         epochs = options.epochs_of(len(train))
-        batches = self._batches_of(len(train), epochs, refit_batches)
+        batches = batches_of_epochs(options, len(train), epochs, refit_batches)
         steps = sum(math.ceil(count / options.accumulate) for count in batches)
         state = TrainingState.initial(core, options, epochs, steps, self.config.seed)
         is_compared = (self.run is not None and not refit) or self.processes.world_size > 1
@@ -324,7 +324,7 @@ class CubeTrainer:
         options = self.config.training
         core, optimizer = state.core, state.optimizer
         train.set_epoch(epoch)
-        pairs = self._pairs_of(epoch, len(train))
+        pairs = pairs_of_epoch(options.curriculum, epoch, len(train))
         order = torch.randperm(pairs, generator=state.order)
         if pairs < len(train):
             order = easiest(difficulty(train, options.curriculum.order, core), pairs)[order]
@@ -382,19 +382,6 @@ class CubeTrainer:
     def _map_answers(self, core: CubicCore, answers: Tensor) -> Tensor:
         """The core's map of answers [n, D] -> [n, D], of which each process computes its share."""
         return self.processes.gather(core.map_answers(self.processes.share(answers)), len(answers))
-
-    def _pairs_of(self, epoch: int, count: int) -> int:
-        """The number of pairs, of ``count``, that an epoch trains on."""
-        curriculum = self.config.training.curriculum
-        return count if curriculum.order == "none" else max(1, round(share_of_pairs(curriculum, epoch) * count))
-
-    def _batches_of(self, pairs: int, epochs: int, most: int | None) -> list[int]:
-        """The number of batches in each epoch; with ``most``, in as many epochs as have that many batches together."""
-        batches: list[int] = []
-        while len(batches) < epochs if most is None else sum(batches) < most:
-            count = math.ceil(self._pairs_of(len(batches) + 1, pairs) / self.config.training.batch_size)
-            batches.append(count if most is None else min(count, most - sum(batches)))
-        return batches
 
     def _has_stalled(self, state: TrainingState) -> bool:
         patience = self.config.training.early_stopping
