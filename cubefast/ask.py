@@ -72,7 +72,7 @@ def _threshold(arguments: argparse.Namespace) -> float | None:
         return None if arguments.threshold is None else float(arguments.threshold)
     from .training.run_folder import RunFolder
 
-    found = RunFolder.open(arguments.run).threshold()
+    found = RunFolder.open(arguments.run).load_threshold()
     if found is not None and found.threshold is None:
         note = f"note: on validation no threshold made {found.precision:.0%} of the answers right; all are given"
         print(paragraph(note), file=sys.stderr)

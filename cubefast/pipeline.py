@@ -35,8 +35,8 @@ _NO_ENCODER = (
     "the run was trained on ready embeddings and has no encoder for texts: name the one that made them, such as "
     "openai:MODEL or st:MODEL (--encoder of ask and serve, encoder= of Pipeline.from_run)"
 )
-LONGEST_QUESTION = 100_000
-"""Characters of a question, or of a turn before it."""
+LONGEST_TEXT = 100_000
+"""The most characters of a question, a turn before it, or an answer."""
 
 
 def save_answers(run: RunFolder, fingerprint: str, parts: Parts, handicap: float = 0.0, refitted: bool = False) -> None:
@@ -137,12 +137,12 @@ class Pipeline:
                 the run has, or further answers without an encoder.
         """
         run = RunFolder.open(path)
-        config = run.config()
+        config = run.load_config()
         if threshold == "calibrated":
-            calibration = run.threshold()
+            calibration = run.load_threshold()
             threshold = calibration.threshold if calibration else None
-        core = run.served_core()
-        bank = run.answers()
+        core = run.load_served_core()
+        bank = run.load_answers()
         if bank is None:
             raise ArtifactError(
                 f"the answers of the run, {path}/answers.safetensors, cannot be read: they are not there. Train again"
@@ -338,8 +338,8 @@ def _checked(text: object, what: str) -> str:
         raise InputError(f"{what} must be a text; got {shown(text)}")
     if not text.strip():
         raise InputError(f"{what} is blank")
-    if len(text) > LONGEST_QUESTION:
-        raise InputError(f"{what} has {len(text):,} characters; {LONGEST_QUESTION:,} are the most. Shorten it")
+    if len(text) > LONGEST_TEXT:
+        raise InputError(f"{what} has {len(text):,} characters; {LONGEST_TEXT:,} are the most. Shorten it")
     if not is_utf8(text):
         raise InputError(f"{what} has half a surrogate pair: {shown(text)}")
     return text.strip()

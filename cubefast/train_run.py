@@ -1,4 +1,6 @@
-"""A run from texts to a trained core beside its baselines: what `python -m cubefast.train` does once it knows what."""
+"""A run from texts to a trained core beside its baselines: what `python -m cubefast.train` does after it has read its
+config.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer
 from .training.training_state import finished_epochs
 from .training.trust_choice import SHORTFALL_PENALTY, choose_handicap
-from .training.validation import Validation, on_validation
+from .training.validation import Validation, validate_models
 from .utils.process_memory import peak_memory_mb
 from .utils.terminal import columns, labelled, paragraph
 
@@ -87,7 +89,8 @@ def train(
         if result.stopped == "interrupted" and processes.world_size > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
         if _is_refitted(config, result):
-            refit = f"on all {len(dataset):,} pairs, as far as epoch {result.best_epoch} was"
+            length = f"{result.best_step:,} batches, as many as up to epoch {result.best_epoch}"
+            refit = f"on all {len(dataset):,} pairs, for {length}"
             print(labelled("refit", refit), flush=True)
             run.save_refit(trainer.refit(_all_pairs(config, dataset, parts), result))
         outcome = _score(config, run, trainer, result, dataset, parts, validation)
@@ -132,7 +135,7 @@ def _score(
         handicap = choose_handicap(result.core, validation, torch.from_numpy(parts.trained))
         save_answers(run, dataset.fingerprint, parts, handicap, refitted=_is_refitted(config, result))
     cube, metric = as_baseline(result.core), config.training.metric
-    validated = on_validation([cube, *comparison.baselines], validation)
+    validated = validate_models([cube, *comparison.baselines], validation)
     lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
     run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines, "png"))
     scores = comparison.scores(cube)
@@ -152,7 +155,10 @@ def _print_outcome(config: TrainingConfig, result: TrainingResult, outcome: _Out
         print("\n" + paragraph(outcome.sentence))
     if outcome.scores:
         print(table(outcome.scores, columns()))
-        legend = "(how often the right answer is first, and in the first ten; cosine to it; * best of its column)"
+        legend = (
+            "(R@1, R@10: how often the right answer is first, or among the first ten; MRR: the mean of 1 / its rank; "
+            "cosine: to the right answer; *: best of its column)"
+        )
         print("\n" + paragraph(legend))
 
 
@@ -160,7 +166,7 @@ def _print_commands(
     config: TrainingConfig, run: RunFolder, dataset: DialogueDataset, threshold: CalibratedThreshold
 ) -> None:
     """Print what to do next. Commands are not wrapped, so that they can be copied."""
-    encoder = "" if config.encoder else " --encoder NAME"  # what made ready embeddings, its user knows
+    encoder = "" if config.encoder else " --encoder NAME"  # only the user knows which encoder made ready embeddings
     question = shlex.quote(dataset.dialogues[0].question)  # it may hold what a shell would run
     print(f"try: python -m cubefast.ask {shlex.quote(str(run.path))} {question}{encoder}")
     print(paragraph(f"(it answers {threshold.describe()})", " " * 5, " " * 5))
@@ -178,7 +184,8 @@ def _print_advice(config: TrainingConfig, result: TrainingResult, run: RunFolder
         print("\n" + paragraph(advice))
     planned = result.planned_epochs
     if result.best_epoch == len(result.records) == planned and config.training.schedule != "one_cycle":
-        print(f"\nthe best epoch was the last: more may find more, with\n  {_with_more_epochs(run, planned)}")
+        advice = "the best epoch was the last one; more epochs may give a better core:"
+        print(f"\n{advice}\n  {_with_more_epochs(run, planned)}")
 
 
 def _with_more_epochs(run: RunFolder, epochs: int) -> str:
@@ -187,7 +194,7 @@ def _with_more_epochs(run: RunFolder, epochs: int) -> str:
 
 
 def _finished_epochs(config: TrainingConfig, run: RunFolder, parts: Parts) -> int | None:
-    """How many epochs a run has that is trained and scored; None for one that can go on."""
+    """The number of epochs of a run that is trained and scored; None for one that can be continued."""
     if not (run.path / "report.json").exists():
         return None
     return finished_epochs(run.checkpoints, config, training_pairs(config, parts.train))
@@ -281,5 +288,5 @@ def _describe_objective(config: TrainingConfig) -> str:
     metric = f"validation {METRIC_NAMES[config.training.metric]}"
     if config.training.metric != "mrr" or not config.core.prototypes:
         return f"the highest {metric}"
-    penalty = f"{SHORTFALL_PENALTY:g} times what may be lost to the plain embeddings"
+    penalty = f"{SHORTFALL_PENALTY:g} times the MRR that may be lost against the unchanged embeddings"
     return f"the highest objective: interpolated {metric}, less {penalty}"

@@ -87,7 +87,7 @@ def test_an_autoencoder_never_heard_a_turn(tmp_path):
 
 def test_the_threshold_is_calibrated_on_validation_and_used(tmp_path):
     run, _, parts = make_run(tmp_path, threshold=True)
-    kept = run.threshold()
+    kept = run.load_threshold()
     assert kept is not None
     assert kept.questions == len(parts.validation)
     # By hand: the nearest answer of each question of validation, and whether it is its own.
@@ -108,7 +108,7 @@ def test_the_threshold_is_calibrated_on_validation_and_used(tmp_path):
 
 def test_a_run_without_a_threshold_always_answers(tmp_path):
     run, _, _ = make_run(tmp_path)
-    assert run.threshold() is None
+    assert run.load_threshold() is None
     assert len(Pipeline.from_run(run.path)("Xyz qwv jkp?", 3)) == 3
 
 

@@ -35,7 +35,7 @@ from cubefast.evaluation.paired_bootstrap import FEWEST_GROUPS, paired_bootstrap
 from cubefast.training.open_data import open_data, split_data
 from cubefast.training.trainer import CubeTrainer
 from cubefast.training.trust_choice import choose_handicap
-from cubefast.training.validation import Validation, on_validation
+from cubefast.training.validation import Validation, validate_models
 from cubefast.utils.files import write_json
 
 CUBE, CHOSEN = "cube", "strongest rival on validation"
@@ -116,7 +116,7 @@ def trained(trainer: CubeTrainer, parts: Parts) -> CubicCore:
 
 def strongest_of(rivals: Mapping[str, Baseline], validation: Validation) -> str:
     """The name of the rival with the best MRR, mean over the regimes."""
-    found = on_validation(list(rivals.values()), validation)
+    found = validate_models(list(rivals.values()), validation)
     return max(rivals, key=lambda name: found[rivals[name].name]["mrr"])
 
 

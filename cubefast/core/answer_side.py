@@ -15,7 +15,7 @@ class AnswerSide(nn.Module):
     sentence-transformers it belongs to the route of the documents.
 
     Args:
-        core: of ``sides="both"``; with another, answers stay as they are.
+        core: a core with ``sides="both"``; with any other core, answers are returned unchanged.
     """
 
     def __init__(self, core: CubicCore) -> None:

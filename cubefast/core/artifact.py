@@ -30,8 +30,9 @@ from ..utils.files import open_regular, why, write_atomically, write_json, writi
 from ..utils.messages import shown
 
 FORMAT_VERSION = 7
-"""1 had no sum, 2 tables of a gain and a bias per cell, 3 no phases, 4 no summary and no trust, 5 no memory and two
-files, 6 no map of answers.
+"""The version of the file format. Version 1 had no SHA-256; 2 had tables of a gain and a bias for each cell; 3 had no
+phases; 4 had no summary and no trust; 5 had no memory, and kept the arguments in a file of their own; 6 had no map of
+answers.
 """
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"

@@ -21,14 +21,14 @@ from .reshaper import EmbeddingReshaper
 from .transform import transform_array
 from .trust import Trust
 
-IOS = ("volume", "faces")
+IO_MODES = ("volume", "faces")
 """volume: every cell takes one number as input and gives one as output. faces: the front face (z = 0) takes the input,
 the back face (z = Z-1) gives the output."""
 
 SIDES = ("query", "both")
 """query: the stored answers stay as they are. both: they are put through a map of their own, once."""
 
-_NUMBERS_PER_RANK = 8  # the core then has half the parameters of a matrix [D, D], for D of 384
+_DEFAULT_RANK_DIVISOR = 8  # the rank is D / 8; for D = 384 the core then has half the parameters of a matrix [D, D]
 SENTENCE = "sentence_embedding"
 """The key of a text's embedding among the features of sentence-transformers."""
 
@@ -49,7 +49,10 @@ class CubicCore(nn.Module):
     answers of training::
 
         change = output_scale * [state_c . readout_c for every cell c] + linear(input)
-        output = normalized(input + trust(input) * change) - repulsion
+        output = normalized(normalized(input + trust(input) * change) - repulsion)
+
+    Without ``memory`` the repulsion and the normalization after it are left out; without ``normalize`` nothing is
+    normalized.
 
     The readout and the linear map start at zero, so a fresh core is exactly the identity (of unit length, with
     ``normalize``).
@@ -120,10 +123,10 @@ class CubicCore(nn.Module):
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
-        check_choice("io", io, IOS)
+        check_choice("io", io, IO_MODES)
         check_choice("sides", sides, SIDES)
         if linear_rank is None:
-            linear_rank = max(1, dim // _NUMBERS_PER_RANK)
+            linear_rank = max(1, dim // _DEFAULT_RANK_DIVISOR)
         sizes = {"code_size": code_size, "summary_size": summary_size, "linear_rank": linear_rank}
         for name, size in {**sizes, "prototypes": prototypes, "memory": memory}.items():
             check_count(name, size, 0)
@@ -279,7 +282,8 @@ class CubicCore(nn.Module):
             embeddings: real numbers of any dtype; also a memory-mapped array, which is read a batch at a time.
             batch_size: rows at once; what is needed beside the result does not grow with n.
 
-        Raises InputError for another shape, something other than numbers, or a row with NaN or Inf.
+        Raises InputError for another shape, something other than numbers, or a row with NaN or Inf; ValueError for a
+        ``batch_size`` below 1.
         """
         return transform_array(self, embeddings, self.dim, batch_size, self.codes)
 
@@ -327,7 +331,8 @@ class CubicCore(nn.Module):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors`` into ``folder``, made if it is not there.
 
-        Raises InputError for weights that are NaN or Inf.
+        Raises InputError for weights with NaN or Inf and for arguments beyond the bounds of a saved core, such as more
+        than 10,000 steps; DiskError where the folder cannot be written.
         """
         write_artifact(Path(folder), self.config, self.state_dict())
 

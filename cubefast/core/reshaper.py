@@ -94,7 +94,9 @@ class EmbeddingReshaper(nn.Module):
         """Find the principal axes of the training embeddings [n, D], which may come in parts; n may be smaller than D.
 
         The rows of the rotation are the eigenvectors of the covariance, largest eigenvalue first, the sign such that
-        the largest component is positive; computed in float64. Does nothing for placement "order".
+        the largest component is positive; computed in float64. With placement "order" the embeddings are only checked.
+
+        Returns the reshaper itself. Raises ValueError for another shape, no rows, NaN or Inf.
         """
         whole = isinstance(embeddings, (Tensor, np.ndarray))
         count, total = 0, torch.zeros(self.dim, dtype=torch.float64)
@@ -140,7 +142,7 @@ class EmbeddingReshaper(nn.Module):
 
     def _ready_rotation(self, like: Tensor) -> Tensor:
         assert self.rotation is not None
-        # Looking at a number is no part of a graph: there, what is not fitted gives NaN.
+        # A compiled graph cannot branch on a tensor's value: there an unfitted rotation gives NaN and no error.
         if not torch.compiler.is_compiling() and not self.fitted:
             raise RuntimeError(
                 'the placement "principal" has not been fitted; call fit(training embeddings) first, '

@@ -25,9 +25,10 @@ def transform_array(
         embeddings: [n, D] or [D], real numbers of any dtype; also a memory-mapped array.
         dim: D.
         batch_size: rows at once.
-        like: any tensor.
+        like: a tensor with the dtype and device that ``function`` takes, such as a parameter of the module.
 
-    Raises InputError for another shape, something other than numbers, or a row with NaN or Inf.
+    Raises InputError for another shape, something other than numbers, or a row with NaN or Inf; ValueError for a
+    ``batch_size`` below 1.
     """
     rows = real_array("embeddings", embeddings)
     if rows.ndim not in (1, 2) or rows.shape[-1] != dim:

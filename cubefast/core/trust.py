@@ -64,11 +64,11 @@ class Trust(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The weight of each input: [n, D] -> [n, 1]; see the class."""
-        return weight_of(self.familiarity(inputs), self.curve)[:, None]
+        return evaluate_curve(self.familiarity(inputs), self.curve)[:, None]
 
     def repel(self, inputs: Tensor, outputs: Tensor) -> Tensor:
         """Move ``outputs`` [n, D] of unit length away from the remembered answers; see the class."""
-        return repel(outputs, self.answers, weight_of(self.familiarity(inputs), self.strength))
+        return repel(outputs, self.answers, evaluate_curve(self.familiarity(inputs), self.strength))
 
     def remember(self, answers: Tensor, strength: Tensor) -> None:
         """Store ``answers`` [m, D], of any length, and the curve of the repulsion, float32 [4]."""
@@ -111,7 +111,7 @@ def repel(outputs: Tensor, answers: Tensor, strength: Tensor) -> Tensor:
     return normalize(outputs - strength[:, None] * nearest, dim=1)
 
 
-def weight_of(familiarity: Tensor, curve: Tensor) -> Tensor:
+def evaluate_curve(familiarity: Tensor, curve: Tensor) -> Tensor:
     """The weight at each familiarity [n]; ``curve`` [4] holds centre, width, low and high."""
     centre, width, low, high = curve.unbind()
     return low + (high - low) * torch.sigmoid((familiarity - centre) / width)

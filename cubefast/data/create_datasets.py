@@ -31,7 +31,7 @@ from .reading.records import Record, text_field
 from .statistics import cosines
 
 ConfigSource = DatasetConfig | Mapping[str, Any] | str | Path | None
-Progress = Callable[[str, int], Callable[[int], None]]
+ProgressFactory = Callable[[str, int], Callable[[int], None]]
 """Called once with a title and the number of texts; what it returns is called with how many of them are done,
 first of all with how many were in the cache."""
 
@@ -44,7 +44,7 @@ def create_text_dataset(
     teachers: Sequence[str | TextEncoder] = (),
     cache: EmbeddingCache | str | Path | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressFactory | None = None,
 ) -> AutoencoderDataset:
     """Create an autoencoder's data set from texts.
 
@@ -83,7 +83,7 @@ def create_file_dataset(
     teachers: Sequence[str | TextEncoder] = (),
     cache: EmbeddingCache | str | Path | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressFactory | None = None,
 ) -> AutoencoderDataset:
     """Create an autoencoder's data set from a file: of embeddings (.npy, .safetensors, ...; see EmbeddingLoader), or of
     texts, one per line or in the column ``columns.text``, which are encoded.
@@ -116,7 +116,7 @@ def create_dialogue_dataset(
     encoder: str | TextEncoder = "static",
     teachers: Sequence[str | TextEncoder] = (),
     cache: EmbeddingCache | str | Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressFactory | None = None,
 ) -> DialogueDataset:
     """Create a data set of questions and answers.
 
@@ -186,7 +186,7 @@ def create_conversation_dataset(
     encoder: str | TextEncoder = "static",
     teachers: Sequence[str | TextEncoder] = (),
     cache: EmbeddingCache | str | Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressFactory | None = None,
 ) -> DialogueDataset:
     """Create a data set of conversations of several turns, in which the input of a question also holds the turns before
     it.
@@ -229,7 +229,7 @@ def open_dataset(
     teachers: Sequence[str | TextEncoder] = (),
     cache: EmbeddingCache | str | Path | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: ProgressFactory | None = None,
 ) -> DialogueDataset | AutoencoderDataset:
     """Open the data set of a run's config.
 
@@ -338,7 +338,7 @@ def _encoded(
     texts: Sequence[str],
     encoder: str | TextEncoder,
     cache: EmbeddingCache | str | Path | None,
-    progress: Progress | None,
+    progress: ProgressFactory | None,
 ) -> tuple[TextEncoder, Vectors, CacheStatistics]:
     used = create_encoder(encoder) if isinstance(encoder, str) else encoder
     if not hasattr(type(used), "encode"):

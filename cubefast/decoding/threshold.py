@@ -24,7 +24,8 @@ class CalibratedThreshold:
         threshold: the lowest score of an answer that is given; None: no threshold reaches the precision.
         precision: the precision that was wanted: the share of right answers among those given.
         right: the precision that was reached; None without a threshold.
-        answered: the coverage: the share of the questions that are answered.
+        answered: the coverage: the share of the questions whose best answer scores at least the threshold; 0 where
+            there is no threshold, although all questions are then answered.
         questions: the number of questions.
     """
 

@@ -1,1 +1,1 @@
-"""Is it any good: metrics, the baselines that every number stands beside, and the table of scores."""
+"""Metrics, baselines, and the table in which a core is compared with them."""

@@ -33,7 +33,7 @@ class Comparison:
 
     Args:
         parts: the data.
-        mode: dialogue, or autoencoder: then everything is scored under noise, and PCA-Wiener joins.
+        task: dialogue, or autoencoder: then everything is scored under noise, and PCA-Wiener joins.
         noise: what the autoencoder was trained with. It is tested under Gaussian noise of the same levels, and of half
             the least and twice the largest of them.
         all_baselines: whether the core meets all baselines in closed form, or only identity, the mean answer and ridge.
@@ -50,7 +50,7 @@ class Comparison:
     def __init__(
         self,
         parts: Parts,
-        mode: str,
+        task: str,
         noise: NoiseConfig,
         *,
         all_baselines: bool = False,
@@ -59,7 +59,7 @@ class Comparison:
         bank: Tensor | None = None,
     ) -> None:
         self.parts = parts
-        self.denoise = mode == "autoencoder"
+        self.denoise = task == "autoencoder"
         self.noise = noise
         self.structures = structures or {}
         if bank is None and parts.bank is not None:

@@ -1,6 +1,6 @@
-"""What a core must beat. Each is fitted on the training pairs only, and what it has to choose is chosen on validation,
-by the mean cosine. All that are in closed form are here; those that are trained, by the core's own losses, are in
-``cubefast.training.rival_adapters``.
+"""The baselines that a core is compared with. Each is fitted on the training pairs only, and what it has to choose is
+chosen on validation, by the mean cosine. All that are in closed form are here; those that are trained, by the core's
+own losses, are in ``cubefast.training.rival_adapters``.
 
 =========================  ============================================================
 baseline                   settings compared on validation
@@ -13,7 +13,9 @@ residual ridge             9 penalties, each with about 9 ranks
 PCA-Wiener                 none; it is given the noise of the test
 =========================  ============================================================
 
-A core with the default config has one setting and when to stop: whoever tunes it further has to say so.
+The core chooses on validation too: its epoch, the curve of its trust, the weight of its map of answers, and whether it
+remembers answers of training. Its ``tried`` is 1, because these choices are not counted. Settings tuned beyond that
+must be reported.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class Baseline:
         kind: its short name, such as "ridge": what programs look for.
         parameters: how many numbers it has fitted and must keep.
         predict: the map.
-        tried: how many settings were compared on validation.
+        tried: the number of settings that were compared on validation; 1 for the core, whose own choices are not
+            counted.
         map_answers: embeddings of stored answers [n, D] -> [n, D], among which the right one is looked for; None: they
             stay as they are.
         settings: what was chosen on validation, such as "lambda 0.3"; empty where nothing was.
@@ -64,7 +67,7 @@ class Baseline:
         return f"{self.kind}, {self.settings}" if self.settings else self.kind
 
     def stored(self, answers: Tensor) -> Tensor:
-        """[n, D]: what the model looks among, of the embeddings of answers [n, D]."""
+        """Map the embeddings of stored answers, [n, D] -> [n, D], as an index for this model holds them."""
         if self.map_answers is None:
             return answers
         with torch.no_grad():
@@ -90,7 +93,7 @@ class Moments:
 
     @classmethod
     def of(cls, pairs: Pairs | Moments) -> Moments:
-        """Of pairs that may be more than fit in memory; moments are returned as they are."""
+        """Compute the moments of pairs, which need not fit in memory. Moments are returned unchanged."""
         if isinstance(pairs, Moments):
             return pairs
         count = len(pairs)

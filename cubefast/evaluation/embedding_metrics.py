@@ -17,11 +17,11 @@ from .conversation_metrics import TurnMetric, context_preservation, dialogue_coh
 from .metrics import (
     centred_cosine,
     cosine,
-    different,
     retrieval_ranks,
     semantic_preservation,
     semantic_relevance,
     squared_error,
+    unique_targets,
 )
 
 Rows = Tensor | NDArray[np.floating]
@@ -74,7 +74,7 @@ class EmbeddingMetrics:
         conversations: Labels | None = None,
         context: Rows | None = None,
     ) -> EmbeddingMetrics:
-        """Compute them.
+        """Compute all metrics of n predicted embeddings.
 
         Args:
             predicted: [n, D], the model's; of any length, but not zero.
@@ -101,7 +101,7 @@ class EmbeddingMetrics:
             if answers.shape[1] != dim:
                 raise InputError(f"pool is {list(answers.shape)} and target {list(target.shape)}: D must be the same")
         elif target_ids is not None:
-            answers, right = different(target, _labels("target_ids", target_ids, count))
+            answers, right = unique_targets(target, _labels("target_ids", target_ids, count))
         else:
             answers, right = torch.unique(target, dim=0, return_inverse=True)
         mean = None if centre is None else _numbers("centre", centre, dim)
@@ -122,7 +122,7 @@ class EmbeddingMetrics:
 
     @property
     def queries(self) -> int:
-        """n."""
+        """The number of queries."""
         return len(self.cosines)
 
     @property
@@ -147,12 +147,12 @@ class EmbeddingMetrics:
 
     @property
     def recall_at_5(self) -> float:
-        """R@5: with rank 5 at most."""
+        """R@5: the share of queries whose right answer is among the first five."""
         return self.mean("recall_at_5")
 
     @property
     def recall_at_10(self) -> float:
-        """R@10."""
+        """R@10: the share of queries whose right answer is among the first ten."""
         return self.mean("recall_at_10")
 
     @property
@@ -241,7 +241,8 @@ METRICS: dict[str, Callable[[EmbeddingMetrics], Tensor | None]] = {
     "mrr": lambda metrics: 1 / metrics.ranks.double(),
     "semantic_relevance": lambda metrics: metrics.relevances,
 }
-"""The metrics that are means over queries, and what of: those that can be compared query by query."""
+"""For each metric that is a mean over queries, the function that gives its value for every query; None where it was not
+computed."""
 
 LOWER_IS_BETTER = frozenset({"mse"})
 

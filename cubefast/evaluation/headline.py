@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from .baselines import CUBE, IDENTITY, Baseline
 from .score_table import Regime, Score, regime_of
 
-FEWEST_QUERIES = 30
-"""With fewer queries, a share of them is given with their number."""
-TOO_FEW_QUERIES = 5
-"""With fewer queries, a test is left out of the headline where another has more."""
-MUCH = 0.01
+MIN_QUERIES_FOR_BARE_SHARE = 30
+"""Below this, the number of queries is stated beside the share."""
+MIN_QUERIES = 5
+"""A test with fewer queries is left out of the headline where another has as many as this."""
+CLEAR_GAIN = 0.01
 """Of MRR: how much better on validation a model must be to be advised without a reservation."""
 
 _IN_WORDS: dict[Regime, str] = {"unseen_paraphrase": "new wordings of known answers", "unseen_group": "new topics"}
@@ -48,23 +48,23 @@ def headline(models: Sequence[Baseline], validation: Mapping[str, Mapping[str, f
     tests: dict[str, dict[str, Score]] = {}
     for each in scores:
         tests.setdefault(each.test, {})[each.model] = each
-    enough = [test for test in tests.values() if test[cube.name].queries >= TOO_FEW_QUERIES]
+    enough = [test for test in tests.values() if test[cube.name].queries >= MIN_QUERIES]
     parts, gains = [], []
     for number, test in enumerate(enough or tests.values()):
         before, after, best = (test[model.name].recall_at_1 for model in (identity, cube, rival))
         line = test[cube.name]
-        if line.queries >= FEWEST_QUERIES:
+        if line.queries >= MIN_QUERIES_FOR_BARE_SHARE:
             gains.append(after - before)
         few = f" ({line.queries} {'query' if line.queries == 1 else 'queries'})"
         parts.append(
             f"{before:.0%} before, {after:.0%} with {'it' if number else 'the cube'} (best rival {best:.0%}), "
-            f"{_IN_WORDS.get(line.regime, line.test)}{few if line.queries < FEWEST_QUERIES else ''}"
+            f"{_IN_WORDS.get(line.regime, line.test)}{few if line.queries < MIN_QUERIES_FOR_BARE_SHARE else ''}"
         )
     sentences = [f"Right first answer: {'; '.join(parts)}."] if parts else []
     name, most = max(("leaving the cube out", mrr[identity.name]), (rival.kind, mrr[rival.name]), key=lambda x: x[1])
     more = round(most, 3) - round(mrr[cube.name], 3)
     against = f"(MRR {most:.3f} against {mrr[cube.name]:.3f})"
-    if more > MUCH:
+    if more > CLEAR_GAIN:
         sentences.append(f"On validation {name} finds more {against}: use that instead.")
     elif gains and max(gains) <= 0:
         sentences.append("The plain embeddings are right at least as often in these tests: the cube may be left out.")

@@ -108,7 +108,8 @@ def retrieval_ranks(predicted: Tensor, pool: Tensor, right: Tensor) -> Tensor:
 
 
 def nearest(queries: Tensor, pool: Tensor) -> tuple[Tensor, Tensor]:
-    """The nearest row of the pool by cosine: its cosine [n] and its place, int64 [n]. In blocks, as above.
+    """The nearest row of the pool by cosine: its cosine [n] and its place, int64 [n]. The pool is gone through in
+    blocks, so it may be large.
 
     Args:
         queries: [n, D].
@@ -134,8 +135,9 @@ def _score_blocks(queries: Tensor, pool: Tensor) -> Iterator[tuple[slice, int, T
             yield rows, begin, unit[rows] @ candidates.T
 
 
-def different(targets: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The pool of a test: the first target of each id, [answers, D], and where in it each row's is, int64 [n].
+def unique_targets(targets: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Keep one target of each id, the first. Returns these targets, [answers, D], and for each row its place among
+    them, int64 [n].
 
     Args:
         targets: [n, D].

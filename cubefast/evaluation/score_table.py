@@ -1,4 +1,4 @@
-"""The table that every number of a run stands in: the core beside its baselines, on held-out data."""
+"""The table that compares a core with its baselines on held-out data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..utils.terminal import wrapped
 from .baselines import Baseline
 from .conversation_metrics import PairStructure
 from .embedding_metrics import EmbeddingMetrics
-from .metrics import cosine, different, mean_reciprocal_rank, nearest, recall_at, retrieval_ranks
+from .metrics import cosine, mean_reciprocal_rank, nearest, recall_at, retrieval_ranks, unique_targets
 
 Regime = Literal["unseen_paraphrase", "unseen_group", "unseen_text", "other"]
 """What is new about the questions of a test: their wording (the answer was trained), their topic, their text (of an
@@ -61,7 +61,7 @@ class HeldOutTest:
     def answers(self) -> tuple[Tensor, Tensor]:
         """All answers that ranks are among, [answers, D], and the row of each pair's right one, int64 [n]."""
         ids = self.pairs.target_ids
-        return different(self.pairs.targets, ids) if self.bank is None else (self.bank, ids)
+        return unique_targets(self.pairs.targets, ids) if self.bank is None else (self.bank, ids)
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class Score:
 
 
 def score(model: Baseline, test: HeldOutTest) -> Score:
-    """Mean cosine to the target, and retrieval; no more, so it is quick. Both are among what the model makes of the
-    stored answers.
+    """Compute the mean cosine to the right answers and the retrieval metrics alone, which is quick. The answers are
+    first put through the model's own map of answers, if it has one.
     """
     with torch.no_grad():
         predicted = model.predict(test.pairs.inputs)
@@ -191,8 +191,8 @@ def measure(model: Baseline, test: HeldOutTest, centre: Tensor | None = None) ->
     )
 
 
-def table(scores: Sequence[Score], columns: int | None = None) -> str:
-    """The scores as text, a :func:`block` for each test, in their order."""
+def table(scores: Sequence[Score], width: int | None = None) -> str:
+    """The scores as text, a :func:`table_of_test` for each test, in their order; ``width`` as there."""
     tests: dict[str, dict[str, Score]] = {}
     for each in scores:
         tests.setdefault(each.test, {})[each.model] = each
@@ -200,28 +200,28 @@ def table(scores: Sequence[Score], columns: int | None = None) -> str:
     for test, models in tests.items():
         first = next(iter(models.values()))
         title = f"{test} ({first.queries:,} queries, ranked among all {first.pool:,} answers)"
-        blocks.append(block(title, {name: each.as_dict() for name, each in models.items()}, columns))
+        blocks.append(table_of_test(title, {name: each.as_dict() for name, each in models.items()}, width))
     return "\n".join(blocks)
 
 
-def block(title: str, models: Mapping[str, Mapping[str, Any]], columns: int | None = None) -> str:
+def table_of_test(title: str, models: Mapping[str, Mapping[str, Any]], width: int | None = None) -> str:
     """A table as text, with an empty line before it; the best of each column is marked with a star.
 
     Args:
         title: its first line.
         models: by the name of each, its ``parameters`` and the metrics of a :class:`Score`, of which it may lack some.
-        columns: of the window, in which a long name takes several lines; None: each model has one line.
+        width: the characters of a line of the terminal; longer names are wrapped. None: every model has one line.
     """
     shown = {key: name for key, name in _COLUMNS.items() if all(key in each for each in models.values())}
-    width = max(28, *(len(name) + 2 for name in models))
-    if columns is not None:
-        width = max(20, min(width, columns - 2 - 11 - 9 * len(shown)))
-    lines = [f"\n{title}", f"  {'':<{width}}{'parameters':>11}" + "".join(f"{name:>9}" for name in shown.values())]
+    name_width = max(28, *(len(name) + 2 for name in models))
+    if width is not None:
+        name_width = max(20, min(name_width, width - 2 - 11 - 9 * len(shown)))
+    lines = [f"\n{title}", f"  {'':<{name_width}}{'parameters':>11}" + "".join(f"{name:>9}" for name in shown.values())]
     best = {key: max(round(each[key], 3) for each in models.values()) for key in shown}
     for model, figures in models.items():
         cells = "".join(f"{figures[key]:>8.3f}{'*' if round(figures[key], 3) == best[key] else ' '}" for key in shown)
-        name, *more = wrapped(model, width - 1).split("\n")
-        lines.append(f"  {name:<{width}}{figures['parameters']:>11,}{cells}".rstrip())
+        name, *more = wrapped(model, name_width - 1).split("\n")
+        lines.append(f"  {name:<{name_width}}{figures['parameters']:>11,}{cells}".rstrip())
         lines += [f"    {rest}" for rest in more]
     return "\n".join(lines)
 

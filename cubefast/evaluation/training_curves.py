@@ -17,7 +17,7 @@ def training_curves(
     Args:
         records: one per epoch, with epoch, loss, lr, gradient_norm and ``val_METRIC``.
         metric, metric_name: what is drawn of validation, and what it is called there.
-        lines: what each baseline comes to in it, drawn as a flat line.
+        lines: the value of the metric for each baseline, by name, drawn as a horizontal line.
         form: png or svg.
     """
     epochs = [record["epoch"] for record in records]

@@ -57,10 +57,10 @@ def write_model_folder(
     if onnx:
         check_installed()
     source = RunFolder.open(run)
-    config = source.config()
-    core = source.best_core()
+    config = source.load_config()
+    core = source.load_best_core()
     report = _read(source, "report.json", _REPORT)
-    bank = source.answers()
+    bank = source.load_answers()
     mean = bank.prepare.mean if bank else None
     if config.data.centre and mean is None:
         raise ArtifactError(

@@ -40,7 +40,7 @@ def apply_threshold(run_data: RunData, result: TaskResult) -> ThresholdResult | 
 
     None where the run has none, or answers are not those of its bank: another file, or an autoencoder.
     """
-    found = run_data.run.threshold()
+    found = run_data.run.load_threshold()
     if run_data.source is not None or result.task.mode != "dialogue" or found is None:
         return None
     answered: dict[str, float] = {}

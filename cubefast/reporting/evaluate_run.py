@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..data.create_datasets import Progress as Counting
+from ..data.create_datasets import ProgressFactory
 from ..utils.templates import capital
 from .analysis import Analysis, analyse
 from .cases import CaseGroup, list_cases
@@ -95,7 +95,7 @@ class Evaluation:
 
 
 def evaluate_run(
-    run_data: RunData, report: Callable[[str], Any] = lambda text: None, counting: Counting | None = None
+    run_data: RunData, report: Callable[[str], Any] = lambda text: None, counting: ProgressFactory | None = None
 ) -> Evaluation:
     """Score a run and its baselines, compare them, analyse parts of the tests, and measure times.
 

@@ -59,7 +59,7 @@ def _whole(run_data: RunData, questions: list[str]) -> dict[str, float] | None:
 
 def _training(run_data: RunData) -> dict[str, Any]:
     """Of metrics.jsonl and environment.json: what the training took, and where."""
-    records = run_data.run.epochs()
+    records = run_data.run.load_epochs()
     path = run_data.run.path / "environment.json"
     environment = read_json(path, _MAPPING) if path.exists() else {}
     return {

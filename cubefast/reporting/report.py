@@ -71,7 +71,7 @@ def _draw_pictures(evaluation: Evaluation, dots: Mapping[str, Sequence[Dot]]) ->
     calibration = draw_calibration({test.words: evaluation.calibration[test.title] for test in tests})
     if calibration is not None:
         pictures[CALIBRATION] = calibration
-    if records := [record.model_dump() for record in evaluation.run_data.run.epochs()]:
+    if records := [record.model_dump() for record in evaluation.run_data.run.load_epochs()]:
         metric = evaluation.run_data.config.training.metric
         values = {name: found[metric] for name, found in result.validation.items()}
         lines = {MODEL_WORDS[IDENTITY]: values[tests[0].identity.model]}

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..config.run_config import TrainingConfig
 from ..core import CubicCore
-from ..data.create_datasets import Progress as Counting
+from ..data.create_datasets import ProgressFactory
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 from ..data.embeddings.encoder_agreement import check_encoder_agreement
 from ..data.embeddings.precomputed import is_precomputed
@@ -96,7 +96,7 @@ class RunData:
     notes: list[str]
 
 
-def open_run_data(path: str | Path, overrides: Sequence[str] = (), counting: Counting | None = None) -> RunData:
+def open_run_data(path: str | Path, overrides: Sequence[str] = (), counting: ProgressFactory | None = None) -> RunData:
     """Open a run and rebuild its data as it was trained; with ``data=FILE`` among the overrides, test on that file.
 
     A question's answer is ranked among all answers of the run's data, trained and new together. With ``data=FILE`` it
@@ -108,9 +108,9 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), counting: Cou
             a run that holds nothing out for tests, without a file.
     """
     run = RunFolder.open(path)
-    config = run.config()
+    config = run.load_config()
     other_file = _other_file(run, config, overrides)
-    core = run.best_core()
+    core = run.load_best_core()
     dataset = open_data(config, counting, teachers=False)
     _check_unchanged(run, dataset)
     modes = {"dialogue": ["dialogue"], "autoencoder": ["autoencoder"], "mixed": ["dialogue", "autoencoder"]}[
@@ -150,20 +150,20 @@ def _other_file(run: RunFolder, config: TrainingConfig, overrides: Sequence[str]
     if source is None:
         raise InputError(f"{', '.join(keys)}: these describe another file; name it with data=FILE")
     if not ready or "data.vectors" in keys:
-        return source, run.config(overrides)
+        return source, run.load_config(overrides)
     if "encoder" not in keys and config.encoder is None:
         raise InputError(
             "the run was trained on ready embeddings, so another file needs its own by the same encoder: give "
             "data.vectors=FILE too, or that encoder with encoder=NAME"
         )
     none = ["data.vectors=null", *(["data.answer_vectors=null"] if "data.answer_vectors" not in keys else [])]
-    return source, run.config([*overrides, *none])
+    return source, run.load_config([*overrides, *none])
 
 
 def _check_unchanged(run: RunFolder, dataset: Dataset) -> None:
     """Raise ArtifactError if the data or the encoder are not those the run was trained with."""
     remedy = "Put back what was there, or train again"
-    if (answers := run.answers()) is not None:
+    if (answers := run.load_answers()) is not None:
         fingerprint = answers.fingerprint
         if fingerprint != dataset.fingerprint:
             raise ArtifactError(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..config.run_config import TrainingConfig
 from ..core import CubicCore
-from ..data.create_datasets import Progress as Counting
+from ..data.create_datasets import ProgressFactory
 from ..evaluation.baseline_comparison import Comparison
 from ..evaluation.baselines import CUBE, IDENTITY, Baseline, as_baseline, wiener
 from ..evaluation.headline import headline, title_in_words
@@ -23,7 +23,7 @@ from ..evaluation.paired_bootstrap import Verdict, compare
 from ..evaluation.score_table import HeldOutTest, ModelResult
 from ..training.progress import METRIC_NAMES
 from ..training.trainer import CubeTrainer
-from ..training.validation import Validation, on_validation
+from ..training.validation import Validation, validate_models
 from .run_data import PairMetadata, TaskData
 
 VERDICT_METRICS = ("mrr", "cosine")
@@ -179,7 +179,7 @@ class TaskResult:
 
 
 def evaluate_task(
-    task: TaskData, core: CubicCore, config: TrainingConfig, counting: Counting | None = None
+    task: TaskData, core: CubicCore, config: TrainingConfig, counting: ProgressFactory | None = None
 ) -> TaskResult:
     """Fit the baselines on the task's training part and score them beside the core on its tests.
 
@@ -202,7 +202,7 @@ def evaluate_task(
         levels = comparison.noise.levels
         typical = math.sqrt(sum(level**2 for level in levels) / len(levels))
         baselines = [*baselines, wiener(comparison.moments, typical)]
-    validation = on_validation([cube, *baselines], Validation.of_parts(parts))
+    validation = validate_models([cube, *baselines], Validation.of_parts(parts))
     strongest = {
         metric: max((each.name for each in baselines), key=lambda name: validation[name][metric])
         for metric in VERDICT_METRICS

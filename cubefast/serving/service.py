@@ -83,12 +83,12 @@ class Service:
         run = RunFolder.open(path)
         known = None
         if questions is not None:
-            data = run.config().data
+            data = run.load_config().data
             texts = load_side(questions, "question", data.columns, data.limits)
             parts = [texts[begin : begin + _TOGETHER] for begin in range(0, len(texts), _TOGETHER)]
             vectors = np.concatenate([pipeline.embed_plain(part).numpy() for part in parts])
             known = RetrievalDecoder(texts, vectors, index=index)
-        return cls(run.path.resolve().name, pipeline, run.threshold(), known)
+        return cls(run.path.resolve().name, pipeline, run.load_threshold(), known)
 
     @property
     def threshold(self) -> float | None:

@@ -64,17 +64,17 @@ class CheckpointNumbers(BaseModel):
         return self
 
 
-def like(loaded: Any, fresh: Any, what: str) -> Any:
+def checked_like(loaded: Any, fresh: Any, what: str) -> Any:
     """Check that a loaded value has the types and sizes of a fresh one, and return it.
 
     Keys of a mapping that are missing, because another version of torch wrote it, are taken from the fresh one. Raises
     ValueError, whose message begins with ``what``.
     """
     if isinstance(fresh, Mapping) and isinstance(loaded, Mapping):
-        return {key: like(loaded.get(key, each), each, f"{what}.{key}") for key, each in fresh.items()}
+        return {key: checked_like(loaded.get(key, each), each, f"{what}.{key}") for key, each in fresh.items()}
     if isinstance(fresh, list | tuple) and isinstance(loaded, list | tuple) and len(fresh) == len(loaded):
         return type(fresh)(
-            like(*pair, f"{what}[{place}]") for place, pair in enumerate(zip(loaded, fresh, strict=True))
+            checked_like(*pair, f"{what}[{place}]") for place, pair in enumerate(zip(loaded, fresh, strict=True))
         )
     number = isinstance(fresh, int | float) and not isinstance(fresh, bool)
     if number and type(loaded) in (int, float) and (math.isfinite(loaded) or loaded == fresh):

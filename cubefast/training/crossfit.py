@@ -23,7 +23,7 @@ LANDMARKS = 1024
 WIDTHS = (0.4, 1.2)
 RIDGES = (0.01, 0.1, 1.0)
 
-_LINE = 0.2  # the weight of the linear part: where a straight line is right, little ridge leaves it so
+_LINE = 0.2  # the weight of the linear features; their kernel is its square, 0.04 x.y
 _CHUNK = 1024  # pairs lifted at once
 _JITTER = 1e-5  # of the landmarks' own kernel, without which repeated inputs could not be factored
 
@@ -48,11 +48,11 @@ class CrossFit:
 def cross_fit(train: PairDataset, seed: int = 0) -> CrossFit:
     """Fit kernel ridge regression on all folds but one and predict that one, for each of FOLDS.
 
-    The regression is of target - input on the kernel 0.04 x.y + exp(-width |x - y|^2), a straight line and what bends
-    it; the second part by Nystroem's method with at most LANDMARKS inputs (Williams & Seeger 2001). With
-    m = LANDMARKS + D it takes two passes over the pairs for each of WIDTHS, and memory for a chunk of them, FOLDS
-    matrices [m, m] and a float16 [n, D] for each of RIDGES. It takes about 5 s for 13,000 pairs of 384 numbers, on one
-    thread, so that a resumed run finds the same bits.
+    The regression is of target - input on the kernel 0.04 x.y + exp(-width |x - y|^2). The kernel is the sum of a
+    linear and a Gaussian part; the Gaussian part is approximated by Nystroem's method with at most LANDMARKS inputs
+    (Williams & Seeger 2001). With m = LANDMARKS + D it takes two passes over the pairs for each of WIDTHS, and memory
+    for a chunk of them, FOLDS matrices [m, m] and a float16 [n, D] for each of RIDGES. It takes about 5 s for
+    13,000 pairs of 384 numbers, on one thread, so that a resumed run finds the same bits.
 
     Args:
         train: n pairs; their noise is left out.

@@ -1,4 +1,4 @@
-"""The curriculum: the difficulty of pairs, and the share of them in each epoch."""
+"""The curriculum: the difficulty of pairs, the share of them in each epoch, and how many batches that makes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..config.training import CurriculumConfig
+from ..config.training import CurriculumConfig, OptimizationConfig
 from ..core import CubicCore
 from ..data.pairs import PairDataset
 
@@ -31,7 +31,7 @@ def difficulty(train: PairDataset, by: str, core: CubicCore) -> NDArray[np.float
     return torch.cat(losses).numpy()
 
 
-def share(curriculum: CurriculumConfig, epoch: int) -> float:
+def share_of_pairs(curriculum: CurriculumConfig, epoch: int) -> float:
     """The share of the pairs, the easiest ones, that an epoch (from 1) trains on.
 
     From ``start`` in the first epoch to 1 after ``epochs`` of them: evenly (linear), fast at first (root: the square
@@ -43,6 +43,20 @@ def share(curriculum: CurriculumConfig, epoch: int) -> float:
     if curriculum.pacing == "step":
         done = int(done * 3) / 3
     return curriculum.start + (1 - curriculum.start) * done
+
+
+def pairs_of_epoch(curriculum: CurriculumConfig, epoch: int, count: int) -> int:
+    """The number of pairs, of ``count``, that an epoch (from 1) trains on."""
+    return count if curriculum.order == "none" else max(1, round(share_of_pairs(curriculum, epoch) * count))
+
+
+def batches_of_epochs(options: OptimizationConfig, pairs: int, epochs: int, most: int | None = None) -> list[int]:
+    """The number of batches in each epoch; with ``most``, in as many epochs as have that many batches together."""
+    batches: list[int] = []
+    while len(batches) < epochs if most is None else sum(batches) < most:
+        count = math.ceil(pairs_of_epoch(options.curriculum, len(batches) + 1, pairs) / options.batch_size)
+        batches.append(count if most is None else min(count, most - sum(batches)))
+    return batches
 
 
 def easiest(hardness: NDArray[np.float32], count: int) -> torch.Tensor:

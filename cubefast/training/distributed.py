@@ -59,7 +59,8 @@ class Processes:
         """The core to call in training; with several processes, wrapped so that gradients are averaged over them."""
         if self.world_size == 1:
             return core
-        # The one buffer, the rotation, never changes: it is not sent again with every batch. Newer torch renamed that.
+        # No buffer of a core (rotation, trust, answer_weight) changes in training: they are not sent again with every
+        # batch. Newer torch renamed the argument.
         names = inspect.signature(DistributedDataParallel).parameters
         unsent = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
         options: dict[str, Any] = {unsent: False}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from ..config.run_config import TrainingConfig
 from ..data.cache.embedding_cache import EmbeddingCache
-from ..data.create_datasets import Progress, open_dataset
+from ..data.create_datasets import ProgressFactory, open_dataset
 from ..data.datasets import AutoencoderDataset, DialogueDataset, Parts
 
 
 def open_data(
-    config: TrainingConfig, progress: Progress | None = None, *, teachers: bool = True
+    config: TrainingConfig, progress: ProgressFactory | None = None, *, teachers: bool = True
 ) -> DialogueDataset | AutoencoderDataset:
     """Open the data set of a config; without ``teachers``, further teachers, which only help in training, are left
     out.

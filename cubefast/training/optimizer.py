@@ -31,7 +31,8 @@ class Muon(AdamW):
     with large ones. Times 0.2 sqrt(the longer side) an update is as large as AdamW's, and takes the same learning
     rates and weight decay. (Jordan et al. 2024; Liu et al. 2025 for the size.)
 
-    torch.optim.Muon does this in bfloat16, which would tell two processes from one; here it is float32.
+    torch.optim.Muon does this in bfloat16, which is so coarse that the result would depend on the number of processes;
+    here it is done in float32.
     """
 
     @torch.no_grad()

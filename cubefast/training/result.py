@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from ..core import CubicCore
 
-Stop = Literal["all epochs done", "no more progress", "interrupted"]
+StopReason = Literal["all epochs done", "no more progress", "interrupted"]
 
 
 @dataclass
@@ -16,7 +16,8 @@ class TrainingResult:
 
     Attributes:
         core: the core with the weights of the best epoch.
-        best_epoch, best_value: the best epoch, from 1, and its ``training.metric`` on validation.
+        best_epoch, best_value: the best epoch, from 1, and the ``training.metric`` of its core on validation, before
+            answers of training were put into its memory.
         records: one mapping per epoch, as in metrics.jsonl.
         stopped: why the training ended.
         planned_epochs: the number of epochs that were planned.
@@ -26,7 +27,7 @@ class TrainingResult:
     best_epoch: int
     best_value: float
     records: list[dict[str, Any]]
-    stopped: Stop
+    stopped: StopReason
     planned_epochs: int
 
     @property

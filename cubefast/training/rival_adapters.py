@@ -38,18 +38,18 @@ from .losses import total_loss
 from .optimizer import scheduler_of
 from .validation import Validation
 
-RATES = (3e-4, 1e-3, 3e-3)
+LEARNING_RATES = (3e-4, 1e-3, 3e-3)
 
 _WEIGHT_DECAY, _WARMUP = 0.01, 0.05
 
 
 @torch_threads(1)
-def rivals(
+def train_rivals(
     train: PairDataset,
     validation: Validation,
     options: OptimizationConfig,
     *,
-    parameters: int,
+    max_parameters: int,
     steps: int,
     sides: str = "query",
     validations: int = 12,
@@ -78,9 +78,9 @@ def rivals(
     Args:
         train: n pairs, also more than fit in memory. Noise is drawn anew in every epoch.
         validation: the pairs and the bank.
-        options: the options of the core's training, of which losses (without their memory), batch_size, clip and metric
-            are used.
-        parameters: the most parameters of the low-rank adapter and the residual MLP: those of the core.
+        options: the options of the core's training, of which losses (without ``losses.memory``, the queue of past
+            targets), batch_size, clip and metric are used.
+        max_parameters: the most parameters of the low-rank adapter and the residual MLP: those of the core.
         steps: the number of steps of the optimizer.
         sides: ``"both"``: each also maps the answers.
         validations: how often each is scored during its training.
@@ -100,9 +100,9 @@ def rivals(
             bank = None if model.answers is None else model.answers(validation.bank)
             return float(validation.metrics(model.query(inputs), bank)[options.metric])
 
-    kinds = _kinds_on_both_sides(train.dim, parameters) if sides == "both" else _kinds(train.dim, parameters)
+    kinds = _kinds_on_both_sides(train.dim, max_parameters) if sides == "both" else _kinds(train.dim, max_parameters)
     untrained = metric_of(_Model(nn.Identity()))
-    fits = [_Fit(kind, rate, untrained, options, steps, seed) for kind in kinds for rate in RATES]
+    fits = [_Fit(kind, rate, untrained, options, steps, seed) for kind in kinds for rate in LEARNING_RATES]
     running, done = fits, 0
     batches = _batches(train, options.batch_size, crossfit_targets, negative_rows, seed)
     on_step(0)
@@ -299,7 +299,7 @@ class _Fit:
         chosen = "untrained" if self.best_weights is None else f"lr {self.rate:g}"
         settings = f"{self.kind.size}, {chosen}" if self.kind.size else chosen
         if self.best_weights is None:
-            return Baseline(self.kind.name, 0, lambda inputs: inputs, len(RATES), settings=settings)
+            return Baseline(self.kind.name, 0, lambda inputs: inputs, len(LEARNING_RATES), settings=settings)
         self.model.load_state_dict(self.best_weights)
         query, answers = self.model.query, self.model.answers
 
@@ -308,7 +308,7 @@ class _Fit:
                 return torch.cat([query(part) for part in inputs.split(4096)])
 
         count = sum(parameter.numel() for parameter in self.model.parameters())
-        return Baseline(self.kind.name, count, predict, len(RATES), answers, settings)
+        return Baseline(self.kind.name, count, predict, len(LEARNING_RATES), answers, settings)
 
 
 def _without_worst(fits: list[_Fit]) -> list[_Fit]:

@@ -34,7 +34,7 @@ from ..utils.locks import LOCK, only_writer
 from .checkpoint_checks import EpochRecord
 
 
-class LineRecord(BaseModel):
+class StepRecord(BaseModel):
     """A line of metrics.jsonl that is not of an epoch; all further keys are numbers, too."""
 
     model_config = ConfigDict(strict=True, extra="allow")
@@ -46,7 +46,7 @@ class LineRecord(BaseModel):
 
 _ANSWERS, _THRESHOLD = "answers.safetensors", "threshold.json"
 _CALIBRATED = TypeAdapter(CalibratedThreshold)
-_LINE: TypeAdapter[EpochRecord | LineRecord] = TypeAdapter(EpochRecord | LineRecord)
+_LINE: TypeAdapter[EpochRecord | StepRecord] = TypeAdapter(EpochRecord | StepRecord)
 
 
 class RunFolder:
@@ -61,7 +61,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._metrics: IO[str] | None = None
-        self._tracker: Any = None
+        self._summary_writer: Any = None
         self._new_parent = False
         self._resumed = False
         self._lock: int | None = None
@@ -170,10 +170,10 @@ class RunFolder:
         return (
             not any(self.checkpoints.glob("epoch-*"))
             and not (self.path / "report.json").exists()
-            and all(record.epoch == 1 for record in self.epochs())
+            and all(record.epoch == 1 for record in self.load_epochs())
         )
 
-    def epochs(self) -> list[EpochRecord]:
+    def load_epochs(self) -> list[EpochRecord]:
         """The records of the epochs in metrics.jsonl; empty if there is no such file.
 
         Raises ArtifactError where it cannot be read, or holds what no training wrote.
@@ -187,7 +187,7 @@ class RunFolder:
         if kept or (self.path / "metrics.jsonl").exists():
             self.write("metrics.jsonl", "".join(f"{line}\n" for line in kept))
 
-    def _lines(self) -> list[tuple[str, EpochRecord | LineRecord]]:
+    def _lines(self) -> list[tuple[str, EpochRecord | StepRecord]]:
         """The lines of metrics.jsonl and their records, without a last line that was cut off by a kill."""
         path = self.path / "metrics.jsonl"
         try:
@@ -203,14 +203,14 @@ class RunFolder:
                 records.append((line, _LINE.validate_json(line, strict=True)))
             except ValueError as error:
                 raise ArtifactError(
-                    f"{path}, line {number}, is none that a training writes: {why(error)}. Delete the line; what "
-                    "goes on from a checkpoint does not need it"
+                    f"{path}, line {number}, is none that a training writes: {why(error)}. Delete the line; "
+                    "resuming from a checkpoint does not need it"
                 ) from None
         return records
 
     def start_tensorboard(self, step: int) -> None:
         """Record for TensorBoard too, in ``tensorboard/``, from batch ``step`` on; later records there are dropped."""
-        self._tracker = require_tensorboard()(str(self.path / "tensorboard"), purge_step=step + 1)
+        self._summary_writer = require_tensorboard()(str(self.path / "tensorboard"), purge_step=step + 1)
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write a file of the run atomically."""
@@ -231,12 +231,12 @@ class RunFolder:
                 self._metrics = path.open("a", encoding="utf-8")
             self._metrics.write(json.dumps(metrics) + "\n")
             self._metrics.flush()
-        if self._tracker is not None:
+        if self._summary_writer is not None:
             with writing(self.path / "tensorboard"):
                 for name, value in metrics.items():
                     if name not in ("event", "epoch", "step"):
-                        self._tracker.add_scalar(f"{metrics['event']}/{name}", value, metrics["step"])
-                self._tracker.flush()
+                        self._summary_writer.add_scalar(f"{metrics['event']}/{name}", value, metrics["step"])
+                self._summary_writer.flush()
 
     def save_best(self, core: CubicCore) -> None:
         """Save the best core so far into best/."""
@@ -253,15 +253,15 @@ class RunFolder:
                 self._checked(name).unlink(missing_ok=True)
             shutil.rmtree(self._checked("refit"), ignore_errors=True)
 
-    def config(self, overrides: Sequence[str] = ()) -> TrainingConfig:
+    def load_config(self, overrides: Sequence[str] = ()) -> TrainingConfig:
         """The config of the run, with ``key=value`` overrides. Raises ConfigError if it is damaged."""
         return TrainingConfig.load(self.path / "config.yaml", overrides)
 
-    def best_core(self) -> CubicCore:
+    def load_best_core(self) -> CubicCore:
         """The core that the report scores. Raises ArtifactError if it is damaged."""
         return CubicCore.from_pretrained(self.path / "best")
 
-    def served_core(self) -> CubicCore:
+    def load_served_core(self) -> CubicCore:
         """The core to serve: that of refit/ if there is one, else of best/. Raises ArtifactError if it is damaged."""
         refit = self.path / "refit"
         return CubicCore.from_pretrained(refit if (refit / WEIGHTS).is_file() else self.path / "best")
@@ -270,7 +270,7 @@ class RunFolder:
         """Save the bank of answers."""
         write_answers(self._checked(_ANSWERS), answers)
 
-    def answers(self) -> SavedAnswers | None:
+    def load_answers(self) -> SavedAnswers | None:
         """The bank of answers, or None. Raises ArtifactError if it is damaged."""
         return read_answers(self.path / _ANSWERS) if (self.path / _ANSWERS).exists() else None
 
@@ -278,7 +278,7 @@ class RunFolder:
         """Save the threshold below which no answer is given."""
         self.write_json(_THRESHOLD, threshold.as_dict())
 
-    def threshold(self) -> CalibratedThreshold | None:
+    def load_threshold(self) -> CalibratedThreshold | None:
         """The threshold below which no answer is given, or None. Raises ArtifactError if its file is damaged."""
         path = self.path / _THRESHOLD
         return read_json(path, _CALIBRATED, "Delete it to do without a threshold") if path.exists() else None
@@ -289,10 +289,10 @@ class RunFolder:
             with contextlib.suppress(OSError):  # a line that a full disk did not take has been reported
                 self._metrics.close()
             self._metrics = None
-        if self._tracker is not None:
+        if self._summary_writer is not None:
             with contextlib.suppress(OSError):
-                self._tracker.close()
-            self._tracker = None
+                self._summary_writer.close()
+            self._summary_writer = None
 
     def discard_if_empty(self) -> None:
         """Delete the folder of a run that failed before it saved a core."""

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..config.run_config import TrainingConfig
 from ..core import CubicCore
-from ..data.create_datasets import Progress as Counting
+from ..data.create_datasets import ProgressFactory
 from ..data.pairs import PairDataset
 from ..errors import ArtifactError, InputError
 from ..evaluation.baselines import Baseline, as_baseline
@@ -31,21 +31,21 @@ from ..utils.threads import float32_default
 from .batches import ordered_batches
 from .convert_pairs import as_pairs, training_pairs, validation_of
 from .crossfit import CrossFit, cross_fit
-from .curriculum import difficulty, easiest, share
+from .curriculum import batches_of_epochs, difficulty, easiest, pairs_of_epoch
 from .distributed import Processes
 from .hard_negatives import mine_hard_negatives
 from .init_from import initialize_from
 from .losses import total_loss
 from .progress import Progress
-from .result import Stop, TrainingResult
-from .rival_adapters import rivals
+from .result import StopReason, TrainingResult
+from .rival_adapters import train_rivals
 from .run_folder import RunFolder, require_tensorboard
 from .step_log import StepLog
 from .training_state import TrainingState, identity_of, newest_checkpoint
 from .trust_choice import choose_repulsion, fit_trust, known_answers, validate
 from .validation import Validation
 
-_RIVALS_ARE_VALIDATED = 12  # times at most
+_MAX_RIVAL_VALIDATIONS = 12
 Bank = Tensor | NDArray[np.floating] | None
 
 
@@ -54,7 +54,7 @@ class DivergenceError(RuntimeError):
 
 
 @dataclass(eq=False)
-class _Task:
+class _PreparedTraining:
     """One training: its pairs and state, what is computed before the first step, and its length."""
 
     train: PairDataset
@@ -144,17 +144,17 @@ class CubeTrainer:
         """
         train = training_pairs(self.config, train)
         held_out = validation_of(self.config, train, validation, bank)
-        task = self._prepare(train, resume=resume)
+        training = self._prepare(train, resume=resume)
         on_start()
-        state, options = task.state, self.config.training
-        stopped: Stop = "all epochs done"
-        self.progress.start(state.epochs, task.batches, state.epoch, state.step)
+        state, options = training.state, self.config.training
+        stopped: StopReason = "all epochs done"
+        self.progress.start(state.epochs, training.batches, state.epoch, state.step)
         try:
             for epoch in range(state.epoch + 1, state.epochs + 1):
                 if self._has_stalled(state):
                     break
                 start = time.perf_counter()
-                means = self._train_epoch(task, epoch)
+                means = self._train_epoch(training, epoch)
                 candidate = state.candidate()
                 validated = validate(candidate, held_out, options.metric, self.processes)
                 seconds = time.perf_counter() - start
@@ -170,7 +170,7 @@ class CubeTrainer:
                     self._writes_to.record(record)
                     if is_best:
                         self._writes_to.save_best(state.best_core())
-                    state.save(self._writes_to.checkpoints, options.keep, task.identity)
+                    state.save(self._writes_to.checkpoints, options.keep, training.identity)
                 self.progress.epoch(record, state.best_epoch, validated.objective)
             if self._has_stalled(state):
                 stopped = "no more progress"
@@ -201,27 +201,27 @@ class CubeTrainer:
             pairs: as ``train`` of :meth:`fit`, those of training, validation and test together.
             result: what :meth:`fit` returned.
         """
-        task = self._prepare(training_pairs(self.config, pairs), refit_batches=int(result.records[-1]["step"]))
+        training = self._prepare(training_pairs(self.config, pairs), refit_batches=int(result.records[-1]["step"]))
         epoch = 0
-        while task.state.step < result.best_step:
+        while training.state.step < result.best_step:
             epoch += 1
-            self._train_epoch(task, epoch, until=result.best_step)
-        core, chosen = task.state.candidate(), result.core.trust
+            self._train_epoch(training, epoch, until=result.best_step)
+        core, chosen = training.state.candidate(), result.core.trust
         if core.answer_map is not None:
             core.answer_weight.copy_(result.core.answer_weight)
         if core.trust is not None and chosen is not None:
             core.trust.curve.copy_(chosen.curve)
             if len(chosen.answers):
-                answers = known_answers(task.train, self.config.core.memory, self.config.seed)
+                answers = known_answers(training.train, self.config.core.memory, self.config.seed)
                 core.remember(core.map_answers(answers), chosen.strength)
         return core
 
     @float32_default()
     def rivals(
-        self, train: Any, validation: Any, *, bank: Bank = None, counting: Counting | None = None
+        self, train: Any, validation: Any, *, bank: Bank = None, counting: ProgressFactory | None = None
     ) -> list[Baseline]:
         """Train the adapters in common use on the same pairs as a core of this config, with the same losses, negatives
-        and choice by validation; see :func:`cubefast.training.rival_adapters.rivals`.
+        and choice by validation; see :func:`cubefast.training.rival_adapters.train_rivals`.
 
         Args:
             train, validation, bank: as of :meth:`fit`.
@@ -235,14 +235,14 @@ class CubeTrainer:
         steps = epochs * math.ceil(len(train) / options.batch_size)
         what = "rivals adapters, trained on the same pairs with the same losses"
         cross_fitted, negative_rows = self._crossfit_and_negatives(train)
-        return rivals(
+        return train_rivals(
             train,
             held_out,
             options,
             sides=self.config.sides,
-            parameters=self.build_core(train.dim).parameter_count(),
+            max_parameters=self.build_core(train.dim).parameter_count(),
             steps=steps,
-            validations=min(epochs, _RIVALS_ARE_VALIDATED),
+            validations=min(epochs, _MAX_RIVAL_VALIDATIONS),
             crossfit_targets=None if cross_fitted is None else cross_fitted.targets,
             negative_rows=negative_rows,
             seed=self.config.seed,
@@ -262,7 +262,9 @@ class CubeTrainer:
                 self._writes_to.save_best(core)
         return core
 
-    def _prepare(self, train: PairDataset, *, resume: bool = False, refit_batches: int | None = None) -> _Task:
+    def _prepare(
+        self, train: PairDataset, *, resume: bool = False, refit_batches: int | None = None
+    ) -> _PreparedTraining:
         """An untrained core and the state of its training, or those of the newest checkpoint.
 
         Args:
@@ -281,7 +283,7 @@ class CubeTrainer:
             trained = CubicCore.from_pretrained(Path(self.config.init_from) / "best")
             initialize_from(core, trained, self.config.init_from)
         epochs = options.epochs_of(len(train))
-        batches = self._batches_of(len(train), epochs, refit_batches)
+        batches = batches_of_epochs(options, len(train), epochs, refit_batches)
         steps = sum(math.ceil(count / options.accumulate) for count in batches)
         state = TrainingState.initial(core, options, epochs, steps, self.config.seed)
         is_compared = (self.run is not None and not refit) or self.processes.world_size > 1
@@ -301,7 +303,7 @@ class CubeTrainer:
         if self._writes_to is not None and self.config.tensorboard and not refit:
             self._writes_to.start_tensorboard(state.step)
         targets = None if cross_fitted is None else cross_fitted.targets
-        return _Task(train, state, model, targets, negative_rows, identity, sum(batches))
+        return _PreparedTraining(train, state, model, targets, negative_rows, identity, sum(batches))
 
     def _crossfit_and_negatives(self, train: PairDataset) -> tuple[CrossFit | None, Tensor | None]:
         """The cross-fitted targets and the rows of the hard negatives, each None unless a loss uses it. A resumed run
@@ -314,15 +316,15 @@ class CubeTrainer:
         hard = losses.hard_negatives if losses.takes_negatives else 0
         return cross_fitted, mine_hard_negatives(train, hard, self.config.seed) if hard else None
 
-    def _train_epoch(self, task: _Task, epoch: int, until: int | None = None) -> dict[str, float]:
+    def _train_epoch(self, training: _PreparedTraining, epoch: int, until: int | None = None) -> dict[str, float]:
         """Train for one epoch; returns the means of what was logged. In a refit, ``until`` is the batch to stop after,
         and nothing is recorded.
         """
-        state, model, train = task.state, task.model, task.train
+        state, model, train = training.state, training.model, training.train
         options = self.config.training
         core, optimizer = state.core, state.optimizer
         train.set_epoch(epoch)
-        pairs = self._pairs_of(epoch, len(train))
+        pairs = pairs_of_epoch(options.curriculum, epoch, len(train))
         order = torch.randperm(pairs, generator=state.order)
         if pairs < len(train):
             order = easiest(difficulty(train, options.curriculum.order, core), pairs)[order]
@@ -332,7 +334,7 @@ class CubeTrainer:
         log = StepLog(epoch, state.step, options.log_every, self._writes_to if until is None else None)
         rate = optimizer.param_groups[0]["lr"]
         map_answers = None if core.answer_map is None else functools.partial(self._map_answers, core)
-        prepared = ordered_batches(train, batches, options.workers, task.negative_rows, task.crossfit_targets)
+        prepared = ordered_batches(train, batches, options.workers, training.negative_rows, training.crossfit_targets)
         for number, batch in enumerate(prepared, start=1):
             takes_step = number % options.accumulate == 0 or number == len(batches)
             first = (number - 1) // options.accumulate * options.accumulate  # batches before this step of the optimizer
@@ -381,19 +383,6 @@ class CubeTrainer:
         """The core's map of answers [n, D] -> [n, D], of which each process computes its share."""
         return self.processes.gather(core.map_answers(self.processes.share(answers)), len(answers))
 
-    def _pairs_of(self, epoch: int, count: int) -> int:
-        """The number of pairs, of ``count``, that an epoch trains on."""
-        curriculum = self.config.training.curriculum
-        return count if curriculum.order == "none" else max(1, round(share(curriculum, epoch) * count))
-
-    def _batches_of(self, pairs: int, epochs: int, most: int | None) -> list[int]:
-        """The number of batches in each epoch; with ``most``, in as many epochs as have that many batches together."""
-        batches: list[int] = []
-        while len(batches) < epochs if most is None else sum(batches) < most:
-            count = math.ceil(self._pairs_of(len(batches) + 1, pairs) / self.config.training.batch_size)
-            batches.append(count if most is None else min(count, most - sum(batches)))
-        return batches
-
     def _has_stalled(self, state: TrainingState) -> bool:
         patience = self.config.training.early_stopping
         return patience is not None and state.without_progress >= patience
@@ -414,7 +403,11 @@ class CubeTrainer:
     def evaluate(self, data: Any, name: str = "test") -> Score:
         """Score the trained core on held-out pairs: cosine and retrieval.
 
-        Raises RuntimeError before :meth:`fit`.
+        Args:
+            data: pairs in the forms that :meth:`fit` takes as ``train``; the noise of a data set is left out.
+            name: the title of the test in the returned Score.
+
+        Raises InputError for anything else, RuntimeError before :meth:`fit`.
         """
         if self.core is None:
             raise RuntimeError("nothing is trained yet; call fit first")

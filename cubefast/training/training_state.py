@@ -32,13 +32,13 @@ from ..data.embeddings.vectors import chunks
 from ..data.pairs import PairDataset
 from ..errors import ArtifactError
 from ..utils.files import flush_folder, open_regular, why, write_atomically, writing
-from .checkpoint_checks import CheckpointNumbers, check_optimizer, check_tensors, like
+from .checkpoint_checks import CheckpointNumbers, check_optimizer, check_tensors, checked_like
 from .losses import NegativeQueue
 from .low_rank import untrained_of_rank, with_linear_rank
 from .optimizer import PROGRESS_MARGIN, optimizer_of, scheduler_of
 
 CHECKPOINT_VERSION = 4
-FREE_SETTINGS = frozenset(  # dotted keys that change no weight
+SETTINGS_NOT_COMPARED = frozenset(  # dotted keys that change no weight
     ["name", "runs", "cache", "cache_limit_mb", "tensorboard"]
     + [f"training.{name}" for name in ("keep", "log_every", "workers", "threads", "refit")]
 )
@@ -208,8 +208,8 @@ class TrainingState:
             {"vectors": torch.empty(count, self.core.dim), "ids": torch.empty(count, dtype=torch.int64)},
             "queue",
         )
-        groups = like(numbers.param_groups, self.optimizer.state_dict()["param_groups"], "param_groups")
-        scheduler = like(numbers.scheduler, self.scheduler.state_dict(), "scheduler")
+        groups = checked_like(numbers.param_groups, self.optimizer.state_dict()["param_groups"], "param_groups")
+        scheduler = checked_like(numbers.scheduler, self.scheduler.state_dict(), "scheduler")
         if self.averaged is not None:
             check_tensors(under("averaged."), self.averaged.state_dict(), "averaged")
             self.averaged.load_state_dict(under("averaged."))
@@ -280,7 +280,7 @@ def finished_epochs(checkpoints: Path, config: TrainingConfig, train: PairDatase
 def identity_of(config: TrainingConfig, train: PairDataset) -> dict[str, Any]:
     """The settings by dotted key and the hash of the pairs, which a checkpoint shares with the run that resumes it."""
     settings = _flat(config.model_dump(mode="json"))
-    free = FREE_SETTINGS
+    free = SETTINGS_NOT_COMPARED
     if config.training.schedule != "one_cycle":
         free |= {"training.epochs"}  # a run may go on further than was planned; one cycle has an end
     data = hashlib.sha256()

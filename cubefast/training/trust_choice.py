@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..core import CubicCore, predict
-from ..core.trust import Trust, repel, weight_of
+from ..core.trust import Trust, evaluate_curve, repel
 from ..data.pairs import PairDataset
 from ..evaluation.metrics import TIE, retrieval_ranks
 from ..utils.threads import torch_threads
 from .distributed import Processes
-from .validation import FEWEST_QUERIES, Validation
+from .validation import MIN_QUERIES_PER_REGIME, Validation
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ _WIDTHS = (0.1, 0.5)  # in standard deviations of the familiarity
 _ENDS = ((0.0, 1.0), (0.0, 0.75), (0.0, 0.5), (0.25, 1.0), (0.5, 1.0))
 _DOUBT = 1.0  # standard errors that are taken off a difference to the identity before it counts as a shortfall
 _MARGIN = 0.002  # MRR that a curve must gain on a constant: with few questions a curve fits chance
-_MEMORY_MARGIN = 0.001  # that memory must gain
+_GAIN_MARGIN = 0.001  # of the objective, that memory or a handicap must gain to be used
 _STRENGTHS = (0.05, 0.1, 0.2)
 _HANDICAPS = (0.02, 0.04, 0.06, 0.08, 0.12)
 _CURVES_WITH_MEMORY = 2  # the best ones, that are tried with it
@@ -86,7 +86,7 @@ def validate(core: CubicCore, validation: Validation, metric: str, processes: Pr
         curve, objective = choose_curve(_ranks(validation, change, familiarity, bank))
         candidates.append((objective, curve, weight, bank))
     objective, curve, weight, bank = max(candidates, key=lambda each: each[0])
-    metrics = validation.metrics(inputs + weight_of(familiarity, curve)[:, None] * change, bank)
+    metrics = validation.metrics(inputs + evaluate_curve(familiarity, curve)[:, None] * change, bank)
     chosen = {"trust.curve": curve}
     if core.answer_map is not None:
         chosen["answer_weight"] = torch.tensor(weight)
@@ -125,14 +125,16 @@ def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -
     change = _changes(core, inputs)
     bank = core.map_answers(validation.bank)
     regimes = _ranks(validation, change, familiarity, bank)
-    parts, right, units = _parts(validation), validation.right, normalize(answers, dim=1)
+    parts, right, units = _regime_sizes(validation), validation.right, normalize(answers, dim=1)
 
     def without_memory(curve: Tensor) -> float:
         return _objective(regimes, curve)
 
     def objective(repulsion: Repulsion) -> float:
-        outputs = normalize(inputs + weight_of(familiarity, repulsion.curve)[:, None] * change, dim=1).split(_QUERIES)
-        strengths = weight_of(familiarity, repulsion.strength).split(_QUERIES)
+        outputs = normalize(inputs + evaluate_curve(familiarity, repulsion.curve)[:, None] * change, dim=1).split(
+            _QUERIES
+        )
+        strengths = evaluate_curve(familiarity, repulsion.strength).split(_QUERIES)
         kept = torch.cat([repel(output, units, by) for output, by in zip(outputs, strengths, strict=True)])
         reciprocal = (1 / retrieval_ranks(kept, bank, right).double()).split(parts)
         return penalized_mrr(reciprocal, [regime.identity for regime in regimes])
@@ -144,7 +146,7 @@ def choose_repulsion(core: CubicCore, validation: Validation, answers: Tensor) -
         Repulsion(curve, each) for curve in curves for each in _strength_curves(curve, familiarity, strengths)
     ]
     best, value = _best(candidates, objective)
-    return best if value > without_memory(core.trust.curve) + _MEMORY_MARGIN else None
+    return best if value > without_memory(core.trust.curve) + _GAIN_MARGIN else None
 
 
 def _strength_curves(curve: Tensor, familiarity: Tensor, strengths: Sequence[float]) -> Iterator[Tensor]:
@@ -161,16 +163,16 @@ def _strength_curves(curve: Tensor, familiarity: Tensor, strengths: Sequence[flo
 @torch_threads(1)
 @torch.no_grad()
 def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) -> float:
-    """Choose the handicap: what a search that knows which answers were trained takes off the cosines to these. It is
-    that with the best mean objective over the regimes, or 0 where none gains enough. Where validation has no new
-    wordings of known answers, nothing shows what these lose, and only the least handicap is allowed.
+    """Choose the handicap: the number that a search subtracts from the cosines to answers that the core was trained
+    on. It is that with the best mean objective over the regimes, or 0 where none gains enough. Where validation has no
+    new wordings of known answers, nothing shows what these lose, and only the least handicap is allowed.
 
     Args:
         core: the core that is kept.
         validation: the pairs and the bank.
         trained: bool [answers], which answers of the bank were trained.
     """
-    parts, right = _parts(validation), validation.right.split(_QUERIES)
+    parts, right = _regime_sizes(validation), validation.right.split(_QUERIES)
     inputs = validation.inputs.split(_QUERIES)
 
     def ranks(outputs: Sequence[Tensor], bank: Tensor, handicap: float) -> tuple[Tensor, ...]:
@@ -185,7 +187,7 @@ def choose_handicap(core: CubicCore, validation: Validation, trained: Tensor) ->
         return penalized_mrr(ranks(outputs, bank, handicap), identity)
 
     best, value = _best(_HANDICAPS if len(parts) > 1 else _HANDICAPS[:1], objective)
-    return best if value > objective(0.0) + _MEMORY_MARGIN else 0.0
+    return best if value > objective(0.0) + _GAIN_MARGIN else 0.0
 
 
 def known_answers(train: PairDataset, count: int, seed: int) -> Tensor:
@@ -204,15 +206,15 @@ def _changes(core: CubicCore, inputs: Tensor) -> Tensor:
     return torch.cat([core.change(batch) for batch in inputs.split(_QUERIES)])
 
 
-def _parts(validation: Validation) -> list[int]:
+def _regime_sizes(validation: Validation) -> list[int]:
     """The number of questions of each regime; if one has too few to choose by, all questions count as one regime."""
     sizes = [len(pairs) for pairs in validation.regimes.values()]
-    return [sum(sizes)] if min(sizes) < FEWEST_QUERIES else sizes
+    return [sum(sizes)] if min(sizes) < MIN_QUERIES_PER_REGIME else sizes
 
 
 def _ranks(validation: Validation, change: Tensor, familiarity: Tensor, bank: Tensor) -> list[RegimeRanks]:
     """The ranks of each regime at each level of trust, in a ``bank`` [answers, D] that the core may have mapped."""
-    parts = _parts(validation)
+    parts = _regime_sizes(validation)
     split = (part.split(parts) for part in (validation.inputs, change, familiarity, validation.right))
     plain_bank = None if bank is validation.bank else validation.bank
     return [RegimeRanks.of(x, add, known, bank, ids, plain_bank) for x, add, known, ids in zip(*split, strict=True)]
@@ -275,7 +277,7 @@ class RegimeRanks:
 
     def values(self, curve: Tensor) -> Tensor:
         """1 / rank of every question with this curve, float64 [n], by interpolation between the levels."""
-        place = weight_of(self.familiarity, curve).double().clamp(0, 1) * (len(LEVELS) - 1)
+        place = evaluate_curve(self.familiarity, curve).double().clamp(0, 1) * (len(LEVELS) - 1)
         below = place.floor().clamp(max=len(LEVELS) - 2).long()
         part = place - below
         low, high = self.reciprocal.gather(0, below[None])[0], self.reciprocal.gather(0, below[None] + 1)[0]

@@ -13,12 +13,12 @@ from ..data.pairs import EmbeddingPairs
 from ..errors import InputError
 from ..evaluation.baseline_comparison import VALIDATION_SEED
 from ..evaluation.baselines import Baseline
-from ..evaluation.metrics import cosine, different, mean_reciprocal_rank, recall_at, retrieval_ranks
+from ..evaluation.metrics import cosine, mean_reciprocal_rank, recall_at, retrieval_ranks, unique_targets
 
 RETRIEVAL_SAMPLE = 4096
 """The most pairs of a regime whose ranks are computed."""
 
-FEWEST_QUERIES = 10
+MIN_QUERIES_PER_REGIME = 10
 """The fewest queries with which every regime has equal weight; with fewer, every query has equal weight."""
 
 
@@ -90,7 +90,7 @@ class Validation:
             return cls.of(regimes, torch.from_numpy(parts.bank))
         targets = torch.cat([pairs.targets for pairs in regimes.values()])
         ids = torch.cat([pairs.target_ids for pairs in regimes.values()])
-        return cls.of(regimes, *different(targets, ids))
+        return cls.of(regimes, *unique_targets(targets, ids))
 
     def __len__(self) -> int:
         return sum(len(pairs) for pairs in self.regimes.values())
@@ -109,8 +109,8 @@ class Validation:
         """The metrics that ``training.metric`` can name, over all regimes, and those of each.
 
         cosine is the mean over all pairs. recall_at_1 and mrr are the mean over the regimes, so that a large one does
-        not drown a small one; where one has fewer than FEWEST_QUERIES, the mean over all queries instead, so that a few
-        do not decide. Of each regime there is recall_at_1 and mrr, such as ``mrr_unseen_group``.
+        not drown a small one; where one has fewer than MIN_QUERIES_PER_REGIME, the mean over all queries instead, so
+        that a few do not decide. Of each regime there is recall_at_1 and mrr, such as ``mrr_unseen_group``.
 
         Args:
             predicted: [n, D], what a model makes of :attr:`inputs`.
@@ -122,7 +122,7 @@ class Validation:
             name: validation_metrics(part, pairs.target_ids, bank)
             for (name, pairs), part in zip(self.regimes.items(), predicted.split(sizes), strict=True)
         }
-        weights = sizes if min(sizes) < FEWEST_QUERIES else [1] * len(sizes)
+        weights = sizes if min(sizes) < MIN_QUERIES_PER_REGIME else [1] * len(sizes)
 
         def mean(metric: str, weights: Sequence[int]) -> float:
             values = [each[metric] for each in by_regime.values()]
@@ -135,8 +135,8 @@ class Validation:
         return metrics
 
 
-def on_validation(models: Sequence[Baseline], validation: Validation) -> dict[str, dict[str, float]]:
-    """The metrics of each model on validation, by its name; see :meth:`Validation.metrics`."""
+def validate_models(models: Sequence[Baseline], validation: Validation) -> dict[str, dict[str, float]]:
+    """Compute the metrics of each model on the validation set, by the model's name; see :meth:`Validation.metrics`."""
     inputs = validation.inputs
     with torch.no_grad():
         return {

@@ -10,7 +10,7 @@ from ..config.run_config import TrainingConfig
 from ..config.settings import keys_of
 from ..errors import ArtifactError, InputError
 from ..training.run_folder import RunFolder
-from ..training.training_state import FREE_SETTINGS
+from ..training.training_state import SETTINGS_NOT_COMPARED
 from .space import SearchSpace, value_at
 
 DATABASE = "study.db"
@@ -80,7 +80,7 @@ class StudyFolder:
                 raise ArtifactError(f"{path} is no study to go on with: {name} is missing. Give --study a new folder")
         own = TrainingConfig.load(path / _CONFIG).with_absolute_paths()
         config = TrainingConfig.load(source or path / _CONFIG, overrides).with_absolute_paths()
-        keys = [key for key, _, _ in keys_of(TrainingConfig) if key not in FREE_SETTINGS]
+        keys = [key for key, _, _ in keys_of(TrainingConfig) if key not in SETTINGS_NOT_COMPARED]
         own_space, given_space = SearchSpace.load(path / _SPACE, own), SearchSpace.load(space or path / _SPACE, own)
         changes = _changes({key: value_at(own, key) for key in keys}, {key: value_at(config, key) for key in keys})
         changes += [f"search space: {change}" for change in _changes(own_space.mapping, given_space.mapping)]

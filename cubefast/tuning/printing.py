@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from ..evaluation.score_table import block
+from ..evaluation.score_table import table_of_test
 from ..utils.terminal import columns
 from .plots import MIN_TRIALS
 from .space import value_at
@@ -57,7 +57,7 @@ def summary(study: Study) -> str:
     if base is not None and base.score is not None and not best.is_base:
         rows[f"the config as it is, trial {base.number}"] = base.score
     lines = [
-        block(f"validation ({study.pairs} pairs)", rows | study.baselines, columns()),
+        table_of_test(f"validation ({study.pairs} pairs)", rows | study.baselines, columns()),
         f"\n(the best of {study.done} trials was chosen by its {study.folder.config.training.metric} here, so its "
         "figure is optimistic.\nThe tests were not touched: train with best.yaml to see them)",
     ]

@@ -16,7 +16,7 @@ from ..config.parsing import parse_mapping, read_mapping
 from ..config.run_config import TrainingConfig
 from ..config.settings import Section, keys_of, validated
 from ..errors import ConfigError
-from ..training.training_state import FREE_SETTINGS
+from ..training.training_state import SETTINGS_NOT_COMPARED
 
 DEFAULT_SPACE = """\
 # What `python -m cubefast.tune` searches: each key of a config (python -m cubefast.train --help lists them) with
@@ -128,7 +128,7 @@ def _check_key(key: str, base: TrainingConfig) -> None:
         raise ConfigError(f"{key}: is a group of keys; give those in it by their whole names, such as {below[0]}")
     if key not in known:
         with_values(base, {key: 0})  # says which key is nearest
-    if key in FREE_SETTINGS:
+    if key in SETTINGS_NOT_COMPARED:
         raise ConfigError(f"{key}: changes no weight, so there is nothing to tune")
     if key.split(".")[0] not in _TUNED or key == _COMPARED_BY:
         raise ConfigError(f"{key}: stays the same in a study; keys of core and training, and mix, can be tuned")

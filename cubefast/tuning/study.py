@@ -26,7 +26,7 @@ from ..evaluation.baseline_comparison import Comparison
 from ..training.progress import Progress
 from ..training.trainer import DivergenceError
 from ..training.training_state import identity_of
-from ..training.validation import Validation, on_validation
+from ..training.validation import Validation, validate_models
 from .folder import DATABASE, StudyFolder
 from .plots import importances, study_plots
 from .space import with_values
@@ -189,7 +189,7 @@ def open_study(folder: StudyFolder, parts: Parts, comparison: Comparison) -> Ite
             for killed in stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 stored.tell(killed.number, state=TrialState.FAIL)
             validation = Validation.of_parts(parts)
-            metrics = on_validation(comparison.baselines, validation)
+            metrics = validate_models(comparison.baselines, validation)
             baselines = {
                 each.name: {"parameters": each.parameters} | {name: metrics[each.name][name] for name in METRICS}
                 for each in comparison.baselines

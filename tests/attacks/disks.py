@@ -61,7 +61,7 @@ def main(rounds: int, tally: Tally) -> None:
                 for name, content in wanted.items():
                     if (disk / "r" / name).read_bytes() != content:
                         problem = f"{name} is another one after going on"
-                if list(disk.rglob(".cubefast-*.tmp")) or len(RunFolder.open(disk / "r").epochs()) != 4:
+                if list(disk.rglob(".cubefast-*.tmp")) or len(RunFolder.open(disk / "r").load_epochs()) != 4:
                     problem = "something was left, or an epoch is missing"
             tally.count(kind, problem)
             if kind == "full disks":

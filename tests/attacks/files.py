@@ -24,7 +24,7 @@ WHAT_IT_MAY_BE = ["", "\0" * 100, "{}", "[]", "null", "[" * 10**5, '{"a":' * 10*
 def ask(run: Path) -> None:
     answers = Pipeline.from_run(run)("what is it that we ask for?", 3)
     assert all(-1 <= answer.score <= 1 and isinstance(answer.text, str) for answer in answers)
-    found = RunFolder.open(run).threshold()
+    found = RunFolder.open(run).load_threshold()
     assert found is None or found.threshold is None or -1 <= found.threshold <= 1
 
 

@@ -51,8 +51,8 @@ def of_trainings(rounds: int, tally: Tally) -> None:
             for name in ("best/model.safetensors", "refit/model.safetensors", "answers.safetensors", "report.json"):
                 if (run / name).read_bytes() != (wanted / name).read_bytes():
                     problem = f"{name} is another one"
-            epochs = [record.epoch for record in RunFolder.open(run).epochs()]
-            if epochs != [record.epoch for record in RunFolder.open(wanted).epochs()] or half_written(run):
+            epochs = [record.epoch for record in RunFolder.open(run).load_epochs()]
+            if epochs != [record.epoch for record in RunFolder.open(wanted).load_epochs()] or half_written(run):
                 problem = f"epochs {epochs}, left {half_written(run)}"
         tally.count("kills of train", problem)
         shutil.rmtree(run, ignore_errors=True)

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import normalize
 
 from cubefast import CubicCore
-from cubefast.core.trust import Trust, weight_of
+from cubefast.core.trust import Trust, evaluate_curve
 
 from ..cores import shaken
 
@@ -25,7 +25,7 @@ def test_before_it_is_calibrated_it_trusts_everywhere():
 
 def test_weight_is_the_formula_of_the_docstring():
     familiarity = torch.tensor([0.0, 0.5, 1.0])
-    found = weight_of(familiarity, torch.tensor([0.5, 0.1, 0.2, 0.8]))
+    found = evaluate_curve(familiarity, torch.tensor([0.5, 0.1, 0.2, 0.8]))
     wanted = 0.2 + 0.6 / (1 + torch.exp(-(familiarity - 0.5) / 0.1))
     assert torch.allclose(found, wanted)
     assert found[1] == pytest.approx(0.5)
@@ -116,7 +116,7 @@ def test_what_a_core_remembers_is_taken_off_as_the_docstring_has_it():
     answers = core.trust.answers
     assert torch.allclose(answers.norm(dim=1), torch.ones(7))
     weights = torch.softmax(50 * y @ answers.T, dim=1)
-    strength = weight_of(core.trust.familiarity(x), core.trust.strength)[:, None]
+    strength = evaluate_curve(core.trust.familiarity(x), core.trust.strength)[:, None]
     assert torch.allclose(core(x), normalize(y - strength * weights @ answers, dim=1), atol=1e-6)
     assert not torch.allclose(core(x), y, atol=1e-3)
 

@@ -10,7 +10,6 @@ from cubefast.evaluation import metrics
 from cubefast.evaluation.metrics import (
     centred_cosine,
     cosine,
-    different,
     mean_reciprocal_rank,
     nearest,
     recall_at,
@@ -19,6 +18,7 @@ from cubefast.evaluation.metrics import (
     semantic_relevance,
     spearman,
     squared_error,
+    unique_targets,
 )
 
 
@@ -196,7 +196,7 @@ def test_nothing_but_the_angles_counts(seed, scale):
 
 def test_the_pool_has_each_answer_once():
     targets = torch.tensor([[1.0], [1.0], [2.0], [3.0]])
-    pool, right = different(targets, torch.tensor([7, 7, 5, 9]))
+    pool, right = unique_targets(targets, torch.tensor([7, 7, 5, 9]))
     assert pool.squeeze(1)[right].tolist() == [1, 1, 2, 3]
     assert len(pool) == 3
 

@@ -10,7 +10,7 @@ from cubefast.config.training import CurriculumConfig
 from cubefast.data.embeddings.vectors import ArrayVectors, Preparation
 from cubefast.data.pairs import PairDataset
 from cubefast.errors import ArtifactError, InputError
-from cubefast.training.curriculum import difficulty, easiest, share
+from cubefast.training.curriculum import difficulty, easiest, share_of_pairs
 from cubefast.training.init_from import initialize_from
 
 SMALL = {"state_size": 4, "hidden_size": 8, "steps": 3, "code_size": 2}
@@ -30,7 +30,7 @@ def trained(mode="dialogue", data=None, **training):
 @pytest.mark.parametrize("pacing", ["linear", "root", "step"])
 def test_the_share_grows_from_the_start_to_all(pacing):
     curriculum = CurriculumConfig(order="cosine", pacing=pacing, start=0.2, epochs=6)
-    shares = [share(curriculum, epoch) for epoch in range(1, 10)]
+    shares = [share_of_pairs(curriculum, epoch) for epoch in range(1, 10)]
     assert shares[0] == pytest.approx(0.2)
     assert shares == sorted(shares)
     assert shares[5] < 1 == shares[6] == shares[8]
@@ -38,9 +38,11 @@ def test_the_share_grows_from_the_start_to_all(pacing):
 
 
 def test_pacings_on_cases_done_by_hand():
-    assert share(CurriculumConfig(pacing="linear", start=0.5, epochs=4), 3) == pytest.approx(0.75)
-    assert share(CurriculumConfig(pacing="root", start=0.5, epochs=4), 3) == pytest.approx((0.25 + 0.75 / 2) ** 0.5)
-    assert share(CurriculumConfig(pacing="step", start=0.4, epochs=3), 2) == pytest.approx(0.6)
+    assert share_of_pairs(CurriculumConfig(pacing="linear", start=0.5, epochs=4), 3) == pytest.approx(0.75)
+    assert share_of_pairs(CurriculumConfig(pacing="root", start=0.5, epochs=4), 3) == pytest.approx(
+        (0.25 + 0.75 / 2) ** 0.5
+    )
+    assert share_of_pairs(CurriculumConfig(pacing="step", start=0.4, epochs=3), 2) == pytest.approx(0.6)
 
 
 def test_the_easiest_are_the_most_alike_or_what_the_core_does_best():

@@ -293,7 +293,7 @@ def test_a_run_that_is_taken_away_ends_the_training_with_a_word_and_is_not_made_
     assert errors.startswith("error: the run folder runs/r was taken away while it was written"), errors
     assert "saved in" not in printed
     assert not run.exists()
-    RunFolder.resume(tmp_path / "elsewhere").epochs()
+    RunFolder.resume(tmp_path / "elsewhere").load_epochs()
 
 
 def test_a_run_that_was_killed_before_its_first_epoch_was_saved_begins_anew(tmp_path):
@@ -311,7 +311,7 @@ def test_a_run_that_was_killed_before_its_first_epoch_was_saved_begins_anew(tmp_
         assert done.returncode == 0, done.stderr
         assert "note: the run was stopped before its first epoch was saved; it begins anew" in done.stderr
         run = tmp_path / "runs" / name
-        assert [record.epoch for record in RunFolder.open(run).epochs()] == [1]
+        assert [record.epoch for record in RunFolder.open(run).load_epochs()] == [1]
         assert (run / "best/model.safetensors").read_bytes() == (whole / "best/model.safetensors").read_bytes()
         assert json.loads((run / "report.json").read_text()) == json.loads((whole / "report.json").read_text())
 

@@ -15,7 +15,7 @@ from cubefast.training import rival_adapters as module
 from cubefast.training.batches import TrainingBatch
 from cubefast.training.hard_negatives import mine_hard_negatives
 from cubefast.training.losses import total_loss
-from cubefast.training.rival_adapters import RATES, hidden_within, rivals
+from cubefast.training.rival_adapters import LEARNING_RATES, hidden_within, train_rivals
 
 DIM, SIZE = 16, 400
 
@@ -44,7 +44,7 @@ TRAIN, VALIDATION, TEST = rotated_pairs(300, 0), rotated_pairs(60, 1), rotated_p
 SOURCE = PairDataset.from_pairs(TRAIN)
 
 
-def trained(source=SOURCE, validate=None, options=None, parameters=SIZE, steps=24, **further):
+def trained(source=SOURCE, validate=None, options=None, max_parameters=SIZE, steps=24, **further):
     options = OptimizationConfig(batch_size=32, **(options or {}))
     validate = validate or validated(VALIDATION)
     chosen_by = SimpleNamespace(
@@ -52,7 +52,7 @@ def trained(source=SOURCE, validate=None, options=None, parameters=SIZE, steps=2
         bank=VALIDATION.targets,
         metrics=lambda predicted, bank: validate(predicted) if bank is None else validate(predicted, bank),
     )
-    return rivals(source, chosen_by, options, parameters=parameters, steps=steps, **further)
+    return train_rivals(source, chosen_by, options, max_parameters=max_parameters, steps=steps, **further)
 
 
 def predictions(found):
@@ -109,8 +109,8 @@ def test_they_find_more_right_answers_than_the_identity_on_pairs_held_out():
     ]
     for rival in found:
         assert score(rival.predict(TEST.inputs))["mrr"] > before + 0.05
-        assert rival.name.split(", lr ")[1] in [f"{rate:g}" for rate in RATES]
-        assert rival.tried == len(RATES)
+        assert rival.name.split(", lr ")[1] in [f"{rate:g}" for rate in LEARNING_RATES]
+        assert rival.tried == len(LEARNING_RATES)
         assert 0 < rival.parameters <= (SIZE if "rank" in rival.name or "MLP" in rival.name else DIM * DIM)
     assert steps == list(range(121))
 
@@ -125,12 +125,12 @@ def test_their_parameters_are_within_the_limits(parameters):
 
 
 def test_what_does_not_fit_is_left_out():
-    assert [rival.kind for rival in trained(steps=12, parameters=2 * DIM)] == [
+    assert [rival.kind for rival in trained(steps=12, max_parameters=2 * DIM)] == [
         "linear adapter",
         "two-layer adapter",
         "low-rank adapter",
     ]
-    assert len(trained(steps=12, parameters=2 * DIM - 1)) == 2
+    assert len(trained(steps=12, max_parameters=2 * DIM - 1)) == 2
     assert hidden_within(3 * DIM + 1, DIM) == 1
     assert hidden_within(3 * DIM, DIM) == 0
 
@@ -190,7 +190,7 @@ def test_a_rate_that_does_badly_stops(monkeypatch):
     monkeypatch.setattr(module._Fit, "step", counted)
     trained(steps=24)
     for kind in {name for name, _ in steps}:
-        assert sorted(steps[kind, rate] for rate in RATES) == [6, 12, 24]
+        assert sorted(steps[kind, rate] for rate in LEARNING_RATES) == [6, 12, 24]
     steps.clear()
     found = trained(steps=24, validate=lambda predicted: {"mrr": -float((predicted - VALIDATION.inputs).norm())})
     assert all("untrained" in rival.name for rival in found)  # and the rate that went furthest away stopped first
@@ -199,7 +199,7 @@ def test_a_rate_that_does_badly_stops(monkeypatch):
 
 
 def test_one_whose_numbers_overflow_is_not_chosen(monkeypatch):
-    monkeypatch.setattr(module, "RATES", (1e-3, 1e30))
+    monkeypatch.setattr(module, "LEARNING_RATES", (1e-3, 1e30))
     for rival in trained(steps=24):
         assert rival.predict(TEST.inputs).isfinite().all()
 

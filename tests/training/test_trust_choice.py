@@ -7,7 +7,7 @@ from torch.nn.functional import normalize
 from cubefast import CubicCore
 from cubefast.config.run_config import TrainingConfig
 from cubefast.core import predict
-from cubefast.core.trust import weight_of
+from cubefast.core.trust import evaluate_curve
 from cubefast.data.pairs import EmbeddingPairs
 from cubefast.evaluation.metrics import retrieval_ranks
 from cubefast.training.convert_pairs import training_pairs
@@ -61,19 +61,19 @@ def test_between_levels_the_mrr_is_a_straight_line():
 
 def test_a_core_that_helps_everywhere_is_trusted_everywhere():
     curve, _ = choose_curve([helped(20, torch.linspace(0, 1, 20).tolist()), helped(5, [0.1] * 5)])
-    assert torch.equal(weight_of(torch.linspace(-1, 1, 9), curve), torch.ones(9))
+    assert torch.equal(evaluate_curve(torch.linspace(-1, 1, 9), curve), torch.ones(9))
 
 
 def test_a_core_that_harms_everywhere_is_not_trusted():
     curve, _ = choose_curve([harmed(20, torch.linspace(0, 1, 20).tolist())])
-    assert torch.equal(weight_of(torch.linspace(-1, 1, 9), curve), torch.zeros(9))
+    assert torch.equal(evaluate_curve(torch.linspace(-1, 1, 9), curve), torch.zeros(9))
 
 
 def test_where_familiar_questions_are_helped_and_others_harmed_trust_follows_familiarity():
     wordings = helped(30, torch.linspace(0.7, 0.9, 30).tolist())
     topics = harmed(30, torch.linspace(0.1, 0.3, 30).tolist())
     curve, _ = choose_curve([wordings, topics])
-    weights = weight_of(torch.tensor([0.2, 0.8]), curve)
+    weights = evaluate_curve(torch.tensor([0.2, 0.8]), curve)
     assert weights[0] < 0.1
     assert weights[1] > 0.9
     assert wordings.values(curve).mean() > 0.95
@@ -85,7 +85,7 @@ def test_a_gain_in_one_regime_does_not_pay_for_a_loss_in_another_of_half_its_siz
     curve, _ = choose_curve(
         [helped(30, same), regime([[1.0] * 30, [0.9] * 30, [0.85] * 30, [0.8] * 30, [0.7] * 30], same)]
     )
-    assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.zeros(1))
+    assert torch.equal(evaluate_curve(torch.tensor([0.5]), curve), torch.zeros(1))
 
 
 def test_ties_in_score_count_against_the_core():
@@ -99,11 +99,11 @@ def test_what_may_be_a_loss_by_chance_is_not_worth_a_small_gain():
     few = regime(mixed, [0.5] * 8)
     assert few.values(torch.tensor([0.0, 1.0, 1.0, 1.0])).mean() > few.identity.mean()
     curve, objective = choose_curve([few])
-    assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.full((1,), 0.75))
+    assert torch.equal(evaluate_curve(torch.tensor([0.5]), curve), torch.full((1,), 0.75))
     assert objective == pytest.approx(float(few.identity.mean()))
     many = regime([row * 200 for row in mixed], [0.5] * 1600)
     curve, objective = choose_curve([many])
-    assert torch.equal(weight_of(torch.tensor([0.5]), curve), torch.ones(1))
+    assert torch.equal(evaluate_curve(torch.tensor([0.5]), curve), torch.ones(1))
     assert objective == pytest.approx(float(many.values(curve).mean()))
 
 

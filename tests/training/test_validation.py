@@ -7,7 +7,7 @@ from cubefast import EmbeddingPairs
 from cubefast.errors import InputError
 from cubefast.evaluation.baselines import Baseline, identity
 from cubefast.training import validation as module
-from cubefast.training.validation import Validation, on_validation, validation_metrics
+from cubefast.training.validation import Validation, validate_models, validation_metrics
 
 DIM = 6
 
@@ -92,6 +92,6 @@ def test_a_regime_without_pairs_is_left_out_and_wrong_ids_are_refused():
 def test_models_are_scored_by_name():
     pairs = regime(12, 0, 1.0, 3)
     validation = Validation.of({"unseen group": pairs}, BANK)
-    found = on_validation([identity(), Baseline("right", 0, lambda inputs: pairs.targets)], validation)
+    found = validate_models([identity(), Baseline("right", 0, lambda inputs: pairs.targets)], validation)
     assert found["identity"] == validation.metrics(pairs.inputs)
     assert found["right"]["mrr"] == 1

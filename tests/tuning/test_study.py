@@ -12,7 +12,7 @@ from cubefast import HashingEncoder, TrainingConfig, create_dialogue_dataset
 from cubefast.errors import ArtifactError, InputError
 from cubefast.evaluation.baseline_comparison import Comparison
 from cubefast.training.progress import Progress
-from cubefast.training.validation import Validation, on_validation
+from cubefast.training.validation import Validation, validate_models
 from cubefast.tuning.folder import StudyFolder
 from cubefast.tuning.space import SearchSpace
 from cubefast.tuning.study import open_study
@@ -198,7 +198,7 @@ def test_a_config_outside_the_space_is_tried_as_it_is(begin):
 def test_baselines_are_scored_as_the_trainer_scores(begin, data):
     with begin() as study:
         validation = Validation.of_parts(data.parts)
-        found = on_validation(data.comparison.baselines, validation)
+        found = validate_models(data.comparison.baselines, validation)
         for metric in ("cosine", "mrr"):
             lines = {name: metrics[metric] for name, metrics in found.items()}
             assert {name: score[metric] for name, score in study.baselines.items()} == pytest.approx(lines)
