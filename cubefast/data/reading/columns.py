@@ -144,9 +144,10 @@ class Columns:
         if any(len(each) > _LONGEST_NAME or each.endswith(("?", ".")) for each in names):
             free, advice = [], ". If these are texts, put a first line with the names before them: question,answer"
         say = f"Say what it is called, such as {_setting(role, (free or ['NAME'])[0])}{advice}"
+        wanted = getattr(self.config, role) or TEXT
         raise InputError(
-            f'{record.where}: the field "{getattr(self.config, role) or TEXT}" is missing; there are '
-            f"{named(names) or 'no fields'}. {say if self.settable else 'Rename the field'}"
+            f'{record.where}: the field "{wanted}" is missing; there are {named(names) or "no fields"}. '
+            + (say if self.settable else f'Rename the right one "{wanted}"')
         )
 
 

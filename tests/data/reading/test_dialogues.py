@@ -184,5 +184,7 @@ def test_of_any_file_the_answers_can_be_had_alone(tmp_path, name, content, answe
 
 def test_where_no_setting_can_name_a_column_it_has_to_be_called_so(tmp_path):
     (tmp_path / "a.csv").write_text("Antwort,Notiz\nJa.,x\n")
-    with pytest.raises(InputError, match=r'the field "answer" is missing; there are Antwort, Notiz. Call it so$'):
+    with pytest.raises(
+        InputError, match=r'the field "answer" is missing; there are Antwort, Notiz. Rename the right one "answer"$'
+    ):
         load_side(tmp_path / "a.csv", "answer")
