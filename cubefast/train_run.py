@@ -37,7 +37,7 @@ from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer
 from .training.training_state import finished_epochs
 from .training.trust_choice import SHORTFALL_PENALTY, choose_handicap
-from .training.validation import Validation, validate_models
+from .training.validation import Validation, compare_on_validation, validate_models
 from .utils.process_memory import peak_memory_mb
 from .utils.terminal import columns, labelled, paragraph
 
@@ -139,7 +139,10 @@ def _score(
     lines = {name: found[metric] for name, found in validated.items() if name != cube.name}
     run.write("curves.png", training_curves(result.records, metric, METRIC_NAMES[metric], lines, "png"))
     scores = comparison.scores(cube)
-    sentence = "" if comparison.denoise else headline([cube, *comparison.baselines], validated, scores)
+    sentence = ""
+    if not comparison.denoise:
+        against = functools.partial(compare_on_validation, cube, validation=validation)
+        sentence = headline([cube, *comparison.baselines], validated, scores, against)
     if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
         alone = dataset.split("autoencoder", config.seed)
         scores += Comparison(alone, "autoencoder", config.data.noise).scores(cube)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .baselines import CUBE, IDENTITY, Baseline
+from .paired_bootstrap import Verdict
 from .score_table import Regime, Score, regime_of
 
 MIN_QUERIES_FOR_BARE_SHARE = 30
 """Below this, the number of queries is stated beside the share."""
 MIN_QUERIES = 5
 """A test with fewer queries is left out of the headline where another has as many as this."""
-CLEAR_GAIN = 0.01
-"""Of MRR: how much better on validation a model must be to be advised without a reservation."""
 
 _IN_WORDS: dict[Regime, str] = {"unseen_paraphrase": "new wordings of known answers", "unseen_group": "new topics"}
 
@@ -24,20 +23,24 @@ def title_in_words(title: str) -> str:
     return f"{words.get(regime_of(part), f'questions of {part}')}{comma}{noise}"
 
 
-def headline(models: Sequence[Baseline], validation: Mapping[str, Mapping[str, float]], scores: Sequence[Score]) -> str:
+def headline(
+    models: Sequence[Baseline],
+    validation: Mapping[str, Mapping[str, float]],
+    scores: Sequence[Score],
+    cube_against: Callable[[Baseline], Verdict],
+) -> str:
     """What a reader wants to know first, in one sentence or two.
 
     "Right first answer: 68% before, 83% with the cube (best rival 81%), new wordings of known answers; 88% before, 88%
-    with it (best rival 87%), new topics." There follows what to use instead, if anything: a model that is better on
-    validation, "On validation linear adapter finds more (MRR 0.855 against 0.835): use that instead."; the plain
-    embeddings, where no test of enough queries shows a gain over them; or one that is better by little, and may serve
-    as well. The rival is the one with the best MRR on validation.
+    with it (best rival 87%), new topics." There follows what to use instead, if anything: the best model of validation,
+    if it is better there than the core by more than chance; or the plain embeddings, if in the tests of enough queries
+    together they are right at least as often. The rival is the one with the best MRR on validation.
 
     Args:
         models: the core, identity and the rivals.
-        validation: the metrics of each model on validation by its name; what looks the same in three digits is no
-            better.
+        validation: the metrics of each model on validation by its name.
         scores: of each model on the tests; none: there is no first sentence.
+        cube_against: gives the verdict on the core against one of the models, by the MRR on validation.
 
     Raises KeyError where there is no core or no identity among the models.
     """
@@ -54,20 +57,21 @@ def headline(models: Sequence[Baseline], validation: Mapping[str, Mapping[str, f
         before, after, best = (test[model.name].recall_at_1 for model in (identity, cube, rival))
         line = test[cube.name]
         if line.queries >= MIN_QUERIES_FOR_BARE_SHARE:
-            gains.append(after - before)
+            gains.append(line.queries * (after - before))
         few = f" ({line.queries} {'query' if line.queries == 1 else 'queries'})"
         parts.append(
             f"{before:.0%} before, {after:.0%} with {'it' if number else 'the cube'} (best rival {best:.0%}), "
             f"{_IN_WORDS.get(line.regime, line.test)}{few if line.queries < MIN_QUERIES_FOR_BARE_SHARE else ''}"
         )
     sentences = [f"Right first answer: {'; '.join(parts)}."] if parts else []
-    name, most = max(("leaving the cube out", mrr[identity.name]), (rival.kind, mrr[rival.name]), key=lambda x: x[1])
-    more = round(most, 3) - round(mrr[cube.name], 3)
-    against = f"(MRR {most:.3f} against {mrr[cube.name]:.3f})"
-    if more > CLEAR_GAIN:
-        sentences.append(f"On validation {name} finds more {against}: use that instead.")
-    elif gains and max(gains) <= 0:
-        sentences.append("The plain embeddings are right at least as often in these tests: the cube may be left out.")
-    elif more > 0:
-        sentences.append(f"On validation {name} finds a little more {against}: it may serve as well.")
+    other = max((identity, rival), key=lambda model: mrr[model.name])
+    if mrr[other.name] > mrr[cube.name] and (verdict := cube_against(other)).outcome == "worse":
+        better = "the plain embeddings find" if other is identity else f"{other.kind} finds"
+        sentences.append(
+            f"On validation {better} more (MRR {mrr[other.name]:.3f} against {mrr[cube.name]:.3f}, 95% interval of the "
+            f"difference {-verdict.high:+.3f} to {-verdict.low:+.3f}): use {'them' if other is identity else 'that'} "
+            "instead."
+        )
+    elif gains and sum(gains) <= 0:
+        sentences.append("In these tests the plain embeddings are right at least as often: the cube may be left out.")
     return " ".join(sentences)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from ..evaluation.paired_bootstrap import Verdict, compare
 from ..evaluation.score_table import HeldOutTest, ModelResult
 from ..training.progress import METRIC_NAMES
 from ..training.trainer import CubeTrainer
-from ..training.validation import Validation, validate_models
+from ..training.validation import Validation, compare_on_validation, validate_models
 from .run_data import PairMetadata, TaskData
 
 VERDICT_METRICS = ("mrr", "cosine")
@@ -134,6 +135,7 @@ class TaskResult:
         comparison: the baselines.
         tests: the core and the baselines on each, in the order of the regimes.
         validation: the metrics of the core and, after it, the baselines by name, as of :meth:`Validation.metrics`.
+        headline: R@1 before and after in each test, in a sentence or two; empty for an autoencoder.
     """
 
     task: TaskData
@@ -141,6 +143,7 @@ class TaskResult:
     comparison: Comparison
     tests: list[TestResult]
     validation: dict[str, dict[str, float]]
+    headline: str
 
     @property
     def main_test(self) -> TestResult:
@@ -169,14 +172,6 @@ class TaskResult:
         found = [(test, test.verdict(self.verdict_metric)) for test in self.tests]
         return [RegimeVerdict(test.title, verdict, test.of(verdict.baseline).kind) for test, verdict in found]
 
-    @property
-    def headline(self) -> str:
-        """R@1 before and after in each test, in a sentence or two; empty for an autoencoder."""
-        if self.task.mode != "dialogue":
-            return ""
-        scores = [each.score for test in self.tests for each in test.measured]
-        return headline([self.cube, *self.comparison.baselines], self.validation, scores)
-
 
 def evaluate_task(
     task: TaskData, core: CubicCore, config: TrainingConfig, counting: ProgressFactory | None = None
@@ -202,7 +197,8 @@ def evaluate_task(
         levels = comparison.noise.levels
         typical = math.sqrt(sum(level**2 for level in levels) / len(levels))
         baselines = [*baselines, wiener(comparison.moments, typical)]
-    validation = validate_models([cube, *baselines], Validation.of_parts(parts))
+    held_out = Validation.of_parts(parts)
+    validation = validate_models([cube, *baselines], held_out)
     strongest = {
         metric: max((each.name for each in baselines), key=lambda name: validation[name][metric])
         for metric in VERDICT_METRICS
@@ -224,7 +220,12 @@ def evaluate_task(
                 strongest=strongest,
             )
         )
-    return TaskResult(task, cube, comparison, tests, validation)
+    sentence = ""
+    if task.mode == "dialogue":
+        lines = [each.score for test in tests for each in test.measured]
+        against = functools.partial(compare_on_validation, cube, validation=held_out)
+        sentence = headline([cube, *comparison.baselines], validation, lines, against)
+    return TaskResult(task, cube, comparison, tests, validation, sentence)
 
 
 def per_query(results: Sequence[TaskResult]) -> dict[str, NDArray[Any]]:

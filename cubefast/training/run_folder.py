@@ -45,6 +45,11 @@ class StepRecord(BaseModel):
 
 
 _ANSWERS, _THRESHOLD = "answers.safetensors", "threshold.json"
+REPORT_FILES = (
+    *("report.json", "report.md", "report.html", "per_query.npz"),
+    *("summary.svg", "calibration.svg", "training.svg"),
+)
+"""What training and the evaluation write about the scores of a run."""
 _CALIBRATED = TypeAdapter(CalibratedThreshold)
 _LINE: TypeAdapter[EpochRecord | StepRecord] = TypeAdapter(EpochRecord | StepRecord)
 
@@ -249,7 +254,7 @@ class RunFolder:
     def discard_derived_files(self) -> None:
         """Delete what depends on a core that is about to be trained further: the threshold, the report and refit/."""
         with writing(self.path):
-            for name in (_THRESHOLD, "report.json"):
+            for name in (_THRESHOLD, *REPORT_FILES):
                 self._checked(name).unlink(missing_ok=True)
             shutil.rmtree(self._checked("refit"), ignore_errors=True)
 

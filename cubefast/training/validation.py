@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..evaluation.baseline_comparison import VALIDATION_SEED
 from ..evaluation.baselines import Baseline
 from ..evaluation.metrics import cosine, mean_reciprocal_rank, recall_at, retrieval_ranks, unique_targets
+from ..evaluation.paired_bootstrap import Verdict
 
 RETRIEVAL_SAMPLE = 4096
 """The most pairs of a regime whose ranks are computed."""
@@ -142,3 +143,17 @@ def validate_models(models: Sequence[Baseline], validation: Validation) -> dict[
         return {
             model.name: validation.metrics(model.predict(inputs), model.stored(validation.bank)) for model in models
         }
+
+
+@torch.no_grad()
+def compare_on_validation(model: Baseline, other: Baseline, validation: Validation) -> Verdict:
+    """The verdict on ``model`` against ``other`` by MRR, on at most RETRIEVAL_SAMPLE of the questions of validation,
+    evenly taken. Questions with one answer are a group.
+    """
+    rows = torch.arange(0, len(validation), -(-len(validation) // RETRIEVAL_SAMPLE))
+    inputs, right = validation.inputs[rows], validation.right[rows]
+    ours, theirs = (
+        1 / retrieval_ranks(each.predict(inputs), each.stored(validation.bank), right).double()
+        for each in (model, other)
+    )
+    return Verdict.of(model.name, other.name, "mrr", ours, theirs, right)

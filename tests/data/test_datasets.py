@@ -280,9 +280,9 @@ def test_files_of_which_it_is_not_clear_what_they_hold_are_refused(tmp_path, cac
         ("v.npy", "v.npy holds one array: give the questions with data.vectors=FILE, the answers with data.answer_v"),
         (
             "v.npz",
-            "v.npz: the embeddings of questions may be any of query, prompt. Rename the right one question, or keep only one",
+            "v.npz: the embeddings of questions may be any of query, prompt. Rename the right one",
         ),
-        ("x.npz", "x.npz holds no array 'question' of questions; it holds x, y. Rename the right one question"),
+        ("x.npz", "x.npz holds no array 'question' of questions; it holds x, y. Rename the right"),
     ]:
         config = {"path": str(tmp_path / "pairs.csv"), "vectors": str(tmp_path / name)}
         with pytest.raises(InputError, match=message):
