@@ -31,6 +31,7 @@ gave. Titles alone gained nothing. First sentences gained little, and mixed with
 to worse than no core at all: use --kind sentence by itself, for documents that have no headings. The figures are in
 docs/retrieval.md, "Documents without questions"."""
 _EXAMPLE_CHARS = 60
+_TOO_FEW = 40  # pairs: fewer can hardly be split
 _FEW = 300  # pairs: with fewer, validation seldom finds a core that is sure to help
 
 
@@ -96,7 +97,9 @@ def _print_summary(folder: Folder, made: MadePairs) -> None:
     if made.left_out:
         print(f"left out    {_counted(made)}")
     print(f"groups      {len({pair.group for pair in made.pairs}):,}, by {made.grouped_by}")
-    if len(made.pairs) < _FEW:
+    if len(made.pairs) < _TOO_FEW:
+        print("note: these are too few pairs to train on; give more documents")
+    elif len(made.pairs) < _FEW:
         print("note: these are few pairs; a core that is trained on them may leave every question as it is")
 
 

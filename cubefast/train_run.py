@@ -89,8 +89,8 @@ def train(
         if result.stopped == "interrupted" and processes.world_size > 1:
             return result  # torchrun ends all processes in a moment: there is no time for more
         if _is_refitted(config, result):
-            length = f"{result.best_step:,} batches, as many as up to epoch {result.best_epoch}"
-            refit = f"on all {len(dataset):,} pairs, for {length}"
+            pairs, batches = f"{len(dataset):,} pairs", f"{result.best_step:,} batches"
+            refit = f"a second core, to serve, is trained on all {pairs} for {batches}; the scores are of the first"
             print(labelled("refit", refit), flush=True)
             run.save_refit(trainer.refit(_all_pairs(config, dataset, parts), result))
         outcome = _score(config, run, trainer, result, dataset, parts, validation)

@@ -86,7 +86,7 @@ def test_a_single_document_and_single_kinds_are_enough(tmp_path, docs):
     assert done.returncode == 0, done.stderr
     assert "pairs       3 of 1 files" in done.stdout
     assert "groups      1, by file" in done.stdout
-    assert "note: these are few pairs" in done.stdout
+    assert "note: these are too few pairs to train on; give more documents" in done.stdout
 
 
 def test_an_output_that_is_there_stays_unless_forced(tmp_path, docs):

@@ -124,7 +124,8 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), counting: Pro
     source, other_config = other_file
     other = open_data(other_config, counting, teachers=False)
     notes = _check_same_encoder(dataset, other, other_config)
-    _check_disjoint(dataset, tasks[0].parts, other)
+    _check_disjoint(dataset, tasks[0], other)
+    notes += _known_answers(dataset, tasks[0], other)
     name = Path(source).name
     tasks = [_task_on_file(task, other, name) for task in tasks]
     return RunData(run, config, core, tasks, source, other.fingerprint, notes)
@@ -280,22 +281,37 @@ def _check_same_encoder(dataset: Dataset, other: Dataset, config: TrainingConfig
     )
 
 
-def _check_disjoint(dataset: Dataset, parts: Parts, other: Dataset) -> None:
-    """Raise InputError if something of the other file was trained or selected on: a text in normal form or, where
-    texts are not known, an embedding.
+def _check_disjoint(dataset: Dataset, task: TaskData, other: Dataset) -> None:
+    """Raise InputError if something of the other file was trained or selected on: a question in normal form (its answer
+    may be a known one); of an autoencoder any text or, where texts are not known, an embedding.
     """
-    known = _contents(dataset, np.array([*parts.rows["train"], *parts.rows["validation"]]))
-    leaks = [shown for form, shown in _contents(other, np.arange(len(other))).items() if form in known]
+    inputs_alone = task.mode == "dialogue" and isinstance(other, DialogueDataset)
+    seen = np.array([*task.parts.rows["train"], *task.parts.rows["validation"]])
+    known = _contents(dataset, seen, inputs_alone)
+    leaks = [shown for form, shown in _contents(other, np.arange(len(other)), inputs_alone).items() if form in known]
     if leaks:
+        what = "questions" if inputs_alone else "texts or embeddings"
         raise InputError(
-            f"{len(leaks)} texts or embeddings of the other file are also in the training or validation part, the "
-            f"first: {leaks[0][:80]!r}. Take them out of it: a test that was trained on measures memory"
+            f"{len(leaks)} {what} of the other file are also in the training or validation part, the first: "
+            f"{leaks[0][:80]!r}. Take them out of it: a test that was trained on measures memory"
         )
 
 
-def _contents(dataset: Dataset, pairs: NDArray[np.int64]) -> dict[str, str]:
+def _known_answers(dataset: Dataset, task: TaskData, other: Dataset) -> list[str]:
+    """A note on how many questions of the other file have an answer that was trained, if any have."""
+    if task.mode != "dialogue" or not isinstance(dataset, DialogueDataset) or not isinstance(other, DialogueDataset):
+        return []
+    trained = {normalize(dataset.dialogues[row].answer) for row in task.parts.rows["train"]}
+    known = sum(normalize(each.answer) in trained for each in other.dialogues)
+    if not known:
+        return []
+    return [f"Of the {len(other):,} questions of the file, {known:,} have an answer that the core was trained on."]
+
+
+def _contents(dataset: Dataset, pairs: NDArray[np.int64], inputs_alone: bool) -> dict[str, str]:
     """The texts of these pairs (or, without texts, the embeddings), as they are, by their normal form."""
-    rows = np.unique(np.concatenate([dataset.input_rows[pairs, 0], dataset.target_rows[pairs]]))
+    rows = dataset.input_rows[pairs, 0]
+    rows = np.unique(rows if inputs_alone else np.concatenate([rows, dataset.target_rows[pairs]]))
     singles = _singles(dataset)
     if singles is not None:
         texts = [singles[row].question for row in rows.tolist()]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..data.reading.dialogues import load_side
 from ..decoding import Answer, CalibratedThreshold, Decoder, RetrievalDecoder
 from ..decoding.search import IndexKind
+from ..errors import InputError
 from ..pipeline import Pipeline
 from ..training.run_folder import RunFolder
 from .requests import AskRequest
@@ -84,7 +85,10 @@ class Service:
         known = None
         if questions is not None:
             data = run.load_config().data
-            texts = load_side(questions, "question", data.columns, data.limits)
+            try:
+                texts = load_side(questions, "question", data.columns, data.limits)
+            except InputError:  # the file may have the usual names where the run's data has others
+                texts = load_side(questions, "question", limits=data.limits)
             parts = [texts[begin : begin + _TOGETHER] for begin in range(0, len(texts), _TOGETHER)]
             vectors = np.concatenate([pipeline.embed_plain(part).numpy() for part in parts])
             known = RetrievalDecoder(texts, vectors, index=index)

@@ -118,12 +118,12 @@ def test_encoders_that_would_be_called_the_same_keep_their_whole_names(folder, c
     with_encoder(copy, "hashing:24?prompt=a", "another")
     names = compare_runs([str(folder), str(copy)]).settings.rows[0]
     assert names == ["encoder", "hashing 24", "hashing 24?prompt=a"]
-    with_encoder(copy, "st:one/model?prompt=a", "one")
+    with_encoder(copy, "st:one/mine?prompt=a", "one")
     other = copy.parent / "other"
     shutil.copytree(copy, other)
-    with_encoder(other, "st:two/model", "two")
+    with_encoder(other, "st:two/mine", "two")
     names = compare_runs([str(copy), str(other)]).settings.rows[0]
-    assert names == ["encoder", "st:one/model?prompt=a", "st:two/model"]
+    assert names == ["encoder", "st:one/mine?prompt=a", "st:two/mine"]
 
 
 def test_ranks_among_other_answers_are_refused(folder, copy):

@@ -367,10 +367,22 @@ def test_what_was_trained_on_is_no_test(evaluation, folder, tmp_path):
     text = evaluation.results[0].task.train[3].question
     source = tmp_path / "leak.jsonl"
     source.write_text(json.dumps({"question": text.upper(), "answer": "An answer of its own."}))
-    with pytest.raises(InputError, match="1 texts or embeddings of the other file are also in the training"):
+    with pytest.raises(InputError, match="1 questions of the other file are also in the training"):
         open_run_data(folder, [f"data={source}"])
     with pytest.raises(InputError, match="are also in the training"):
         open_run_data(folder, ["data=builtin"])
+
+
+def test_new_wordings_of_known_answers_are_a_test(evaluation, folder, tmp_path):
+    known = evaluation.results[0].task.train[3].answer
+    rows = [
+        {"question": f"What would you say, number {i}?", "answer": answer} for i, answer in enumerate((known, "New."))
+    ]
+    source = tmp_path / "wordings.jsonl"
+    source.write_text("\n".join(map(json.dumps, rows)))
+    found = open_run_data(folder, [f"data={source}"])
+    assert found.notes == ["Of the 2 questions of the file, 1 have an answer that the core was trained on."]
+    assert len(found.tasks[0].parts.tests["wordings.jsonl"]) == 2
 
 
 def test_only_data_can_be_changed(folder):

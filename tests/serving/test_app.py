@@ -335,3 +335,11 @@ def test_a_run_on_ready_vectors_is_not_served_without_its_encoder(tmp_path):
     made, _, _ = make_run(tmp_path, "ready", encoder=None)
     with pytest.raises(InputError, match="has no encoder for texts: name the one that made them"):
         Service.from_run(made.path)
+
+
+def test_known_questions_may_have_the_usual_names_where_the_runs_data_has_others(tmp_path):
+    run, _, _ = make_run(tmp_path, "named", columns={"question": "Customer question"})
+    (tmp_path / "q.csv").write_text("question,answer\nWhere is the redtree?,Here.\n")
+    assert Service.from_run(run.path, questions=str(tmp_path / "q.csv")).known_questions is not None
+    (tmp_path / "own.csv").write_text("Customer question\nWhere is the redtree?\nWhen came redtrees?\n")
+    assert Service.from_run(run.path, questions=str(tmp_path / "own.csv")).known_questions is not None

@@ -10,6 +10,7 @@ from .encoders import ConcatEncoder, HashingEncoder, StaticEncoder
 
 _CALLED = {"static": "WordLlama", "hashing": "hashing"}
 _DEFAULT_OPTIONS = re.compile(r"-(?:max_length=None|prompt=None|normalize=True)")
+_SAYING_NOTHING = ("model", "encoder")  # names of folders
 _HASH = re.compile(r"[0-9a-f]{32,}")
 
 
@@ -44,5 +45,8 @@ def _short_part(part: str) -> str:
 
 
 def _last_of(model: str) -> str:
-    """What a model is called without its owner on the hub, or its folder's place."""
-    return re.split(r"[/\\]", model.rstrip("/\\"))[-1]
+    """What a model is called without its owner on the hub, or its folder's place; a folder called "model" with the one
+    that it is in.
+    """
+    *places, name = re.split(r"[/\\]", model.rstrip("/\\"))
+    return f"{places[-1]}/{name}" if places and name.casefold() in _SAYING_NOTHING else name

@@ -28,6 +28,7 @@ class Ours:
         ("st:intfloat/e5-small-v2?prompt=query: &max_length=128", "e5-small-v2"),
         ("st:/home/someone/models/minilm/", "minilm"),
         ("st:C:\\models\\minilm", "minilm"),
+        ("st:/packages/all_minilm/model", "all_minilm/model"),
         ("static+st:a/b+c", "WordLlama + b+c"),
         (ConcatEncoder([StaticEncoder(), HashingEncoder(32)]), "WordLlama + hashing 32"),
         (Ours(), "ours-01234567"),
