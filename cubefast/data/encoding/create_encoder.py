@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...config.encoder_names import JOINT, OPTIONS, model_and_options
+from ...config.encoder_names import JOINT, OPTIONS, is_model_path, model_and_options
 from ...errors import InputError
 from ...utils.messages import shown
 from .base import TextEncoder
@@ -66,9 +66,10 @@ def _create_single(part: str, name: str) -> TextEncoder:
         model, options = model_and_options(kind, rest)
         return SentenceTransformerEncoder(model, **options) if kind == "st" else OpenAIEncoder(model, **options)
     if kind not in _SIZED or not (rest == "" or (rest.isdecimal() and len(rest) < 20)):
+        hint = f". Did you mean {shown(f'st:{part}')}?" if is_model_path(part) else ""
         raise InputError(
             f"encoder must be {' or '.join(_SIZED)}, with a size after a colon if wanted (static:128), or "
             "st:NAME_OR_FOLDER, or openai:MODEL, or several of these joined with a plus "
-            f"(static+st:all-MiniLM-L6-v2); got {shown(name)}"
+            f"(static+st:all-MiniLM-L6-v2); got {shown(name)}{hint}"
         )
     return _SIZED[kind](int(rest)) if rest else _SIZED[kind]()

@@ -69,6 +69,7 @@ def test_encoders_by_name():
     assert create_encoder("static:128+hashing:32+static").dim == 128 + 32 + 256
     for name, message in [
         ("bert", "encoder must be static or hashing.*got 'bert'"),
+        ("./models/mine", "got './models/mine'. Did you mean 'st:./models/mine'"),
         ("static:x", "got 'static:x'"),
         ("static+bert", r"joined with a plus \(static\+st:all-MiniLM-L6-v2\); got 'static\+bert'"),
         ("static+", r"got 'static\+'"),
