@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -143,7 +144,11 @@ class Columns:
         free, advice = [each for each in names if each not in taken], ""
         if any(len(each) > _LONGEST_NAME or each.endswith(("?", ".")) for each in names):
             free, advice = [], ". If these are texts, put a first line with the names before them: question,answer"
-        say = f"Say what it is called, such as {_setting(role, (free or ['NAME'])[0])}{advice}"
+        roles = [role]
+        if role == "question" and not self._fields_of("answer", names):
+            roles.append("answer")  # would be missed next
+        settings = " ".join(itertools.starmap(_setting, zip(roles, free or ["NAME"], strict=False)))
+        say = f"Say what it is called, such as {settings}{advice}"
         wanted = getattr(self.config, role) or TEXT
         raise InputError(
             f'{record.where}: the field "{wanted}" is missing; there are {named(names) or "no fields"}. '

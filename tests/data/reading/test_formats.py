@@ -64,7 +64,7 @@ def test_a_given_format_goes_before_the_suffix(tmp_path):
             "a.csv",
             "frage,antwort\nq,a\n",
             'a.csv, line 2: the field "question" is missing; there are frage, antwort. '
-            "Say what it is called, such as data.columns.question=frage",
+            "Say what it is called, such as data.columns.question=frage data.columns.answer=antwort",
         ),
         (
             "a.csv",
