@@ -16,7 +16,7 @@ Written into the run's folder (with data=FILE into RUN/evaluations/NAME/): repor
 or printed), report.json, per_query.npz (every value of every query), and the pictures as SVG.
 
 With data=FILE, all pairs of another file are the test. Nothing is fitted on it: core and baselines are the run's, and
-it may share no text with what the run was trained on. data.* keys describe the file (data.columns.question=q)."""
+it may share no question with training. data.* keys describe the file (data.columns.question=q)."""
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -104,8 +104,8 @@ def open_run_data(path: str | Path, overrides: Sequence[str] = (), counting: Pro
 
     Raises:
         ArtifactError: no finished run, or its data or encoder are no longer what they were.
-        InputError: overrides of other keys than ``data``, a file that cannot be read or shares texts with training, or
-            a run that holds nothing out for tests, without a file.
+        InputError: overrides of other keys than ``data``, a file that cannot be read or shares questions with training,
+            or a run that holds nothing out for tests, without a file.
     """
     run = RunFolder.open(path)
     config = run.load_config()
