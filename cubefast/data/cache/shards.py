@@ -165,13 +165,23 @@ class ShardFolder:
             yield
         except sqlite3.DatabaseError as error:
             # SQLite's "malformed" and "not a database" are of this very class, all else is of its subclasses.
-            if type(error) is sqlite3.DatabaseError:
+            if type(error) is sqlite3.DatabaseError or self._was_put_aside(inode):
                 raise IndexDamagedError(str(error), inode) from None
             raise self.refusal(error) from None
         except UnicodeDecodeError:  # what SQLite says of a damaged schema has the damage in it
             raise IndexDamagedError("its schema is malformed", inode) from None
         except OSError as error:
             raise self.refusal(error) from None
+
+    def _was_put_aside(self, inode: int) -> bool:
+        """Whether another process has put the index of this inode in quarantine: its files are then missing one by one,
+        which SQLite calls a disk I/O error. Waits for a process that is about to.
+        """
+        if not inode or not self.writable:
+            return False
+        with suppress(OSError, InputError), self.lock():
+            return self.inode() != inode
+        return False
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ import pytest
 
 from cubefast import EmbeddingCache
 from cubefast.data.cache.embedding_cache import default_folder
+from cubefast.data.cache.shards import ShardFolder
 from cubefast.errors import InputError
 
 # The children forked here only encode and leave, so threads of this process are no danger to them.
@@ -347,6 +348,21 @@ def test_processes_that_meet_a_damaged_index_put_it_aside_once(tmp_path, encoder
     assert [exit_code(child) for child in [forked(work) for _ in range(4)]] == [0] * 4
     assert len(list((tmp_path / "quarantine").iterdir())) == 1
     assert check_what_the_index_names(tmp_path, encoder) == 3000
+
+
+def test_an_index_that_is_put_aside_while_it_is_opened_is_no_failure_of_the_disk(tmp_path, encoder, monkeypatch):
+    EmbeddingCache(tmp_path).encode(encoder, TEXTS[:50])
+    opened = ShardFolder._open
+
+    def put_aside(shards):
+        monkeypatch.setattr(ShardFolder, "_open", opened)
+        for path in [*tmp_path.glob("index.sqlite*"), *tmp_path.glob("vectors-*")]:
+            path.unlink()
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(ShardFolder, "_open", put_aside)
+    np.testing.assert_array_equal(EmbeddingCache(tmp_path).encode(encoder, TEXTS[:50]), encoder.table[:50])
+    assert check_what_the_index_names(tmp_path, encoder) == 50
 
 
 def test_a_job_goes_on_when_its_index_is_put_aside_under_it(tmp_path, encoder):
