@@ -16,17 +16,26 @@ from ..utils.messages import shown
 JOINT = re.compile(r"\+(?=st:|openai:|(?:static|hashing)(?=[:+]|$))")
 
 
-def absolute_encoder(name: str) -> str:
-    """The name of an encoder with the absolute path of a model folder."""
+def transformer_models(name: str) -> list[str]:
+    """The models of sentence-transformers in the name of an encoder: their names on the hub, or folders."""
+    parts = (part.partition(":") for part in JOINT.split(name))
+    return [rest.partition("?")[0] for kind, _, rest in parts if kind == "st"]
 
-    def absolute(part: str) -> str:
+
+def map_models(name: str, function: Callable[[str], str]) -> str:
+    """The name of an encoder with ``function`` applied to each of its :func:`transformer_models`."""
+
+    def mapped(part: str) -> str:
         kind, _, rest = part.partition(":")
         model, mark, options = rest.partition("?")
-        if kind != "st" or not is_folder(model):
-            return part
-        return f"{kind}:{Path(model).absolute()}{mark}{options}"
+        return f"{kind}:{function(model)}{mark}{options}" if kind == "st" else part
 
-    return "+".join(map(absolute, JOINT.split(name)))
+    return "+".join(map(mapped, JOINT.split(name)))
+
+
+def absolute_encoder(name: str) -> str:
+    """The name of an encoder with the absolute path of a model folder."""
+    return map_models(name, lambda model: str(Path(model).absolute()) if is_folder(model) else model)
 
 
 def is_model_path(model: str) -> bool:

@@ -6,9 +6,9 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -17,14 +17,22 @@ from ..utils.files import open_regular, why
 from ..utils.messages import shown
 from ..utils.safe_yaml import load_yaml
 
+T = TypeVar("T")
+
 _LONGEST_NAME = 300  # characters of a path in a message
-_MOST_SHOWN = 20  # mistakes
+_MOST_TOLD = 20  # mistakes
 
 # Of a file of settings, far beyond what any has: what takes long to read or to tell of is no such file.
 MOST_BYTES, MOST_VALUES, MOST_DEPTH, MOST_CHARS = 1_000_000, 10_000, 50, 10_000
 
 _COMMENT = re.compile(r"(?:^|\s)#")  # where YAML takes the rest for one
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def told(mistakes: Sequence[T], tell: Callable[[T], str]) -> str:
+    """The first of the mistakes as lines, each as ``tell`` has it, and how many more there are."""
+    more = [f"and {len(mistakes) - _MOST_TOLD:,} more mistakes"] if len(mistakes) > _MOST_TOLD else []
+    return "\n".join([*map(tell, mistakes[:_MOST_TOLD]), *more])
 
 
 def read_mapping(source: str | Path, others: str = "") -> dict[str, Any]:
@@ -73,6 +81,7 @@ def override(values: dict[str, Any], items: Sequence[str]) -> None:
     """
     problems = []
     given: dict[str, str] = {}  # the item of each key
+    texts: set[str] = set()  # the keys whose value is a text
     for item in items:
         key, equals, text = item.partition("=")
         if not equals or not key or key.count(".") > MOST_DEPTH:
@@ -82,9 +91,6 @@ def override(values: dict[str, Any], items: Sequence[str]) -> None:
             problems.append(f"{shown(key)} is given twice, as {shown(given[key])} and {shown(item)}; leave one out")
             continue
         given[key] = item
-        if {"data", "data.path"} <= given.keys():
-            problems.append(f"the file is given twice, by data and by data.path, as {shown(item)}; leave one out")
-            continue
         try:
             value = _parse(text)
         except yaml.YAMLError:
@@ -96,10 +102,14 @@ def override(values: dict[str, Any], items: Sequence[str]) -> None:
             value = text
         if _COMMENT.search(text) and text.lstrip()[:1] not in ("{", "[", "'", '"'):
             value = text
+        texts |= {key} if isinstance(value, str) else set()
+        short = key.removesuffix(".path")  # data=FILE is short for data.path=FILE
+        if short in texts and f"{short}.path" in given:
+            problems.append(f"the file is given twice, by {short} and by {short}.path, as {shown(item)}; leave one out")
+            continue
         _put(values, key, value, problems)
     if problems:
-        more = [f"and {len(problems) - _MOST_SHOWN:,} more mistakes"] if len(problems) > _MOST_SHOWN else []
-        raise ConfigError("\n".join(problems[:_MOST_SHOWN] + more))
+        raise ConfigError(told(problems, str))
 
 
 def as_override(key: str, text: str) -> str:

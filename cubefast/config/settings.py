@@ -18,9 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ..errors import ConfigError
 from ..utils.messages import MAX_VALUE_CHARS, is_utf8, shown
 from . import bounds
-from .parsing import MOST_CHARS
-
-_MOST_SHOWN = 20  # mistakes
+from .parsing import MOST_CHARS, told
 
 Count = Annotated[int, Field(ge=1, le=bounds.MANY)]
 """A number of things, at least 1."""
@@ -60,9 +58,7 @@ def validated(model: type[AnySection], values: Mapping[str, Any]) -> AnySection:
         return model.model_validate(values)
     except ValidationError as error:
         mistakes = error.errors(include_url=False, include_context=False)
-        lines = [_in_words(model, each) for each in mistakes[:_MOST_SHOWN]]
-        more = [f"and {len(mistakes) - _MOST_SHOWN:,} more mistakes"] if len(mistakes) > _MOST_SHOWN else []
-        raise ConfigError("\n".join(lines + more)) from None
+        raise ConfigError(told(mistakes, lambda each: _in_words(model, each))) from None
 
 
 def keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..config.encoder_names import JOINT, is_model_path
+from ..config.encoder_names import is_model_path, map_models, transformer_models
 from ..config.run_config import TrainingConfig
 from ..data.embeddings.embedding_loader import is_embedding_file
 
@@ -18,16 +18,10 @@ def without_paths(config: TrainingConfig) -> TrainingConfig:
     """The config with the names of files and folders but not their paths, so that it can be published."""
 
     def encoder(name: str) -> str:
-        return "+".join(map(_without_path, JOINT.split(name)))
+        return map_models(name, lambda model: f"./{Path(model).name}" if is_model_path(model) else model)
 
     defaults = {key: TrainingConfig.model_fields[key].default for key in ("runs", "cache", "cache_limit_mb")}
     return config.map_paths(lambda path: Path(path).name, encoder).model_copy(update=defaults)
-
-
-def _without_path(part: str) -> str:
-    kind, _, rest = part.partition(":")
-    model, mark, options = rest.partition("?")
-    return f"st:./{Path(model).name}{mark}{options}" if kind == "st" and is_model_path(model) else part
 
 
 def encoder_folders(config: TrainingConfig) -> list[str]:
@@ -39,8 +33,7 @@ def _models(config: TrainingConfig) -> list[str]:
     """The encoder's models of sentence-transformers."""
     if uses_precomputed_embeddings(config) or config.encoder is None:
         return []
-    parts = (part.partition(":") for part in JOINT.split(config.encoder))
-    return [rest.partition("?")[0] for kind, _, rest in parts if kind == "st"]
+    return transformer_models(config.encoder)
 
 
 def base_models(config: TrainingConfig) -> list[str]:

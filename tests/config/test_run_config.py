@@ -75,6 +75,14 @@ def test_a_colon_and_a_blank_make_a_mapping_of_no_text():
     assert TrainingConfig.load(None, ["training={lr: 0.5}", "data={path: a.csv}"]).training.lr == 0.5
 
 
+def test_a_file_that_is_given_twice_is_told_once_and_a_mapping_is_no_file():
+    with pytest.raises(ConfigError) as caught:
+        TrainingConfig.load(None, ["data.path=b.csv", "data=a.csv", "training.lr=1", "seed=2"])
+    assert str(caught.value).count("given twice") == len(str(caught.value).splitlines()) == 1
+    config = TrainingConfig.load(None, ["data={centre: true}", "data.path=b.csv", "data.normalize=false"])
+    assert (config.data.path, config.data.centre, config.data.normalize) == ("b.csv", True, False)
+
+
 def test_nothing_on_the_command_line_is_a_comment():
     config = TrainingConfig.load(None, ["data=my #1.csv", "cache=#2", 'data.prompts.question="a #3"'])
     assert (config.data.path, config.cache, config.data.prompts.question) == ("my #1.csv", "#2", "a #3")
