@@ -23,7 +23,6 @@ from .data.pairs import PairDataset
 from .decoding import CalibratedThreshold
 from .evaluation.baseline_comparison import Comparison
 from .evaluation.baselines import as_baseline
-from .evaluation.headline import headline
 from .evaluation.score_table import Score, table
 from .evaluation.training_curves import training_curves
 from .lattice.diagnostics import facts
@@ -37,7 +36,7 @@ from .training.run_folder import RunFolder
 from .training.trainer import CubeTrainer
 from .training.training_state import finished_epochs
 from .training.trust_choice import SHORTFALL_PENALTY, choose_handicap
-from .training.validation import Validation, compare_on_validation, validate_models
+from .training.validation import Validation, validate_models, validated_headline
 from .utils.process_memory import peak_memory_mb
 from .utils.terminal import columns, labelled, paragraph
 
@@ -141,8 +140,7 @@ def _score(
     scores = comparison.scores(cube)
     sentence = ""
     if not comparison.denoise:
-        against = functools.partial(compare_on_validation, cube, validation=validation)
-        sentence = headline([cube, *comparison.baselines], validated, scores, against)
+        sentence = validated_headline(cube, comparison.baselines, validation, validated, scores)
     if config.mode == "mixed" and isinstance(dataset, DialogueDataset):
         alone = dataset.split("autoencoder", config.seed)
         scores += Comparison(alone, "autoencoder", config.data.noise).scores(cube)

@@ -57,7 +57,7 @@ def headline(
         before, after, best = (test[model.name].recall_at_1 for model in (identity, cube, rival))
         line = test[cube.name]
         if line.queries >= MIN_QUERIES_FOR_BARE_SHARE:
-            gains.append(line.queries * (after - before))
+            gains.append(round(line.queries * after) - round(line.queries * before))  # right answers
         few = f" ({line.queries} {'query' if line.queries == 1 else 'queries'})"
         parts.append(
             f"{before:.0%} before, {after:.0%} with {'it' if number else 'the cube'} (best rival {best:.0%}), "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,13 +17,13 @@ from ..core import CubicCore
 from ..data.create_datasets import ProgressFactory
 from ..evaluation.baseline_comparison import Comparison
 from ..evaluation.baselines import CUBE, IDENTITY, Baseline, as_baseline, wiener
-from ..evaluation.headline import headline, title_in_words
+from ..evaluation.headline import title_in_words
 from ..evaluation.metrics import nearest
 from ..evaluation.paired_bootstrap import Verdict, compare
 from ..evaluation.score_table import HeldOutTest, ModelResult
 from ..training.progress import METRIC_NAMES
 from ..training.trainer import CubeTrainer
-from ..training.validation import Validation, compare_on_validation, validate_models
+from ..training.validation import Validation, validate_models, validated_headline
 from .run_data import PairMetadata, TaskData
 
 VERDICT_METRICS = ("mrr", "cosine")
@@ -223,8 +222,7 @@ def evaluate_task(
     sentence = ""
     if task.mode == "dialogue":
         lines = [each.score for test in tests for each in test.measured]
-        against = functools.partial(compare_on_validation, cube, validation=held_out)
-        sentence = headline([cube, *comparison.baselines], validation, lines, against)
+        sentence = validated_headline(cube, comparison.baselines, held_out, validation, lines)
     return TaskResult(task, cube, comparison, tests, validation, sentence)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,8 +14,10 @@ from ..data.pairs import EmbeddingPairs
 from ..errors import InputError
 from ..evaluation.baseline_comparison import VALIDATION_SEED
 from ..evaluation.baselines import Baseline
+from ..evaluation.headline import headline
 from ..evaluation.metrics import cosine, mean_reciprocal_rank, recall_at, retrieval_ranks, unique_targets
 from ..evaluation.paired_bootstrap import Verdict
+from ..evaluation.score_table import Score
 
 RETRIEVAL_SAMPLE = 4096
 """The most pairs of a regime whose ranks are computed."""
@@ -143,6 +146,25 @@ def validate_models(models: Sequence[Baseline], validation: Validation) -> dict[
         return {
             model.name: validation.metrics(model.predict(inputs), model.stored(validation.bank)) for model in models
         }
+
+
+def validated_headline(
+    cube: Baseline,
+    baselines: Sequence[Baseline],
+    validation: Validation,
+    validated: Mapping[str, Mapping[str, float]],
+    scores: Sequence[Score],
+) -> str:
+    """The :func:`~cubefast.evaluation.headline.headline` of a core, whose advice rests on the validation set.
+
+    Args:
+        cube, baselines: the core and the models beside it.
+        validation: the validation set.
+        validated: what :func:`validate_models` gave for all of them.
+        scores: of all of them on the tests.
+    """
+    against = functools.partial(compare_on_validation, cube, validation=validation)
+    return headline([cube, *baselines], validated, scores, against)
 
 
 @torch.no_grad()

@@ -55,6 +55,8 @@ def test_where_the_tests_show_no_gain_the_cube_may_be_left_out():
     spoilt = scores("unseen paraphrase", 65, 0.37, 0.34, 0.42)
     assert said(spoilt, scores("unseen group", 34, 0.5, 0.53, 0.44)).endswith(plain), "24 and 17 right, and 22 and 18"
     assert plain not in said(spoilt, scores("unseen group", 104, 0.5, 0.53, 0.44))
+    one_more, one_less = scores("a", 65, 24 / 65, 25 / 65, 0.4), scores("b", 34, 18 / 34, 17 / 34, 0.4)
+    assert said(one_more, one_less).endswith(plain)
     assert plain not in said(TOPICS, rival=0.855), "which says what to use"
     assert plain not in said(scores("unseen group", 29, 0.88, 0.88, 0.87)), "too few to say"
 
